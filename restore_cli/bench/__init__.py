@@ -1,0 +1,1 @@
+"""Measure networks: parameters, arithmetic, latency, memory."""

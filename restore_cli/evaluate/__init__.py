@@ -1,0 +1,1 @@
+"""Score weights on folders of pictures under a named protocol."""

@@ -1,0 +1,55 @@
+"""A decoded picture: its pixels as the networks want them, and everything else a file must not lose.
+
+Stages 3 and 7, READ and WRITE: `decode` makes one, the networks change `pixels` (and the size), `encode` writes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatImage = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Hold one picture in memory.
+
+    Attributes:
+        pixels: float32 (H, W, C), C = 1 (gray) or 3 (RGB), sRGB-encoded, in [0, 1].
+        alpha: float32 (H, W) in [0, 1], or None where the file is opaque by format.
+        bit_depth: Bits a channel of the source, 8 or 16; the output keeps it where the format can.
+        format: The source's format as Pillow names it ("PNG", "JPEG", ...).
+        icc_profile: Profile that fits `pixels` as they are now, embedded in the output; None if untagged.
+        exif: EXIF block with orientation 1, or None.
+        xmp: XMP packet, or None.
+        dpi: Horizontal and vertical resolution, or None.
+        warnings: What was decided or lost on the way, a line each, to be shown once.
+    """
+
+    pixels: FloatImage
+    alpha: FloatImage | None = None
+    bit_depth: int = 8
+    format: str = "PNG"
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def height(self) -> int:
+        """Return the height in pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Return the width in pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def channels(self) -> int:
+        """Return 1 for gray, 3 for RGB (alpha not counted)."""
+        return int(self.pixels.shape[2])

@@ -1,0 +1,1 @@
+"""Stage 5, RUN: one image in memory (restorer), many files (pipeline), on the device that suits (device)."""

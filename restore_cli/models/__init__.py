@@ -1,0 +1,99 @@
+"""The networks, one file each; this folder is the registry.
+
+Stage 5, RUN. A network is a plain `torch.nn.Module` built from its `Config` alone: RGB (or gray) in [0, 1], shape
+(N, C, H, W) with H and W multiples of `Arch.multiple_of`, to (N, C, scale * H, scale * W). It knows nothing of files,
+tiles or weights. A new file `models/<arch>.py` with a `Config` and an `ARCH` is found by itself: nothing here is edited.
+
+This module imports no torch and no network until one is asked for, so that `restore --help` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Config(Protocol):
+    """What every network's frozen configuration offers: JSON both ways, and a tiny form for tests.
+
+    `channels` and `scale` are attributes (or properties) so that callers need not know the network.
+    """
+
+    @property
+    def channels(self) -> int:
+        """Return the number of image channels in, 1 (gray) or 3 (RGB)."""
+        ...
+
+    @property
+    def scale(self) -> int:
+        """Return the factor from input to output size, 1 for the same size."""
+        ...
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """Return a configuration that builds and runs in milliseconds."""
+        ...
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Build from a JSON object; unknown or missing fields raise ValueError with the known names."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that `from_json` takes."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arch:
+    """One architecture: how to build it and what a runner must know of it.
+
+    Attributes:
+        name: The file's name, as manifest entries write it.
+        config: Its configuration class.
+        build: Network from configuration, randomly initialised.
+        multiple_of: Height and width must be multiples of this many pixels.
+        global_attention: Whether its channel attention takes statistics over the whole input, so that a tile gives
+            other results than the image.
+        restores: Whether it maps pictures to pictures (False for a classifier or backbone).
+        dtypes: Names of the dtypes measured to be good, "float32" first.
+        paper: Title and arXiv id.
+        mult_adds: Multiply-adds in the paper's own convention for an input of (height, width) pixels before padding,
+            or None where the paper states none.
+        convert_state_dict: Official checkpoint keys to ours; None where they are equal.
+    """
+
+    name: str
+    config: type[Config]
+    build: Callable[[Any], nn.Module]
+    multiple_of: int
+    global_attention: bool
+    restores: bool = True
+    dtypes: tuple[str, ...] = ("float32",)
+    paper: str
+    mult_adds: Callable[[Any, int, int], int] | None = None
+    convert_state_dict: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+
+def architecture_names() -> tuple[str, ...]:
+    """List the architectures of this folder without importing any of them."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+
+
+def get_architecture(name: str) -> Arch:
+    """Import one architecture (and torch).
+
+    Raises:
+        ValueError: If no file of that name is in this folder; the known names are in the message.
+    """
+    if name not in architecture_names():
+        msg = f"unknown architecture {name!r}; known: {', '.join(architecture_names())}"
+        raise ValueError(msg)
+    arch: Arch = importlib.import_module(f"{__name__}.{name}").ARCH
+    return arch

@@ -1,0 +1,79 @@
+"""What ails a picture, one file each; this folder is the registry of tasks.
+
+Stage 2, PLAN, and the source of degradations for training and scoring. A task says how its scores are taken, what the
+outputs are called, and how a clean picture is degraded; which weights serve it stands in weights_manifest.json. Adding
+`tasks/<task>.py` with a `TASK` is all a new task needs here. Nothing in this folder imports torch at module level.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class DegradeOptions:
+    """Choose what a degradation does.
+
+    Attributes:
+        scale: Factor of super-resolution, 1 elsewhere.
+        sigma_range: Noise levels drawn uniformly, on the 0..255 scale; equal ends mean one fixed level.
+        variant: A task's special form ("photo", "motion", ...), None for the plain one.
+    """
+
+    scale: int = 1
+    sigma_range: tuple[float, float] = (0.0, 50.0)
+    variant: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One restoration task.
+
+    Attributes:
+        name: The name of the command and of the manifest's `task` field ("sr", "denoise", ...).
+        title: A short phrase for help and tables.
+        metrics: Names of its scores, the first decides ("psnr_y", "ssim_y" or "psnr", "ssim").
+        suffix: Takes the scale, returns what is put behind the stem of an output ("_x4", "_denoised").
+        crop_border: Takes the scale, returns the pixels cut off each side before scoring.
+        degrade: clean float32 (N, C, H, W) in [0, 1], options, generator on the same device -> degraded, the same
+            range; (N, C, H / scale, W / scale) for super-resolution. Same generator state, same result.
+        variants: Special forms that `degrade` and the manifest know.
+    """
+
+    name: str
+    title: str
+    metrics: tuple[str, str]
+    suffix: Callable[[int], str]
+    crop_border: Callable[[int], int]
+    degrade: Callable[[torch.Tensor, DegradeOptions, torch.Generator], torch.Tensor]
+    variants: tuple[str, ...] = field(default=())
+
+
+def task_names() -> tuple[str, ...]:
+    """List the command names of all tasks ("sr", "denoise", ...)."""
+    return tuple(sorted(task.name for task in _all_tasks()))
+
+
+def get_task(name: str) -> Task:
+    """Return one task by its command name.
+
+    Raises:
+        ValueError: If no task has that name; the known names are in the message.
+    """
+    for task in _all_tasks():
+        if task.name == name:
+            return task
+    msg = f"unknown task {name!r}; known: {', '.join(task_names())}"
+    raise ValueError(msg)
+
+
+def _all_tasks() -> list[Task]:
+    names = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
+    return [importlib.import_module(f"{__name__}.{name}").TASK for name in names]

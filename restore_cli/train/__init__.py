@@ -1,0 +1,1 @@
+"""Train networks from folders of pictures."""

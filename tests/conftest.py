@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests: where the development material lies, and the originals' deterministic fill."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with goldens, original checkpoints and pictures; tests that need it skip without it."""
+    path = Path(os.environ.get("RESTORE_SHARED", ROOT.parent / "shared"))
+    if not (path / "golden").is_dir():
+        pytest.skip("no development material next to the checkout (set RESTORE_SHARED)")
+    return path
