@@ -2,7 +2,7 @@
 
 Stage 5, RUN. A network is a plain `torch.nn.Module` built from its `Config` alone: RGB (or gray) in [0, 1], shape
 (N, C, H, W) with H and W multiples of `Arch.multiple_of`, to (N, C, scale * H, scale * W). It knows nothing of files,
-tiles or weights. A new file `models/<arch>.py` with a `Config` and an `ARCH` is found by itself: nothing here is edited.
+tiles or weights. A new file `models/<arch>.py` with a `Config` and an `ARCH` is found by itself; nothing here changes.
 
 This module imports no torch and no network until one is asked for, so that `restore --help` stays fast.
 """
