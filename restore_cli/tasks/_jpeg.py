@@ -1,0 +1,102 @@
+"""A JPEG round trip in torch: what the format loses, without writing a file.
+
+Serves the degradation of real photos. Colour conversion, chroma subsampling by two, 8x8 DCT, the example quantisation
+tables of the JPEG standard (ITU-T T.81, annex K) scaled by the quality as libjpeg scales them, and back. Entropy coding
+loses nothing and is left out, so a batch of pictures of different qualities is a handful of matrix products.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+BLOCK = 8
+
+LUMA_TABLE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+CHROMA_TABLE = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    (99, 99, 99, 99, 99, 99, 99, 99),
+    (99, 99, 99, 99, 99, 99, 99, 99),
+    (99, 99, 99, 99, 99, 99, 99, 99),
+    (99, 99, 99, 99, 99, 99, 99, 99),
+)
+# Full-range BT.601, rows Y, Cb, Cr from R, G, B (JFIF 1.02).
+TO_YCBCR = (
+    (0.299, 0.587, 0.114),
+    (-0.168735892, -0.331264108, 0.5),
+    (0.5, -0.418687589, -0.081312411),
+)
+
+
+def compress_jpeg(images: torch.Tensor, quality: torch.Tensor, *, subsample: bool = True) -> torch.Tensor:
+    """Return RGB pictures as they would come back from JPEG files.
+
+    Args:
+        images: float32 (N, 3, H, W) in [0, 1].
+        quality: libjpeg's quality 1..100 of each picture, shape (N,).
+        subsample: Halve the colour planes (4:2:0), as cameras and most programs do.
+
+    Returns:
+        float32 (N, 3, H, W) in [0, 1], rounded to 8 bit.
+    """
+    import torch
+    from torch.nn import functional
+
+    height, width = images.shape[-2:]
+    unit = 2 * BLOCK
+    padding = (0, -width % unit, 0, -height % unit)
+    matrix = torch.tensor(TO_YCBCR, device=images.device)
+    planes = torch.einsum("ij,njhw->nihw", matrix, functional.pad(images * 255.0, padding, mode="replicate"))
+    luma = _quantise_blocks(planes[:, :1] - 128.0, LUMA_TABLE, quality) + 128.0
+    chroma = planes[:, 1:]
+    if subsample:
+        chroma = functional.avg_pool2d(chroma, 2)
+    chroma = _quantise_blocks(chroma, CHROMA_TABLE, quality)
+    if subsample:
+        chroma = functional.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
+    rgb = torch.einsum("ij,njhw->nihw", torch.linalg.inv(matrix), torch.cat([luma, chroma], dim=1))
+    return (rgb[..., :height, :width].clamp(0.0, 255.0).round() / 255.0).contiguous()
+
+
+def _quantise_blocks(planes: torch.Tensor, table: tuple[tuple[int, ...], ...], quality: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    count, channels, height, width = planes.shape
+    transform = _dct_matrix(planes.device)
+    blocks = planes.reshape(count, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    spectrum = torch.einsum("ux,ncaxby,vy->ncaubv", transform, blocks, transform)
+    steps = _scaled_table(table, quality).view(count, 1, 1, BLOCK, 1, BLOCK)
+    spectrum = (spectrum / steps).round() * steps
+    return torch.einsum("ux,ncaubv,vy->ncaxby", transform, spectrum, transform).reshape(planes.shape)
+
+
+def _scaled_table(table: tuple[tuple[int, ...], ...], quality: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    base = torch.tensor(table, dtype=torch.float32, device=quality.device)
+    percent = torch.where(quality < 50.0, 5000.0 / quality.clamp_min(1.0), 200.0 - 2.0 * quality)
+    return ((base * percent.view(-1, 1, 1) + 50.0) / 100.0).floor().clamp(1.0, 255.0)
+
+
+def _dct_matrix(device: torch.device) -> torch.Tensor:
+    import torch
+
+    index = torch.arange(BLOCK, dtype=torch.float32, device=device)
+    matrix = torch.cos((2.0 * index.view(1, -1) + 1.0) * index.view(-1, 1) * math.pi / (2 * BLOCK)) * 0.5
+    matrix[0] = math.sqrt(1.0 / BLOCK)
+    return matrix

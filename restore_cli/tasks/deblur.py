@@ -1,0 +1,58 @@
+"""Deblurring: undo the blur of a shaken camera or of a lens out of focus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from restore_cli.tasks import DegradeOptions, Task
+from restore_cli.tasks._kernels import disc_kernels, draw_log_uniform, draw_uniform, filter_each, trajectory_kernels
+
+if TYPE_CHECKING:
+    import torch
+
+KERNEL_SIZE = 31
+EXTENT_PIXELS = (3.0, 25.0)
+RADIUS_PIXELS = (0.8, 6.0)
+GAMMA = 2.2
+NOISE_SIGMA_MAX = 2.0
+
+
+def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
+    """Blur pictures, in linear light as a sensor does, with a little noise.
+
+    Args:
+        clean: float32 (N, C, H, W) in [0, 1]; H and W of at least 16 pixels.
+        options: The variant "motion" (also None) or "defocus".
+        generator: Source of kernels and noise, on the device of `clean`.
+
+    Returns:
+        float32 (N, C, H, W) in [0, 1], rounded to 8 bit.
+
+    Raises:
+        ValueError: If the variant is unknown.
+    """
+    import torch
+
+    count = clean.shape[0]
+    if options.variant in {None, "motion"}:
+        kernels = trajectory_kernels(draw_log_uniform(count, *EXTENT_PIXELS, generator), KERNEL_SIZE, generator)
+    elif options.variant == "defocus":
+        kernels = disc_kernels(draw_log_uniform(count, *RADIUS_PIXELS, generator), KERNEL_SIZE)
+    else:
+        msg = f"unknown variant {options.variant!r} of deblurring; known: {', '.join(TASK.variants)}"
+        raise ValueError(msg)
+    light = filter_each(clean.clamp(0.0, 1.0) ** GAMMA, kernels).clamp_min(0.0) ** (1.0 / GAMMA)
+    sigma = (draw_uniform(count, 0.0, NOISE_SIGMA_MAX, generator) / 255.0).view(-1, 1, 1, 1)
+    noisy = light + sigma * torch.randn(clean.shape, generator=generator, device=clean.device)
+    return (noisy.clamp(0.0, 1.0) * 255.0).round() / 255.0
+
+
+TASK = Task(
+    name="deblur",
+    title="deblurring",
+    metrics=("psnr", "ssim"),
+    suffix=lambda _scale: "_deblurred",
+    crop_border=lambda _scale: 0,
+    degrade=degrade,
+    variants=("motion", "defocus"),
+)

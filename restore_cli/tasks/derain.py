@@ -1,0 +1,80 @@
+"""Deraining: remove the bright streaks that falling drops leave in a picture.
+
+The rain is made, not recorded: drops are sparse points, each drawn out to a stroke of its picture's wind and exposure
+time. Strokes are gray and add light, since a drop gathers light from all around; a veil of far drops may lie between.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from restore_cli.tasks import DegradeOptions, Task
+from restore_cli.tasks._kernels import draw_chance, draw_log_uniform, draw_uniform, line_kernels
+
+if TYPE_CHECKING:
+    import torch
+
+LENGTH_MAX_PIXELS = 60
+KERNEL_SIZE = LENGTH_MAX_PIXELS + 25
+ANGLE_MAX_RADIANS = math.radians(35.0)
+
+
+def degrade(clean: torch.Tensor, _options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
+    """Let it rain.
+
+    Args:
+        clean: float32 (N, C, H, W) in [0, 1].
+        _options: Not used: rain has none.
+        generator: Source of the rain, on the device of `clean`.
+
+    Returns:
+        float32 (N, C, H, W) in [0, 1], nowhere darker than `clean` but by rounding to 8 bit.
+    """
+    import torch
+
+    count, _, height, width = clean.shape
+    angle = draw_uniform(count, -1.0, 1.0, generator)
+    angle = angle * angle.abs() * ANGLE_MAX_RADIANS  # near the vertical more often than aslant
+    near = _streaks(height, width, angle, generator)
+    turned = angle + draw_uniform(count, -0.06, 0.06, generator)
+    far = _streaks(height, width, turned, generator) * draw_uniform(count, 0.2, 0.8, generator).view(-1, 1, 1, 1)
+    rain = near + torch.where(draw_chance(count, 0.6, generator), far, torch.zeros_like(far))
+    added = clean + rain
+    screened = 1.0 - (1.0 - clean) * (1.0 - rain.clamp(0.0, 1.0))
+    rainy = torch.where(draw_chance(count, 0.85, generator), added, screened)
+    return (rainy.clamp(0.0, 1.0) * 255.0).round() / 255.0
+
+
+def _streaks(height: int, width: int, angle: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Draw one layer of streaks, one wind direction and exposure a picture, shape (N, 1, H, W), not below 0."""
+    import torch
+
+    count = angle.shape[0]
+    length = draw_log_uniform(count, 9.0, float(LENGTH_MAX_PIXELS), generator)
+    thickness = draw_uniform(count, 0.35, 1.1, generator)
+    kernels = line_kernels(length, thickness, angle, KERNEL_SIZE)
+    # The share of the picture under streaks, from a few drops to a downpour.
+    cover = draw_log_uniform(count, 0.03, 0.35, generator)
+    drops_per_pixel = cover / (length * 2.5 * thickness.clamp_min(0.5))
+    # Drops outside the picture reach into it, hence the margin. It is also what keeps the circular product of
+    # spectra from showing its wrap-around.
+    rows, columns = height + KERNEL_SIZE, width + KERNEL_SIZE
+    position = torch.rand(count, rows, columns, generator=generator, device=angle.device)
+    strength = torch.rand(count, rows, columns, generator=generator, device=angle.device)
+    # A squared uniform is many faint drops and few bright ones.
+    drops = torch.where(position < drops_per_pixel.view(-1, 1, 1), 0.1 + 0.9 * strength**2, torch.zeros_like(strength))
+    spectrum = torch.fft.rfft2(drops) * torch.fft.rfft2(kernels, s=(rows, columns))
+    layer: torch.Tensor = torch.fft.irfft2(spectrum, s=(rows, columns))[:, KERNEL_SIZE:, KERNEL_SIZE:].clamp_min(0.0)
+    peak = draw_log_uniform(count, 0.15, 1.2, generator)
+    return (layer * (peak / kernels.amax(dim=(1, 2))).view(-1, 1, 1)).unsqueeze(1)
+
+
+TASK = Task(
+    name="derain",
+    title="deraining",
+    metrics=("psnr_y", "ssim_y"),
+    suffix=lambda _scale: "_derained",
+    crop_border=lambda _scale: 0,
+    degrade=degrade,
+)
