@@ -1,0 +1,376 @@
+"""The one place that prints: data to stdout, everything about the run to stderr.
+
+Stage 1, ASK, and the way back to the person who asked. stdout carries written paths, JSON Lines or tables, so that it
+can be piped; progress, notes, warnings and errors go to stderr. Colour needs a terminal (or FORCE_COLOR) and no
+NO_COLOR; animation needs a real terminal whatever FORCE_COLOR says. Text from file names is escaped on its way out.
+Rich is imported only when a bar or a table is drawn on a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import traceback
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+from restore_cli.errors import RestoreError, StorageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, bidi marks, surrogates, line and paragraph ends
+_BYTE_SURROGATES = range(0xDC80, 0xDD00)  # how Python holds the undecodable bytes 0x80..0xff of a file name
+
+
+def printable(text: str) -> str:
+    r"""Escape what could move a cursor, fake a line or fail to encode.
+
+    Example:
+        >>> printable("line\nbreak \udcff")
+        'line\\nbreak \\xff'
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+
+
+def _escaped(character: str) -> str:
+    if ord(character) in _BYTE_SURROGATES:
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+class Output:
+    """Write data, notes, warnings and errors, each to its stream.
+
+    Safe to call from several threads. stdout that was closed by its reader (`| head`) takes no more data, and the run
+    goes on: its files are what counts.
+
+    Args:
+        json: `json` and `record` objects go to stdout and `data` lines do not.
+        quiet: Leave out notes and progress; warnings and errors stay.
+        verbose: Show details too.
+        progress: Draw bars on a terminal, or print a line a picture where stderr is none.
+    """
+
+    def __init__(
+        self, *, json: bool = False, quiet: bool = False, verbose: bool = False, progress: bool = True
+    ) -> None:
+        self.wants_json = json
+        self._quiet = quiet
+        self._verbose = verbose
+        self._lock = threading.RLock()
+        self._bar: Progress | None = None
+        self._report: TextIO | None = None
+        self._stdout: TextIO | None = sys.stdout
+        self._stderr: TextIO | None = sys.stderr
+        for stream in (self._stdout, self._stderr):
+            _never_fail_to_encode(stream)
+        shown = progress and not quiet
+        self._animated = shown and _is_terminal(self._stderr) and os.environ.get("TERM") != "dumb"
+        self._line_each = shown and not _is_terminal(self._stderr)
+
+    def data(self, line: str) -> None:
+        """Print one line of data to stdout, escaped; nothing under --json, whose objects say it already.
+
+        Raises:
+            StorageError: If stdout cannot take it (a full disk).
+        """
+        if not self.wants_json:
+            self._print_data(printable(line))
+
+    def json(self, value: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Print one JSON value to stdout as a line of ASCII.
+
+        Raises:
+            StorageError: If stdout cannot take it (a full disk).
+        """
+        self._print_data(json.dumps(value))
+
+    def record(self, value: Mapping[str, Any]) -> None:
+        """Add one object to the run's JSON Lines: stdout under --json, the report where one is open.
+
+        Raises:
+            StorageError: If stdout or the report cannot take it.
+        """
+        if self.wants_json:
+            self.json(value)
+        with self._lock:
+            if self._report is not None:
+                _write(self._report, json.dumps(value) + "\n", name="the report")
+
+    def table(
+        self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", numeric: Collection[str] = ()
+    ) -> None:
+        """Print a table to stdout: drawn on a terminal, plain columns in a pipe.
+
+        Args:
+            headers: One a column.
+            rows: Cells as text, one sequence a row.
+            title: A line above; left out in a pipe.
+            numeric: Headers of the columns to align right.
+
+        Raises:
+            StorageError: If stdout cannot take it (a full disk).
+        """
+        cells = [[printable(cell) for cell in row] for row in rows]
+        right = [header in numeric for header in headers]
+        if _is_terminal(self._stdout):
+            self._print_data(_drawn_table(headers, cells, right, title, colour=_wants_colour(self._stdout)))
+            return
+        widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+        for row in [list(headers), *cells]:
+            padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+            self._print_data("  ".join(padded).rstrip())
+
+    def note(self, text: str) -> None:
+        """Tell something about the run on stderr, unless --quiet."""
+        if not self._quiet:
+            self._print_message(printable(text))
+
+    def detail(self, text: str) -> None:
+        """Tell something few want to know on stderr, under --verbose only."""
+        if self._verbose:
+            self._print_message(printable(text))
+
+    def block(self, text: str) -> None:
+        """Print our own text of several lines on stderr, as it stands."""
+        self._print_message(text)
+
+    def warn(self, text: str) -> None:
+        """Print a warning line on stderr."""
+        self._print_message(f"restore: {self._label('warning', 'yellow')} {printable(text)}")
+
+    def error(self, error: RestoreError | str) -> None:
+        """Print an error line on stderr: what happened; what to do next."""
+        self._print_message(f"restore: {self._label('error', 'red')} {printable(str(error))}")
+
+    def traceback(self, error: BaseException) -> None:
+        """Print the traceback of an error on stderr, for --debug."""
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        self.block("\n".join(printable(line) for line in lines))
+
+    def image_done(self, text: str) -> None:
+        """Move the bar by one picture, or print the plain line that stands for it."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.advance(self._bar.task_ids[0])
+            elif self._line_each:
+                self._print_message(printable(text))
+
+    @contextlib.contextmanager
+    def image_progress(self, total: int, what: str) -> Iterator[None]:
+        """Show a bar over the pictures of a run while inside; `image_done` moves it.
+
+        Args:
+            total: Pictures to come, skipped ones counted.
+            what: What is being done, a word or two before the bar.
+        """
+        if not self._animated:
+            yield
+            return
+        with self._bar_shown(_image_bar(self._stderr)) as bar:
+            bar.add_task(printable(what), total=total)
+            yield
+
+    @contextlib.contextmanager
+    def transfer_progress(self, name: str) -> Iterator[Callable[[int, int | None], None]]:
+        """Show a download: yield a function that takes the bytes done and the total, None if unknown.
+
+        Nothing is shown before its first call, so that weights at hand load in silence.
+        """
+        with contextlib.ExitStack() as stack:
+            bar: Progress | None = None
+            started = False
+
+            def advance(done: int, total: int | None) -> None:
+                nonlocal bar, started
+                if not started and self._animated:
+                    bar = stack.enter_context(self._bar_shown(_transfer_bar(self._stderr)))
+                    bar.add_task(printable(name), total=total)
+                elif not started:
+                    self.note(f"fetching {name}" + ("" if total is None else f" ({total / 1e6:.1f} MB)"))
+                started = True
+                if bar is not None:
+                    bar.update(bar.task_ids[0], completed=done, total=total)
+
+            yield advance
+
+    @contextlib.contextmanager
+    def report(self, path: Path | None) -> Iterator[None]:
+        """Write every `record` into a JSON Lines file too while inside; None writes none.
+
+        Raises:
+            StorageError: If the file cannot be made.
+        """
+        if path is None:
+            yield
+            return
+        try:
+            stream = path.open("w", encoding="ascii", buffering=1)
+        except OSError as error:
+            msg = f"cannot write the report {path}: {error.strerror}"
+            raise StorageError(msg, hint="name another file with --report") from error
+        with stream:
+            self._report = stream
+            try:
+                yield
+            finally:
+                self._report = None
+
+    @contextlib.contextmanager
+    def _bar_shown(self, bar: Progress) -> Iterator[Progress]:
+        with self._lock:
+            self._bar = bar
+            bar.start()
+        try:
+            yield bar
+        finally:
+            with self._lock:
+                bar.stop()
+                self._bar = None
+
+    @contextlib.contextmanager
+    def _bar_hidden(self) -> Iterator[None]:
+        """Take the bar off the terminal while something else is printed there, whichever stream it goes to."""
+        with self._lock:
+            if self._bar is None:
+                yield
+                return
+            self._bar.stop()
+            try:
+                yield
+            finally:
+                self._bar.start()
+
+    def _print_data(self, text: str) -> None:
+        with self._lock:
+            if self._stdout is None:
+                return
+            hidden = self._bar_hidden() if _is_terminal(self._stdout) else contextlib.nullcontext()
+            try:
+                with hidden:
+                    _write(self._stdout, text + "\n", name="standard output")
+            except BrokenPipeError:
+                _discard(self._stdout)
+                self._stdout = None
+
+    def _print_message(self, text: str) -> None:
+        # A lost stderr is no reason to stop: there is nobody left to tell.
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            if self._stderr is not None:
+                with self._bar_hidden():
+                    self._stderr.write(text + "\n")
+                    self._stderr.flush()
+
+    def _label(self, word: str, colour: str) -> str:
+        label = f"{word}:"
+        return typer.style(label, fg=colour, bold=True) if _wants_colour(self._stderr) else label
+
+
+def _write(stream: TextIO, text: str, *, name: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        msg = f"cannot write to {name}: {error.strerror}"
+        raise StorageError(msg, hint="free some space or send it elsewhere") from error
+
+
+def _discard(stream: TextIO) -> None:
+    """Point a broken stream's descriptor at nothing, so that the interpreter's own flush at exit stays silent."""
+    with contextlib.suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
+
+
+def _never_fail_to_encode(stream: TextIO | None) -> None:
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def _wants_colour(stream: TextIO | None) -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (_is_terminal(stream) and os.environ.get("TERM") != "dumb")
+
+
+def _image_bar(stream: TextIO | None) -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        console=Console(file=stream),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+def _transfer_bar(stream: TextIO | None) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=Console(file=stream),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+def _drawn_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], title: str, *, colour: bool
+) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for header, aligned_right in zip(headers, right, strict=True):
+        table.add_column(Text(header), justify="right" if aligned_right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(no_color=not colour, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip("\n")
