@@ -1,0 +1,386 @@
+"""The D-RAMiT block and the layers it is made of: two attentions side by side, MobiVari, a feed-forward layer.
+
+Stage 5, RUN; `ramit` builds the network of them and states the paper, the origin and the licence. Section 3.2 of the
+paper is the block, 3.3 MobiVari. How it is laid out, and why:
+- Tensors are (N, C, H, W) in channels-last memory: 1x1 convolutions are matrix products over the last axis, LayerNorm
+  runs where the channels already lie, and queries, keys and values are strided views of one product.
+- A 1x1 convolution commutes with shifting and cutting, so the C channels of a block's input are cut into windows, not
+  the 3C of its projection, and the channel heads are not cut at all.
+- Channel attention is three steps: sums over positions (additive over the parts of an image), the d x d matrix made of
+  them, and its application, so that a runner may choose where the sums come from.
+- Under autocast the norms, the logits of both attentions, LayerNorm and the residual stream stay in float32.
+
+Letters: N batch, C = `dim` channels, H W feature size, P = H * W positions, h heads in all, d = C / h channels a head,
+h1 spatial heads (the first ones), h2 channel heads, B windows of the whole batch, L tokens a window.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
+
+from restore_cli.models._ramit_config import expanded_channels
+
+NORM_EPS = 1e-12  # floor of an L2 norm
+MAX_LOGIT_SCALE = math.log(100.0)
+START_LOGIT_SCALE = math.log(10.0)
+NEGATIVE_SLOPE = 0.01
+CHUNK_POSITIONS = 16_384  # float32 products summed over 32,767 positions or more are wrong on some Apple GPUs
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def autocast_off(x: Tensor) -> torch.autocast:
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return (N, C, H, W) as (N, H, W, C), a view."""
+    return x.permute(0, 2, 3, 1)
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """Return (N, H, W, C) as (N, C, H, W), a view in channels-last memory."""
+    return x.permute(0, 3, 1, 2)
+
+
+def _project(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Apply a 1x1 convolution's weight (out, in, 1, 1) to (..., in); 2-D inside, which every backend gets right."""
+    flat = F.linear(tokens.reshape(-1, tokens.shape[-1]), weight.flatten(1), bias)
+    return flat.view(*tokens.shape[:-1], weight.shape[0])
+
+
+def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply an ungrouped 1x1 convolution to (N, C, H, W) as a matrix product."""
+    return channels_first(_project(channels_last(x), conv.weight, conv.bias))
+
+
+def cut_windows(x: Tensor, window_size: int, shift: int = 0) -> Tensor:
+    """Cut (N, H, W, C) into windows (B, L, C) after a cyclic shift by `-shift` in both axes, without a mask."""
+    if shift:
+        x = torch.roll(x, (-shift, -shift), (1, 2))
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height // window_size, window_size, width // window_size, window_size, channels)
+    return x.transpose(2, 3).reshape(-1, window_size * window_size, channels)
+
+
+def merge_windows(windows: Tensor, height: int, width: int, window_size: int, shift: int = 0) -> Tensor:
+    """Undo `cut_windows`: (B, L, C) to (N, height, width, C)."""
+    channels = windows.shape[-1]
+    x = windows.view(-1, height // window_size, width // window_size, window_size, window_size, channels)
+    x = x.transpose(2, 3).reshape(-1, height, width, channels)
+    return torch.roll(x, (shift, shift), (1, 2)) if shift else x
+
+
+class DropPath(nn.Module):
+    """Drop whole samples of a residual branch while training and rescale the others (stochastic depth)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, in training with each sample zeroed with probability `rate`."""
+        if not self.training or self.rate == 0.0:
+            return x
+        kept = x.new_full((x.shape[0], 1, 1, 1), 1.0 - self.rate).bernoulli()
+        return x * (kept / (1.0 - self.rate))
+
+
+class ReshapeLayerNorm(nn.Module):
+    """Normalise each position over its channels, (N, C, H, W) to the same shape in float32 or better."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, H, W)."""
+        with autocast_off(x):
+            normalised: Tensor = self.norm(at_least_float32(channels_last(x)))
+        return channels_first(normalised)
+
+
+class QKVProjection(nn.Module):
+    """Project C channels to queries, keys and values, laid out head after head as (h, 3, d)."""
+
+    def __init__(self, dim: int, num_head: int, qkv_bias: bool = True) -> None:
+        super().__init__()
+        self.head_dim = dim // num_head
+        self.qkv = nn.Conv2d(dim, 3 * dim, 1, bias=qkv_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project (N, C, H, W) to (N, 3C, H, W)."""
+        return _pointwise(self.qkv, x)
+
+    def heads(self, tokens: Tensor, first: int, last: int) -> Tensor:
+        """Project tokens (..., C) for the heads `first` up to `last`, exclusive, alone: (..., heads, 3, d)."""
+        rows = slice(3 * self.head_dim * first, 3 * self.head_dim * last)
+        bias = None if self.qkv.bias is None else self.qkv.bias[rows]
+        projected = _project(tokens, self.qkv.weight[rows], bias)
+        return projected.view(*tokens.shape[:-1], last - first, 3, self.head_dim)
+
+
+class SpatialSelfAttention(nn.Module):
+    """Attend by cosine over the tokens of each window, with a learned bias for each relative position."""
+
+    relative_position_index: Tensor
+
+    def __init__(self, head_dim: int, heads: int, window_size: int) -> None:
+        super().__init__()
+        span = 2 * window_size - 1
+        self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), START_LOGIT_SCALE))
+        self.relative_position_bias_table = nn.Parameter(torch.empty(span * span, heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        axis = torch.arange(window_size)
+        token = torch.cartesian_prod(axis, axis)
+        offset = token[:, None] - token[None] + window_size - 1  # (L, L, 2), query minus key
+        self.register_buffer("relative_position_index", offset[..., 0] * span + offset[..., 1])
+        self.proj = nn.Conv2d(heads * head_dim, heads * head_dim, 1)
+
+    def position_bias(self) -> Tensor:
+        """Return the bias of every query and key, (h1, L, L)."""
+        tokens = self.relative_position_index.shape[0]
+        bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
+        return bias.t().reshape(-1, tokens, tokens)
+
+    def forward(self, qkv: Tensor, helper: Tensor | None = None) -> Tensor:
+        """Attend within windows.
+
+        Args:
+            qkv: (B, L, h1, 3, d).
+            helper: (B, L, d) to weight the values of every head with, or None.
+
+        Returns:
+            (B, L, h1 * d).
+        """
+        with autocast_off(qkv):
+            qk = at_least_float32(qkv[..., :2, :])
+            qk = qk * qk.square().sum(-1, keepdim=True).clamp_min(NORM_EPS**2).rsqrt()
+            v = at_least_float32(qkv[..., 2, :])
+            if helper is not None:
+                v = v * helper[:, :, None]
+            q = qk[..., 0, :].transpose(1, 2) * self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+            k, v = qk[..., 1, :].transpose(1, 2), v.transpose(1, 2)  # (B, h1, L, d)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.position_bias()[None], scale=1.0)
+        return _project(out.transpose(1, 2).flatten(2), self.proj.weight, self.proj.bias)
+
+
+class ChannelSums(NamedTuple):
+    """Hold what channel attention needs of an image, in float32 or better; sums of parts are the sums of the whole.
+
+    Attributes:
+        products: Queries times keys, (N, h2, d, d).
+        q_squares: Squared queries, (N, h2, d).
+        k_squares: Squared keys, (N, h2, d).
+    """
+
+    products: Tensor
+    q_squares: Tensor
+    k_squares: Tensor
+
+    def plus(self, other: ChannelSums) -> ChannelSums:
+        """Return the sums over the positions of both."""
+        return ChannelSums(*(mine + others for mine, others in zip(self, other, strict=True)))
+
+
+class ChannelSelfAttention(nn.Module):
+    """Attend by cosine over the channels of a head, with statistics taken over the positions of the whole input."""
+
+    def __init__(self, head_dim: int, heads: int) -> None:
+        super().__init__()
+        self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), START_LOGIT_SCALE))
+        self.proj = nn.Conv2d(heads * head_dim, heads * head_dim, 1)
+
+    @staticmethod
+    def sums(qkv: Tensor) -> ChannelSums:
+        """Sum over the positions of (N, P, h2, 3, d)."""
+        with autocast_off(qkv):
+            q, k, _ = at_least_float32(qkv).transpose(1, 2).unbind(3)  # (N, h2, P, d)
+            starts = range(0, q.shape[2], CHUNK_POSITIONS)
+            chunks = [slice(start, start + CHUNK_POSITIONS) for start in starts]
+            products = torch.stack([q[:, :, chunk].transpose(2, 3) @ k[:, :, chunk] for chunk in chunks]).sum(0)
+            return ChannelSums(products, q.square().sum(2), k.square().sum(2))
+
+    def matrix(self, sums: ChannelSums) -> Tensor:
+        """Return the attention of every channel to every other of its head, (N, h2, d, d), rows summing to 1."""
+        q_scale = sums.q_squares.clamp_min(NORM_EPS**2).rsqrt()
+        k_scale = sums.k_squares.clamp_min(NORM_EPS**2).rsqrt()
+        cosine = sums.products * q_scale[..., None] * k_scale[..., None, :]
+        return (cosine * self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()).softmax(-1)
+
+    def apply_matrix(self, matrix: Tensor, v: Tensor) -> Tensor:
+        """Mix the channels of v (N, P, h2, d) by `matrix` (N, h2, d, d) and project, as one product: (N, P, h2 * d)."""
+        heads, d = matrix.shape[1:3]
+        with autocast_off(v):
+            weight = self.proj.weight.view(1, -1, heads, d).transpose(1, 2)  # (1, h2, h2 * d, d)
+            mix = (weight @ matrix).transpose(1, 2).flatten(2)  # (N, h2 * d, h2 * d)
+        return torch.baddbmm(cast("Tensor", self.proj.bias), v.flatten(2), mix.transpose(1, 2))
+
+    def forward(self, qkv: Tensor, helper: Tensor | None = None) -> Tensor:
+        """Attend over channels.
+
+        Args:
+            qkv: (N, P, h2, 3, d).
+            helper: (N, P) to weight the values with, or None.
+
+        Returns:
+            (N, P, h2 * d).
+        """
+        matrix = self.matrix(self.sums(qkv))
+        v = qkv[..., 2, :]
+        if helper is not None:
+            v = v * helper[..., None, None]
+        return self.apply_matrix(matrix, v)
+
+
+class MobiVari1(nn.Module):
+    """Mix neighbours, then channels: depthwise 3x3 and 1x1 convolutions with sums around them."""
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.dw_conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.pw_conv = nn.Conv2d(dim, out_dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, dim, H, W) to (N, out_dim, H, W)."""
+        y = F.leaky_relu(self.dw_conv(x), NEGATIVE_SLOPE) + x
+        z = F.leaky_relu(_pointwise(self.pw_conv, y), NEGATIVE_SLOPE)
+        return z + x if z.shape == x.shape else z
+
+
+class MobiVari2(nn.Module):
+    """Expand the channels, mix neighbours, then project: the version with an inverted bottleneck."""
+
+    def __init__(self, dim: int, out_dim: int, exp_factor: float, exp_groups: int) -> None:
+        super().__init__()
+        expanded = expanded_channels(dim, exp_factor, exp_groups)
+        self.dw_conv = nn.Conv2d(expanded, expanded, 3, padding=1, groups=expanded)
+        self.pw_conv = nn.Conv2d(expanded, out_dim, 1)
+        self.exp_conv = nn.Conv2d(dim, expanded, 1, groups=exp_groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, dim, H, W) to (N, out_dim, H, W)."""
+        e = F.leaky_relu(self.exp_conv(x), NEGATIVE_SLOPE)
+        y = F.leaky_relu(self.dw_conv(e) + e, NEGATIVE_SLOPE)
+        z = _pointwise(self.pw_conv, y)
+        return z + x if z.shape == x.shape else z
+
+
+def mobivari(dim: int, out_dim: int, mv_ver: int, exp_factor: float, exp_groups: int) -> nn.Module:
+    return MobiVari1(dim, out_dim) if mv_ver == 1 else MobiVari2(dim, out_dim, exp_factor, exp_groups)
+
+
+class FeedForward(nn.Module):
+    """Widen the channels, apply the exact GELU, narrow them again."""
+
+    def __init__(self, dim: int, hidden_ratio: float) -> None:
+        super().__init__()
+        hidden = int(dim * hidden_ratio)
+        self.hidden = nn.Conv2d(dim, hidden, 1)
+        self.out = nn.Conv2d(hidden, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to the same shape."""
+        return _pointwise(self.out, F.gelu(_pointwise(self.hidden, x)))
+
+
+class BlockOutput(NamedTuple):
+    """Hold a block's outputs: features, spatial and channel attention (the next block's helpers), their mixture."""
+
+    x: Tensor
+    sp: Tensor
+    ch: Tensor
+    attn: Tensor
+
+
+class DRAMiTransformer(nn.Module):
+    """Attend over windows and over channels side by side, then mix: one D-RAMiT block (section 3.2).
+
+    Args:
+        dim: Channels C.
+        num_head: Heads h.
+        chsa_head_ratio: Share of heads that attend over channels.
+        window_size: Side of a window.
+        shift: Cyclic shift of the windows in both axes.
+        qkv_bias: Bias of the projection to queries, keys and values.
+        mv_ver: Version of MobiVari.
+        hidden_ratio: Hidden channels of the feed-forward layer per channel.
+        exp_factor: Expansion of MobiVari 2.
+        exp_groups: Groups of its expanding convolution.
+        helper: Use the helpers given to `forward`.
+        drop_path: Rate of stochastic depth.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_head: int = 4,
+        chsa_head_ratio: float = 0.25,
+        window_size: int = 8,
+        shift: int = 0,
+        *,
+        qkv_bias: bool = True,
+        mv_ver: int = 1,
+        hidden_ratio: float = 2.0,
+        exp_factor: float = 1.2,
+        exp_groups: int = 4,
+        helper: bool = True,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.window_size, self.shift, self.helper = window_size, shift, helper
+        self.num_head, self.channel_heads = num_head, int(num_head * chsa_head_ratio)
+        self.spatial_heads = num_head - self.channel_heads
+        self.qkv_proj = QKVProjection(dim, num_head, qkv_bias)
+        self.sp_attn = SpatialSelfAttention(dim // num_head, self.spatial_heads, window_size)
+        self.ch_attn = ChannelSelfAttention(dim // num_head, self.channel_heads)
+        self.mobivari = mobivari(dim, dim, mv_ver, exp_factor, exp_groups)
+        self.norm1 = ReshapeLayerNorm(dim)
+        self.ffn = FeedForward(dim, hidden_ratio)
+        self.norm2 = ReshapeLayerNorm(dim)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, sp: Tensor | None = None, ch: Tensor | None = None) -> BlockOutput:
+        """Run the block.
+
+        Args:
+            x: (N, C, H, W), H and W multiples of the window.
+            sp: Spatial attention of the block before, (N, h1 * d, H, W), or None.
+            ch: Channel attention of the block before, (N, h2 * d, H, W), or None.
+
+        Returns:
+            Features (N, C, H, W), spatial (N, h1 * d, H, W) and channel attention (N, h2 * d, H, W), and their
+            mixture (N, C, H, W).
+        """
+        tokens = channels_last(x)
+        spatial = self.attend_space(tokens, ch)
+        channel = self.attend_channels(tokens, sp)
+        both = channels_first(torch.cat((spatial, channel), -1))
+        mixed = self.mobivari(both)
+        x = x + self.drop_path(self.norm1(mixed))
+        x = x + self.drop_path(self.norm2(self.ffn(x)))
+        return BlockOutput(x, both[:, : spatial.shape[-1]], both[:, spatial.shape[-1] :], mixed)
+
+    def attend_space(self, tokens: Tensor, ch: Tensor | None) -> Tensor:
+        """Attend (N, H, W, C) within shifted windows, (N, H, W, h1 * d); `ch` as in `forward`."""
+        helper = None
+        if self.helper and ch is not None:
+            mean = channels_last(at_least_float32(ch)).reshape(*tokens.shape[:3], self.channel_heads, -1).mean(3)
+            helper = cut_windows(mean, self.window_size, self.shift)
+        qkv = self.qkv_proj.heads(cut_windows(tokens, self.window_size, self.shift), 0, self.spatial_heads)
+        windows = self.sp_attn(qkv, helper)
+        return merge_windows(windows, tokens.shape[1], tokens.shape[2], self.window_size, self.shift)
+
+    def attend_channels(self, tokens: Tensor, sp: Tensor | None) -> Tensor:
+        """Attend (N, H, W, C) over channels, (N, H, W, h2 * d); `sp` as in `forward`."""
+        helper = at_least_float32(sp).mean(1).flatten(1) if self.helper and sp is not None else None
+        qkv = self.qkv_proj.heads(tokens.flatten(1, 2), self.spatial_heads, self.num_head)
+        channel: Tensor = self.ch_attn(qkv, helper)
+        return channel.view(*tokens.shape[:3], -1)

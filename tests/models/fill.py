@@ -1,0 +1,28 @@
+"""Weights from names: the fill that goldens without a checkpoint were made with, the same on every machine."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def deterministic_fill(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state dict with every floating tensor drawn from a generator seeded by its key."""
+    return {key: _drawn(key, tensor) if tensor.is_floating_point() else tensor for key, tensor in state_dict.items()}
+
+
+def _drawn(key: str, tensor: Tensor) -> Tensor:
+    # The legacy generator on purpose: its stream is frozen, and the goldens were drawn from it.
+    draw = np.random.RandomState(zlib.crc32(key.encode()))
+    values = draw.standard_normal(tuple(tensor.shape))
+    last = key.rpartition(".")[2]
+    if last in {"logit_scale", "temperature"} or (values.ndim == 1 and last == "weight"):
+        values = 1 + 0.1 * values
+    elif last == "relative_position_bias_table" or values.ndim == 1:
+        values = 0.1 * values
+    else:
+        values /= np.sqrt(np.prod(values.shape[1:]))
+    return torch.from_numpy(values.astype(np.float32))
