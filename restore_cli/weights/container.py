@@ -1,0 +1,145 @@
+"""What kind of file some bytes are, and whether it is one that may be parsed at all.
+
+Stage 5, RUN, between reading and parsing. A checkpoint of torch.save is a zip archive around a pickle, which is a
+program: this looks at it without running it and refuses whatever goes beyond naming tensors, so that `load` hands only
+harmless bytes on (and torch's own weights_only reader stands behind that). Bytes decide, not the suffix. Imports no
+torch.
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+import struct
+import zipfile
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from restore_cli.errors import ManifestError, WeightsError
+from restore_cli.weights.content import Content
+from restore_cli.weights.fields import strict_json
+
+Kind = Literal["safetensors", "torch"]
+
+MAX_TENSORS = 10_000
+_MAX_HEADER_BYTES = 8 << 20
+_MAX_PICKLE_BYTES = 16 << 20
+
+# All that torch.save writes for a state dict of plain tensors; torch allows more, and some of that allocates at will.
+_HARMLESS = {"collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"}
+_STORAGES = {f"torch.{name}Storage" for name in ("BFloat16", "Half", "Float", "Double", "Long", "Int", "Bool")}
+_CALLING_OPCODES = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
+
+
+def recognise(content: Content) -> Kind:
+    """Tell the kind of a file by its bytes and check that it is harmless to parse.
+
+    Raises:
+        WeightsError: If it is no weights file, damaged, of a kind that runs code, or beyond the limits.
+    """
+    data = content.data
+    if data.startswith(b"PK\x03\x04"):
+        _require_plain_checkpoint(content)
+        return "torch"
+    if data[8:9] == b"{":
+        header = safetensors_header(content)
+        if len(header) > MAX_TENSORS:
+            raise WeightsError(f"{content.path} names {len(header)} tensors; no network here has over {MAX_TENSORS}")
+        return "safetensors"
+    raise WeightsError(f"{content.path} is not a weights file: {_guess(data)}")
+
+
+def safetensors_header(content: Content) -> Mapping[str, Any]:
+    """Return the JSON header of a .safetensors file, `__metadata__` included.
+
+    Raises:
+        WeightsError: If it is cut short, over the limit or not a JSON object.
+    """
+    data = content.data
+    length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
+    if length > _MAX_HEADER_BYTES:
+        raise WeightsError(f"{content.path} is no .safetensors file, or its header is damaged ({length} bytes long)")
+    if length > len(data) - 8:
+        raise WeightsError(f"{content.path} is damaged: it is cut short within its header")
+    try:
+        header = strict_json(data[8 : 8 + length])
+    except ManifestError as error:
+        raise WeightsError(f"{content.path} has a damaged header: {error.message}") from error
+    if not isinstance(header, dict):
+        raise WeightsError(f"{content.path} has a damaged header: it is no JSON object")
+    return header
+
+
+def _require_plain_checkpoint(content: Content) -> None:
+    """Check a zip archive from torch.save: stored tensors and one harmless pickle, nothing else."""
+    path = content.path
+    try:
+        with zipfile.ZipFile(io.BytesIO(content.data)) as archive:
+            fault = _archive_fault(archive.infolist(), len(content.data))
+            script = b"" if fault else archive.read(next(n for n in archive.namelist() if n.endswith("/data.pkl")))
+    except Exception as error:  # zipfile raises over a dozen kinds on a damaged archive
+        raise WeightsError(f"{path} is damaged: {_first_line(error)}") from error
+    if fault is not None:
+        raise WeightsError(f"{path} {fault}")
+    asked = _first_harmful(script, content)
+    if asked is not None:
+        msg = f"{path} refused: its pickle asks for {asked}, and a weights file needs tensors only"
+        raise WeightsError(msg, hint="nothing in it was run")
+
+
+def _archive_fault(members: list[zipfile.ZipInfo], size: int) -> str | None:
+    """Return what is wrong with an archive as seen from its table of contents, None for nothing."""
+    names = [member.filename for member in members]
+    inner = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
+        return "is a TorchScript program, not a state dict; TorchScript is never loaded"
+    if "archive_format" in inner or any(name.startswith(("models/", "data/weights/")) for name in inner):
+        return "is an exported program (.pt2), not a state dict; programs are never loaded"
+    if len(names) > MAX_TENSORS + 100:
+        return f"holds {len(names)} files; no network here has over {MAX_TENSORS} tensors"
+    if len({name.partition("/")[0] for name in names}) != 1 or len(set(names)) != len(names):
+        return "is damaged: it is not laid out as torch.save does"
+    if "data.pkl" not in inner:
+        return "is a zip archive, but no checkpoint of torch.save"
+    # torch.save compresses nothing; stored members that do not overlap cannot hold more than the file does.
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        return "refused: it holds compressed members, which torch.save never writes"
+    if sum(member.file_size for member in members) > size:
+        return "refused: it claims to hold more bytes than it has"
+    if any(member.filename.endswith("/data.pkl") and member.file_size > _MAX_PICKLE_BYTES for member in members):
+        return f"refused: its pickle is over {_MAX_PICKLE_BYTES >> 20} MiB"
+    return None
+
+
+def _first_harmful(script: bytes, content: Content) -> str | None:
+    """Read a pickle without running it; return the first thing it asks for that is not a tensor, None for nothing."""
+    strings: list[str] = []
+    try:
+        for opcode, argument, _ in pickletools.genops(script):
+            if opcode.name == "GLOBAL":
+                name = str(argument).replace(" ", ".")
+                if name not in _HARMLESS and name not in _STORAGES:
+                    return name
+            elif opcode.name in _CALLING_OPCODES:
+                told = str(argument).replace(" ", ".") if argument is not None else ".".join(strings[-2:])
+                return told or f"the opcode {opcode.name}"
+            elif isinstance(argument, str):
+                strings.append(argument)
+    except Exception as error:  # pickletools raises ValueError, but also what its decoders raise
+        raise WeightsError(f"{content.path} is damaged: {_first_line(error)}") from error
+    return None
+
+
+def _guess(data: bytes) -> str:
+    start = data[:512].lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "it is a web page, perhaps of a failed download"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer; fetch the file itself"
+    if data.startswith(b"\x80"):
+        return "it is a bare pickle (PyTorch before 1.6); save it anew with a recent PyTorch, or as .safetensors"
+    return "its first bytes are neither those of torch.save nor of .safetensors"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,284 @@
+"""From the bytes of a weights file to a network that is ready to run; the only place that parses weight files.
+
+Stage 5, RUN, behind `manifest` (which file) and `store` (where it lies). Each load reads the file once, digests those
+very bytes, compares, and only then parses them: .safetensors, or torch.save's archives through torch's weights_only
+reader after `container` has looked at them. The state dict must fit the network exactly; half and bfloat16 become
+float32.
+
+Files we write carry their own manifest entry in the header, so that they run without being listed anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from restore_cli.errors import ManifestError, StorageError, WeightsError
+from restore_cli.models import Arch, Config, get_architecture
+from restore_cli.weights import store
+from restore_cli.weights.container import MAX_TENSORS, recognise, safetensors_header
+from restore_cli.weights.content import Content, read_content
+from restore_cli.weights.entry import WeightsEntry, entry_from_json, entry_to_json
+from restore_cli.weights.fields import strict_json
+
+_ENTRY_KEY = "restore_entry"
+_MAX_CONFIG_NUMBER = 4096  # of a config in a file of unknown origin; no network here comes near
+_SHOWN_KEYS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedWeights:
+    """A network with its weights, and what it came from.
+
+    Attributes:
+        entry: Its manifest entry.
+        config: Its configuration.
+        network: float32 on the CPU, in evaluation mode.
+        digest: "sha256:" and the hexadecimal digest of the file's bytes.
+        path: The file.
+        notes: What a person should be told once (a digest recorded at first use).
+    """
+
+    entry: WeightsEntry
+    config: Config
+    network: nn.Module = field(repr=False)
+    digest: str
+    path: Path
+    notes: tuple[str, ...] = ()
+
+
+def load_weights(
+    entry: WeightsEntry, path: Path | None = None, *, offline: bool = False, progress: store.Progress | None = None
+) -> LoadedWeights:
+    """Fetch the file of an entry if need be, check it and build its network.
+
+    Args:
+        entry: What to load.
+        path: A file of the user's own in place of the entry's; its digest is reported, not compared.
+        offline: Never touch the network.
+        progress: Told how far a download is.
+
+    Raises:
+        WeightsError: If the file is missing, unreachable, damaged, malicious, or does not fit the entry's network.
+    """
+    notes: tuple[str, ...] = ()
+    if path is None:
+        fetched = store.fetch(entry, offline=offline, progress=progress)
+        content = read_content(fetched)
+        note = store.check(entry, content)
+        notes = () if note is None else (note,)
+    else:
+        content = read_content(path)
+    arch, config = _architecture(entry)
+    state_dict = _read_state_dict(content, entry, arch)
+    with _naming_the_file(content.path, entry):
+        if path is not None:  # a config that nobody vouches for must not claim more memory than its file holds
+            with torch.device("meta"):
+                _require_fit(arch.build(config).state_dict(), state_dict)
+        network = _build(arch, config, state_dict)
+    digest = f"sha256:{content.sha256}"
+    return LoadedWeights(entry=entry, config=config, network=network, digest=digest, path=content.path, notes=notes)
+
+
+def entry_from_file(path: Path) -> WeightsEntry | None:
+    """Return the manifest entry that a file of ours carries, None if it carries none.
+
+    Raises:
+        WeightsError: If the file cannot be read, is no weights file, or its entry is broken.
+    """
+    content = read_content(path)
+    if recognise(content) != "safetensors":
+        return None
+    metadata = safetensors_header(content).get("__metadata__")
+    text = metadata.get(_ENTRY_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        return None
+    try:
+        entry = entry_from_json(strict_json(text), "its entry")
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
+    if _largest_number(entry.config) > _MAX_CONFIG_NUMBER:
+        raise ManifestError(f"{path}: field 'config' holds a number above {_MAX_CONFIG_NUMBER}")
+    return entry
+
+
+def save_weights(path: Path, state_dict: Mapping[str, Tensor], entry: WeightsEntry) -> None:
+    """Write a state dict and its entry as .safetensors; the same input gives the same bytes.
+
+    What only the finished file could tell (its digest, its size) or only a listed one has (sources) is left out of the
+    entry. The file appears whole or not at all.
+
+    Args:
+        path: Where to; an existing file is replaced.
+        state_dict: Tensors of the network of `entry`, as its own `state_dict` returns them.
+        entry: What the file is.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    own = replace(
+        entry, bytes=None, sha256=None, git_blob_sha1=None, trust_on_first_use=False, sources=(), bundled=False,
+        state_dict_key=None, drop_keys=(),
+    )  # fmt: skip
+    # One key only: the order of several in the header is not fixed, and equal weights shall give equal bytes.
+    metadata = {_ENTRY_KEY: json.dumps(entry_to_json(own), sort_keys=True)}
+    tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in state_dict.items()}
+    data = safetensors.torch.save(tensors, metadata)
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise StorageError(f"cannot write weights {path}: {error.strerror or error}") from error
+
+
+def _architecture(entry: WeightsEntry) -> tuple[Arch, Config]:
+    """Return the entry's architecture and configuration, checked against what the entry says of itself."""
+    arch = get_architecture(entry.arch)
+    try:
+        config = arch.config.from_json(entry.config)
+    except (TypeError, ValueError) as error:
+        raise ManifestError(f"entry {entry.id!r}: field 'config': {error}") from error
+    for name, said in (("scale", entry.scale), ("channels", entry.channels)):
+        built = getattr(config, name)
+        if built != said:
+            raise ManifestError(f"entry {entry.id!r}: field {name!r} is {said}, but its config says {built}")
+    return arch, config
+
+
+def _read_state_dict(content: Content, entry: WeightsEntry, arch: Arch) -> dict[str, Tensor]:
+    """Parse a file into tensors named as the network names them."""
+    ours = False
+    if recognise(content) == "safetensors":
+        ours = _ENTRY_KEY in (safetensors_header(content).get("__metadata__") or {})
+        try:
+            parsed: object = safetensors.torch.load(content.data)
+        except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"{content.path} is damaged: {_first_line(error)}") from error
+    else:
+        parsed = _read_checkpoint(content, entry.state_dict_key)
+    state_dict = _require_tensors(content.path, parsed)
+    for key in entry.drop_keys:
+        state_dict.pop(key, None)
+    if arch.convert_state_dict is None or ours:
+        return state_dict
+    try:
+        return arch.convert_state_dict(state_dict)
+    except (KeyError, ValueError, RuntimeError) as error:
+        msg = f"{content.path} is no checkpoint of {entry.arch}: {_first_line(error)}"
+        raise WeightsError(msg) from error
+
+
+def _read_checkpoint(content: Content, key: str | None) -> object:
+    """Parse an archive of torch.save that `recognise` has passed."""
+    try:
+        parsed = torch.load(io.BytesIO(content.data), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive or pickle raises whatever its reader stumbles over
+        raise WeightsError(f"{content.path} is damaged or no state dict: {_first_line(error)}") from error
+    if key is None:
+        return parsed
+    if not isinstance(parsed, Mapping) or key not in parsed:
+        there = _shown(parsed) if isinstance(parsed, Mapping) else type(parsed).__name__
+        raise WeightsError(f"{content.path} has nothing under the key {key!r}; it holds {there}")
+    return parsed[key]
+
+
+def _require_tensors(path: Path, parsed: object) -> dict[str, Tensor]:
+    if not isinstance(parsed, Mapping):
+        raise WeightsError(f"{path} holds no state dict but a value of type {type(parsed).__name__}")
+    for key, value in parsed.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise WeightsError(
+                f"{path} is no flat state dict: it holds {_shown(parsed)}, of which {key!r} is no tensor"
+            )
+    if len(parsed) > MAX_TENSORS:
+        raise WeightsError(f"{path} holds {len(parsed)} tensors; no network here has over {MAX_TENSORS}")
+    return dict(parsed)
+
+
+def _build(arch: Arch, config: Config, state_dict: dict[str, Tensor]) -> nn.Module:
+    """Build the network and fill it, strictly.
+
+    Raises:
+        ValueError: If the state dict does not fit the network.
+    """
+    with torch.random.fork_rng(devices=[]):  # filling a network at random must not move the caller's generator
+        network = arch.build(config)
+    own = network.state_dict()
+    _require_fit(own, state_dict)
+    tensors = {key: _sound(key, tensor, own[key]) for key, tensor in state_dict.items()}
+    network.load_state_dict(tensors, strict=True)
+    return network.eval()
+
+
+def _require_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    missing, unknown = wanted.keys() - found.keys(), found.keys() - wanted.keys()
+    if missing or unknown:
+        parts = [f"{what} {_shown(sorted(keys))}" for what, keys in (("lacks", missing), ("has", unknown)) if keys]
+        raise ValueError(f"it {' and '.join(parts)}")
+    for key, tensor in found.items():
+        if tensor.shape != wanted[key].shape:
+            raise ValueError(f"{key} has the shape {tuple(tensor.shape)}, not {tuple(wanted[key].shape)}")
+
+
+def _sound(key: str, tensor: Tensor, own: Tensor) -> Tensor:
+    """Return a tensor in the network's dtype after checking kind, dtype and values.
+
+    Raises:
+        ValueError: If it is sparse, of another class of dtype, not finite, or an index table other than the network's.
+    """
+    may_convert = tensor.is_floating_point() and own.is_floating_point()
+    if tensor.layout is not torch.strided or not (may_convert or tensor.dtype == own.dtype):
+        raise ValueError(f"{key} is of dtype {tensor.dtype}, not {own.dtype}")
+    if not may_convert:
+        if not torch.equal(tensor, own):  # indices from a file could point anywhere
+            raise ValueError(f"{key} differs from the table the network builds")
+        return own
+    tensor = tensor.to(own.dtype)
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError(f"{key} holds values that are not finite")
+    return tensor
+
+
+@contextlib.contextmanager
+def _naming_the_file(path: Path, entry: WeightsEntry) -> Iterator[None]:
+    """Turn a misfit between file and network into the user's error."""
+    try:
+        yield
+    except ValueError as error:
+        raise WeightsError(f"{path} does not fit {entry.id}: {_first_line(error)}") from error
+
+
+def _largest_number(value: object) -> float:
+    if isinstance(value, Mapping):
+        return max(map(_largest_number, value.values()), default=0.0)
+    if isinstance(value, list):
+        return max(map(_largest_number, value), default=0.0)
+    return abs(cast("Any", value)) if isinstance(value, int | float) else 0.0
+
+
+def _shown(keys: object) -> str:
+    names = [str(key) for key in cast("Any", keys)]
+    rest = f" and {len(names) - _SHOWN_KEYS} more" if len(names) > _SHOWN_KEYS else ""
+    return ", ".join(names[:_SHOWN_KEYS]) + rest
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

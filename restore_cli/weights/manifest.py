@@ -1,0 +1,215 @@
+"""The manifest: which weights exist and which of them a request means.
+
+Stage 2, PLAN. weights_manifest.json is data only, one entry a file; it lies inside the package in a wheel and at the
+top of a checkout. All of it is checked when it is read, so that what comes after can trust it. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from restore_cli.errors import ManifestError, UsageError, WeightsError
+from restore_cli.weights.entry import Score, Source, WeightsEntry, entry_from_json, require_obtainable
+from restore_cli.weights.fields import Fields, did_you_mean, strict_json
+
+__all__ = ["Manifest", "Score", "Source", "WeightsEntry", "load_manifest"]
+
+_FILE_NAME = "weights_manifest.json"
+_SCHEMA = 1
+_MAX_MANIFEST_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All weights that are known, in the manifest's order."""
+
+    entries: tuple[WeightsEntry, ...]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Return the -m names, each once, in the manifest's order."""
+        return tuple(dict.fromkeys(entry.model for entry in self.entries))
+
+    def get(self, weights_id: str) -> WeightsEntry:
+        """Return the entry of a full id.
+
+        Raises:
+            UsageError: If there is none; the known ids and the nearest are in the message.
+        """
+        ids = [entry.id for entry in self.entries]
+        if weights_id not in ids:
+            raise UsageError(
+                f"unknown weights id {weights_id!r}{did_you_mean(weights_id, ids)} (known: {_listed(ids)})"
+            )
+        return self.entries[ids.index(weights_id)]
+
+    def select(
+        self,
+        model: str | None = None,
+        *,
+        task: str,
+        scale: int = 1,
+        channels: int = 3,
+        sigma: float | None = None,
+        variant: str | None = None,
+    ) -> WeightsEntry:
+        """Return the entry that a model name means for a task and its options.
+
+        Gray pictures go through an RGB network where the model has no gray one. Of several noise ranges the narrowest
+        that holds `sigma` is taken, or the nearest where none holds it: the caller compares `sigma_range` and says so.
+        Without `sigma` it is the widest.
+
+        Args:
+            model: A -m name or a full id; None means the bundled weights of the task.
+            task: Command name of the task.
+            scale: Factor of super-resolution, 1 elsewhere.
+            channels: 1 for gray pictures, 3 for RGB.
+            sigma: Noise level on the 0..255 scale, None where it is unknown or not the task.
+            variant: Special form of the task.
+
+        Raises:
+            UsageError: If the model is unknown or has nothing for the request; what there is is in the message.
+            WeightsError: If no model is named and nothing is bundled for the request.
+        """
+        wanted = _Wanted(task=task, scale=scale, channels=channels, variant=variant)
+        if model is None:
+            served = [entry for entry in self.entries if wanted.is_met_by(entry)]
+            found = [entry for entry in served if entry.bundled]
+            if not found:
+                self._refuse_default(wanted, served)
+        elif model in self.models:
+            offered = [entry for entry in self.entries if entry.model == model]
+            found = [entry for entry in offered if wanted.is_met_by(entry)]
+            if not found:
+                raise UsageError(f"model {model!r} has no weights for {wanted}; it has {_purposes(offered)}")
+        else:
+            found = [self._by_id(model, wanted)]
+        best_channels = min(found, key=lambda entry: abs(entry.channels - channels)).channels
+        found = [entry for entry in found if entry.channels == best_channels]
+        return min(found, key=lambda entry: _misfit(entry, sigma))
+
+    def _by_id(self, weights_id: str, wanted: _Wanted) -> WeightsEntry:
+        for entry in self.entries:
+            if entry.id == weights_id:
+                if wanted.is_met_by(entry):
+                    return entry
+                raise UsageError(f"weights {weights_id!r} are for {_purpose(entry)}, not for {wanted}")
+        hint = did_you_mean(weights_id, {*self.models, *(entry.id for entry in self.entries)})
+        msg = f"unknown model {weights_id!r}{hint} (known: {_listed(self.models)}, or an id of `restore models list`)"
+        raise UsageError(msg)
+
+    def _refuse_default(self, wanted: _Wanted, served: Sequence[WeightsEntry]) -> NoReturn:
+        models = dict.fromkeys(entry.model for entry in served)
+        if not models:
+            offered = [entry for entry in self.entries if entry.task == wanted.task]
+            raise UsageError(
+                f"no weights are known for {wanted}; there are {_purposes(offered) or 'none for the task'}"
+            )
+        msg = f"no weights are bundled for {wanted}"
+        raise WeightsError(msg, hint=f"name a model to fetch with -m: {_listed(models)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """What a request asks of an entry, noise aside."""
+
+    task: str
+    scale: int
+    channels: int
+    variant: str | None
+
+    def is_met_by(self, entry: WeightsEntry) -> bool:
+        """Tell whether an entry serves the request; a gray network cannot restore colour."""
+        same = (entry.task, entry.scale, entry.variant) == (self.task, self.scale, self.variant)
+        return same and entry.channels >= self.channels
+
+    def __str__(self) -> str:
+        gray = "gray" if self.channels == 1 else None
+        return _phrase(self.task, self.scale, self.variant, gray)
+
+
+def load_manifest(path: Path | None = None) -> Manifest:
+    """Read and check the manifest.
+
+    Args:
+        path: The file; None means the one that comes with the package.
+
+    Raises:
+        ManifestError: If it cannot be read or breaks its schema; file, entry and field are in the message.
+    """
+    path = _own_manifest() if path is None else path
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise ManifestError(f"cannot read the manifest {path}: {error.strerror or error}") from error
+    if len(data) > _MAX_MANIFEST_BYTES:
+        raise ManifestError(f"{path}: larger than {_MAX_MANIFEST_BYTES >> 20} MiB, which no manifest is")
+    try:
+        return _parse(data)
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def _own_manifest() -> Path:
+    package = Path(__file__).resolve().parent.parent
+    inside = package / _FILE_NAME
+    return inside if inside.is_file() else package.parent / _FILE_NAME
+
+
+def _parse(data: bytes) -> Manifest:
+    top = Fields(strict_json(data), "the manifest", ("schema", "entries"))
+    schema = top.integer("schema", low=0, high=1 << 31)
+    if schema != _SCHEMA:
+        raise top.fault("schema", f"is {schema}; this version reads {_SCHEMA}")
+    top.raw("entries")
+    entries = tuple(entry_from_json(values, f"entry {index}") for index, values in enumerate(top.items("entries")))
+    for entry in entries:
+        require_obtainable(entry)
+    _require_distinct(entries)
+    return Manifest(entries=entries)
+
+
+def _require_distinct(entries: Iterable[WeightsEntry]) -> None:
+    """Refuse entries that share an id, a file name, or all that `select` tells them apart by."""
+    entries = tuple(entries)
+    models = {entry.model for entry in entries}
+    seen: dict[tuple[str, object], str] = {}
+    for entry in entries:
+        if entry.id in models:
+            raise ManifestError(f"entry {entry.id!r}: field 'id' is the name of a model too")
+        request = (entry.model, entry.task, entry.scale, entry.channels, entry.sigma_range, entry.variant)
+        for name, key in (("id", entry.id), ("file", entry.file.lower()), ("model", request)):
+            if (name, key) in seen:
+                what = "serves the same request as" if name == "model" else "is the same as that of"
+                raise ManifestError(f"entry {entry.id!r}: field {name!r} {what} entry {seen[name, key]!r}")
+            seen[name, key] = entry.id
+
+
+def _misfit(entry: WeightsEntry, sigma: float | None) -> tuple[float, float]:
+    """Return how far a noise level is from an entry's range, then the range's width; smaller is better."""
+    low, high = entry.sigma_range or (0.0, 255.0)
+    if sigma is None:
+        return 0.0, low - high
+    return max(low - sigma, sigma - high, 0.0), high - low
+
+
+def _phrase(task: str, scale: int, *details: str | None) -> str:
+    factor = f"x{scale}" if scale > 1 else None
+    return " ".join(word for word in (task, factor, *details) if word)
+
+
+def _purpose(entry: WeightsEntry) -> str:
+    gray = "gray" if entry.channels == 1 else None
+    return _phrase(entry.task, entry.scale, entry.variant, gray)
+
+
+def _purposes(entries: Iterable[WeightsEntry]) -> str:
+    return _listed(dict.fromkeys(_purpose(entry) for entry in entries))
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(names)
