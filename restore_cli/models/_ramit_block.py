@@ -17,6 +17,7 @@ h1 spatial heads (the first ones), h2 channel heads, B windows of the whole batc
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, cast
 
 import torch
@@ -36,8 +37,9 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def autocast_off(x: Tensor) -> torch.autocast:
-    return torch.autocast(x.device.type, enabled=False)
+def autocast_off(x: Tensor) -> AbstractContextManager[object]:
+    # The meta device, on which costs are counted, has no autocast that could be on.
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def channels_last(x: Tensor) -> Tensor:
