@@ -14,6 +14,7 @@ Help is plain text in sections rather than Rich panels: with them `restore --hel
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ import typer
 from typer.core import TyperCommand
 
 from restore_cli.cli.output import Output
-from restore_cli.plan import Existing, Padding
+from restore_cli.errors import UsageError
+from restore_cli.plan import Existing, Padding, PathWishes, RunWishes, Tile, WriteWishes, format_named
 
 FILES = "Files"
 WEIGHTS = "Weights"
@@ -102,7 +104,8 @@ def _spread(function: Command) -> Command:
     return invoke
 
 
-def _complete_model(incomplete: str) -> list[str]:
+def complete_model(incomplete: str) -> list[str]:
+    """Offer the names of models and the full ids of weights that begin with what was typed."""
     from restore_cli.errors import RestoreError
     from restore_cli.weights.manifest import load_manifest
 
@@ -121,7 +124,7 @@ Model = Annotated[
         "-m",
         metavar="NAME",
         rich_help_panel=WEIGHTS,
-        autocompletion=_complete_model,
+        autocompletion=complete_model,
         help="Network (ramit, ramit-1, ...) or full weights id; see `restore models list`. Default: the bundled one.",
     ),
 ]
@@ -257,6 +260,36 @@ class FileOptions:
         typer.Option("--report", metavar="PATH", rich_help_panel=FILES, help="Write the JSON Lines to a file too."),
     ] = None
 
+    def path_wishes(self, paths: list[str], *, task_suffix: str) -> PathWishes:
+        """Return which files are meant.
+
+        Args:
+            paths: INPUT... [OUTPUT] as typed.
+            task_suffix: What the task calls its results ("_x4").
+        """
+        return PathWishes(
+            paths=tuple(paths),
+            output=self.output,
+            beside=self.beside,
+            in_place=self.in_place,
+            recursive=self.recursive,
+            suffix=self.suffix,
+            task_suffix=task_suffix,
+        )
+
+    def write_wishes(self) -> WriteWishes:
+        """Return how results are to be written.
+
+        Raises:
+            UsageError: If the format is none we write.
+        """
+        return WriteWishes(
+            format=None if self.format is None else format_named(self.format),
+            quality=self.quality,
+            strip=self.strip,
+            existing="overwrite" if self.in_place else self.existing,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsOptions:
@@ -319,3 +352,38 @@ class RunOptions:
             help="Pictures read ahead and written behind at once.",
         ),
     ] = 2
+
+    def wishes(self) -> RunWishes:
+        """Return how the network is to be run.
+
+        Raises:
+            UsageError: If an option names nothing known, or two contradict each other.
+        """
+        if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device) is None:
+            raise UsageError(f"unknown device {self.device!r}", hint="take auto, cpu, cuda, cuda:1 or mps")
+        tile = _tile(self.tile)
+        if isinstance(tile, int) and tile <= self.overlap:
+            msg = f"tiles of {tile} pixels do not advance at an overlap of {self.overlap}"
+            raise UsageError(msg, hint="take a larger --tile or a smaller --overlap")
+        if isinstance(tile, int) and self.context == "global":
+            msg = "--context global needs the whole picture, --tile cuts it"
+            raise UsageError(msg, hint="leave one of them out")
+        return RunWishes(
+            device=self.device,
+            dtype=self.dtype,
+            tile=tile,
+            overlap=self.overlap,
+            context=self.context,
+            pad=self.pad,
+            tta=self.tta,
+            compile=self.compile,
+            threads=self.threads,
+        )
+
+
+def _tile(text: str) -> Tile:
+    if text == "auto" or text == "off":
+        return text
+    if not text.isdecimal() or int(text) == 0:
+        raise UsageError(f"--tile {text} is no size", hint="take auto, off or a number of pixels")
+    return int(text)

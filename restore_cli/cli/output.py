@@ -124,7 +124,10 @@ class Output:
         cells = [[printable(cell) for cell in row] for row in rows]
         right = [header in numeric for header in headers]
         if _is_terminal(self._stdout):
-            self._print_data(_drawn_table(headers, cells, right, title, colour=_wants_colour(self._stdout)))
+            from restore_cli.cli.drawing import drawn_table
+
+            colour = _wants_colour(self._stdout)
+            self._print_data(drawn_table(headers, cells, right=right, title=title, colour=colour))
             return
         widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
         for row in [list(headers), *cells]:
@@ -158,13 +161,19 @@ class Output:
         lines = "".join(traceback.format_exception(error)).splitlines()
         self.block("\n".join(printable(line) for line in lines))
 
-    def image_done(self, text: str) -> None:
-        """Move the bar by one picture, or print the plain line that stands for it."""
+    def image_done(self, text: str | None) -> None:
+        """Move the bar by one picture, or print the plain line that stands for it; None where another line did."""
         with self._lock:
             if self._bar is not None:
                 self._bar.advance(self._bar.task_ids[0])
-            elif self._line_each:
+            elif self._line_each and text is not None:
                 self._print_message(printable(text))
+
+    def image_now(self, text: str) -> None:
+        """Say on the bar, where one is shown, what is being done now."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.update(self._bar.task_ids[0], description=printable(text))
 
     @contextlib.contextmanager
     def image_progress(self, total: int, what: str) -> Iterator[None]:
@@ -177,7 +186,9 @@ class Output:
         if not self._animated:
             yield
             return
-        with self._bar_shown(_image_bar(self._stderr)) as bar:
+        from restore_cli.cli.drawing import image_bar
+
+        with self._bar_shown(image_bar(self._stderr)) as bar:
             bar.add_task(printable(what), total=total)
             yield
 
@@ -194,7 +205,9 @@ class Output:
             def advance(done: int, total: int | None) -> None:
                 nonlocal bar, started
                 if not started and self._animated:
-                    bar = stack.enter_context(self._bar_shown(_transfer_bar(self._stderr)))
+                    from restore_cli.cli.drawing import transfer_bar
+
+                    bar = stack.enter_context(self._bar_shown(transfer_bar(self._stderr)))
                     bar.add_task(printable(name), total=total)
                 elif not started:
                     self.note(f"fetching {name}" + ("" if total is None else f" ({total / 1e6:.1f} MB)"))
@@ -312,65 +325,3 @@ def _wants_colour(stream: TextIO | None) -> bool:
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or (_is_terminal(stream) and os.environ.get("TERM") != "dumb")
-
-
-def _image_bar(stream: TextIO | None) -> Progress:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        console=Console(file=stream),
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-
-
-def _transfer_bar(stream: TextIO | None) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=Console(file=stream),
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-
-
-def _drawn_table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], title: str, *, colour: bool
-) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for header, aligned_right in zip(headers, right, strict=True):
-        table.add_column(Text(header), justify="right" if aligned_right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console(no_color=not colour, highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get().rstrip("\n")
