@@ -301,8 +301,8 @@ class WeightsOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Options of how the network runs."""
+class NetworkOptions:
+    """Options of how the network runs on a picture."""
 
     device: Device = "auto"
     dtype: Dtype = "auto"
@@ -341,17 +341,6 @@ class RunOptions:
         bool, typer.Option("--compile", rich_help_panel=NETWORK, help="Compile the network first; pays on many tiles.")
     ] = False
     threads: Threads = None
-    jobs: Annotated[
-        int,
-        typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            metavar="N",
-            rich_help_panel=NETWORK,
-            help="Pictures read ahead and written behind at once.",
-        ),
-    ] = 2
 
     def wishes(self) -> RunWishes:
         """Return how the network is to be run.
@@ -379,6 +368,23 @@ class RunOptions:
             compile=self.compile,
             threads=self.threads,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(NetworkOptions):
+    """Options of how the network runs through many pictures."""
+
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            rich_help_panel=NETWORK,
+            help="Pictures read ahead and written behind at once.",
+        ),
+    ] = 2
 
 
 def _tile(text: str) -> Tile:
