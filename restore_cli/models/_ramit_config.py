@@ -93,7 +93,7 @@ class Config:
     @classmethod
     def tiny(cls) -> Self:
         """Return a configuration that builds and runs in milliseconds."""
-        return cls(dim=16, depths=(2, 1, 1, 2), scale=2)
+        return cls(dim=16, depths=(2, 1, 1, 2), mix_exp_groups=1, scale=2)
 
     @classmethod
     def variant(cls, name: str, *, task: str, scale: int = 1, channels: int = 3) -> Config:
