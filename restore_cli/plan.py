@@ -6,11 +6,33 @@ that can be refused is refused here, before anything heavy is loaded.
 
 from __future__ import annotations
 
+import functools
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Existing = Literal["error", "skip", "overwrite", "rename"]
+from restore_cli.errors import EncodeError, UsageError
+from restore_cli.imaging.formats import SUFFIXES, WRITABLE_FORMATS, output_format, promised_format, suffix_of
+from restore_cli.sources import find_sources
+from restore_cli.targets import Destination, Existing, ImageJob, settle, target_of
+
+__all__ = [
+    "Context",
+    "Existing",
+    "ImageJob",
+    "JobPlan",
+    "Padding",
+    "PathWishes",
+    "RunWishes",
+    "Tile",
+    "WeightsChoice",
+    "WriteWishes",
+    "format_named",
+    "plan_images",
+]
+
 Context = Literal["global", "tile"]
 Padding = Literal["reflect", "symmetric"]
 Tile = int | Literal["auto", "off"]
@@ -61,14 +83,6 @@ class WriteWishes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageJob:
-    """One picture to restore: read `source`, write `target`."""
-
-    source: Path
-    target: Path
-
-
-@dataclass(frozen=True, kw_only=True)
 class WeightsChoice:
     """Name the weights: an entry of the manifest, and a file that takes the place of the entry's own, if any."""
 
@@ -101,3 +115,158 @@ class JobPlan:
     jobs_in_flight: int = 2
     fail_fast: bool = False
     offline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathWishes:
+    """Say which files are meant, as they were typed.
+
+    Attributes:
+        paths: INPUT... [OUTPUT]; a separator at the end of an output means a folder.
+        output: The output said outright; all `paths` are inputs then.
+        beside: All `paths` are inputs, results go beside them.
+        in_place: All `paths` are inputs, results replace them.
+        recursive: Take the subfolders of folders too.
+        suffix: Put behind the names of results; None means `task_suffix` beside the inputs and nothing elsewhere.
+        task_suffix: What the task calls its results ("_x4").
+    """
+
+    paths: tuple[str, ...]
+    output: str | None = None
+    beside: bool = False
+    in_place: bool = False
+    recursive: bool = False
+    suffix: str | None = None
+    task_suffix: str
+
+
+def plan_images(wishes: PathWishes, write: WriteWishes) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
+    """Turn paths into pictures to restore and pictures to skip, in the order of the work.
+
+    Raises:
+        UsageError: If the paths contradict each other, do not exist, or results would be lost; nothing was touched.
+    """
+    _require_sense(wishes, write)
+    typed_inputs, output = _split(wishes)
+    inputs = [Path(typed) for typed in typed_inputs]
+    destination = _destination(wishes, write, inputs, output)
+    leave_out = destination.path if destination.kind == "folder" else None
+    if any(_same_folder(leave_out, folder) for folder in inputs):
+        leave_out = None  # refused later, with the reason that input and output are one
+    sources = find_sources(inputs, suffixes=SUFFIXES, recursive=wishes.recursive, leave_out=leave_out)
+    jobs = [ImageJob(source=source.path, target=target_of(source, destination)) for source in sources]
+    if wishes.in_place:
+        _require_format_kept(jobs)
+    return settle(jobs, write.existing, in_place=wishes.in_place)
+
+
+def _require_sense(wishes: PathWishes, write: WriteWishes) -> None:
+    if "" in (*wishes.paths, wishes.output):
+        raise UsageError("a path is empty", hint="look at the quotes and variables of the command")
+    chosen = [
+        name
+        for name, is_chosen in (
+            ("--output", wishes.output is not None),
+            ("--beside", wishes.beside),
+            ("--in-place", wishes.in_place),
+        )
+        if is_chosen
+    ]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} contradict each other", hint="choose one of them")
+    if wishes.suffix is not None and ("/" in wishes.suffix or os.sep in wishes.suffix):
+        raise UsageError(f"--suffix {wishes.suffix} holds a path separator", hint="name a folder with --output")
+    for option, is_given in (("--suffix", wishes.suffix is not None), ("--format", write.format is not None)):
+        if is_given and wishes.in_place:
+            raise UsageError(f"{option} and --in-place contradict each other", hint="choose one of them")
+
+
+def _split(wishes: PathWishes) -> tuple[Sequence[str], str | None]:
+    """Tell inputs from the output."""
+    if wishes.output is not None or wishes.beside or wishes.in_place or len(wishes.paths) == 1:
+        return wishes.paths, wishes.output
+    *inputs, output = wishes.paths
+    if Path(output).exists() and not Path(output).is_dir():
+        msg = f"{output} exists: is it the output or one more input?"
+        hint = f"say `--output {output} --existing overwrite` to replace it, or `--beside` to restore it too"
+        raise UsageError(msg, hint=hint)
+    return inputs, output
+
+
+def _destination(wishes: PathWishes, write: WriteWishes, inputs: Sequence[Path], output: str | None) -> Destination:
+    written_suffix = functools.partial(_written_suffix, format_name=write.format)
+    if wishes.in_place:
+        return Destination(kind="in place", written_suffix=written_suffix)
+    if output is None:
+        suffix = wishes.task_suffix if wishes.suffix is None else wishes.suffix
+        return Destination(kind="beside", suffix=suffix, written_suffix=written_suffix)
+    path = Path(output)
+    is_folder = path.is_dir() or output.endswith(("/", os.sep))
+    if len(inputs) == 1 and not inputs[0].is_dir() and not is_folder:
+        _require_written_format(path, write.format)
+        return Destination(kind="file", path=path, written_suffix=written_suffix)
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file, and {_several(inputs)} need a folder", hint="name a folder as the output")
+    if not is_folder and path.suffix and promised_format(path.name):
+        msg = f"{path} does not exist, and as the output of {_several(inputs)} it would be a folder"
+        raise UsageError(msg, hint=f"say {output}/ if it is one, or --beside if all are inputs")
+    return Destination(
+        kind="folder",
+        path=path,
+        suffix=wishes.suffix or "",
+        nested=len(inputs) > 1,
+        written_suffix=written_suffix,
+    )
+
+
+def _several(inputs: Sequence[Path]) -> str:
+    return f"{len(inputs)} inputs" if len(inputs) > 1 else f"the folder {inputs[0]}"
+
+
+def _same_folder(one: Path | None, other: Path) -> bool:
+    return one is not None and one.is_dir() and other.is_dir() and one.samefile(other)
+
+
+def format_named(name: str) -> str:
+    """Return Pillow's name of a format that a person names ("jpg", "TIFF").
+
+    Raises:
+        UsageError: If no such format is written; the known ones are in the message.
+    """
+    promised = promised_format(f"x.{name}")
+    if promised not in WRITABLE_FORMATS:
+        known = ", ".join(written.lower() for written in WRITABLE_FORMATS)
+        raise UsageError(f"pictures are not written as {name!r}", hint=f"choose --format {known}")
+    return promised
+
+
+def _written_suffix(suffix: str, format_name: str | None) -> str:
+    """Return the suffix a result is written with, for its source's; a source without one gives a PNG."""
+    promised = promised_format(f"x{suffix}")
+    wanted = format_name or promised or "PNG"
+    return suffix if promised == wanted and wanted in WRITABLE_FORMATS else suffix_of(wanted)
+
+
+def _require_written_format(output: Path, format_name: str | None) -> None:
+    """Refuse the name of an output file that promises no format we write, or another than --format says."""
+    if format_name is not None:
+        promised = promised_format(output.name)
+        if output.suffix and promised != format_name:
+            msg = f"{output} and --format {format_name.lower()} contradict each other"
+            raise UsageError(msg, hint=f"name it {output.with_suffix(suffix_of(format_name))} or leave --format out")
+        return
+    if not output.suffix:
+        msg = f"{output} does not exist and its name tells no format"
+        raise UsageError(msg, hint=f"write {output}/ for a folder, or a name such as {output}.png")
+    try:
+        output_format("PNG", output.suffix)
+    except EncodeError as error:
+        raise UsageError(f"{output}: {error.message}", hint=error.hint) from error
+
+
+def _require_format_kept(jobs: Iterable[ImageJob]) -> None:
+    for job in jobs:
+        promised = promised_format(job.target.name)
+        if promised not in WRITABLE_FORMATS:
+            msg = f"--in-place cannot write {job.source} back as {job.target.suffix or 'a file without suffix'}"
+            raise UsageError(msg, hint="restore it --beside, or leave it out")

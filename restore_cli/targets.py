@@ -1,0 +1,188 @@
+"""Decide where each result goes: names only, and what already lies there.
+
+Stage 2, PLAN. A target is a pure function of its source and the wanted destination (`target_of`); `settle` then sees to
+it that no two results meet, no input is overwritten unasked, and nothing that exists is lost. Whatever cannot be is
+refused here, before any work.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from restore_cli.errors import UsageError
+from restore_cli.sources import Source
+
+Existing = Literal["error", "skip", "overwrite", "rename"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageJob:
+    """One picture to restore: read `source`, write `target`."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Say where results go.
+
+    Attributes:
+        kind: "beside" each input under a changed name, "in place" of it, into one "file", or into a "folder".
+        path: The file or folder; None for the other two.
+        suffix: Put behind a result's stem (beside: behind the name of the folder too); empty for none.
+        nested: Give each input folder a folder of its own name in the output folder, as several need.
+        written_suffix: Takes a source's suffix, returns the one its result is written with.
+    """
+
+    kind: Literal["beside", "in place", "file", "folder"]
+    path: Path | None = None
+    suffix: str = ""
+    nested: bool = False
+    written_suffix: Callable[[str], str]
+
+
+def target_of(source: Source, destination: Destination) -> Path:
+    """Return where the result of one source goes."""
+    named_itself = source.path == source.root
+    if destination.kind == "in place":
+        return Path(os.path.realpath(source.path))  # a link stays a link, and what it points to is replaced
+    if destination.path is None:
+        if named_itself:
+            return source.path.with_name(_result_name(source.path, destination, destination.suffix))
+        root = source.root if source.root.name not in ("", "..") else source.root.resolve()
+        folder, suffix = root.with_name(root.name + destination.suffix), ""
+    elif destination.kind == "file":
+        return destination.path
+    else:
+        folder, suffix = destination.path, destination.suffix
+        if destination.nested and not named_itself:
+            folder /= source.root.resolve().name
+    return folder / source.inner.with_name(_result_name(source.path, destination, suffix))
+
+
+def _result_name(path: Path, destination: Destination, suffix: str) -> str:
+    return path.stem + suffix + destination.written_suffix(path.suffix)
+
+
+def settle(
+    jobs: Sequence[ImageJob], existing: Existing, *, in_place: bool
+) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
+    """Make targets distinct and safe to write; return the jobs to work on and those to skip.
+
+    Args:
+        jobs: Every source once.
+        existing: What to do where a target exists; "rename" also tells results apart that would meet.
+        in_place: Each source is its own target.
+
+    Raises:
+        UsageError: If results would meet, an input would be overwritten, or a target exists and may not.
+    """
+    if existing == "rename":
+        jobs = _renamed(jobs)
+    _require_folders(jobs)
+    _require_apart(jobs)
+    there = [job for job in jobs if os.path.lexists(job.target)]
+    if in_place:
+        return tuple(jobs), ()
+    _require_inputs_kept(jobs, there)
+    if there and existing == "error":
+        first = there[0].target
+        msg = f"{first} exists already" if len(there) == 1 else f"{len(there)} outputs exist already, {first} the first"
+        raise UsageError(msg, hint="choose with --existing skip, overwrite or rename")
+    for job in there:
+        if existing == "overwrite" and job.target.is_dir():
+            raise UsageError(f"the output {job.target} is a folder", hint="move it away or choose another name")
+    if existing != "skip":
+        return tuple(jobs), ()
+    skipped = set(there)
+    return tuple(job for job in jobs if job not in skipped), tuple(there)
+
+
+def _renamed(jobs: Iterable[ImageJob]) -> list[ImageJob]:
+    """Number the targets that exist or meet an earlier one: photo-2.png."""
+    taken: set[str] = set()
+    renamed = []
+    for job in jobs:
+        target, number = job.target, 2
+        while _folded(target) in taken or os.path.lexists(target):
+            target = job.target.with_name(f"{job.target.stem}-{number}{job.target.suffix}")
+            number += 1
+        taken.add(_folded(target))
+        renamed.append(replace(job, target=target))
+    return renamed
+
+
+def _require_folders(jobs: Iterable[ImageJob]) -> None:
+    """Refuse targets below something that is no folder."""
+    for folder in dict.fromkeys(job.target.parent for job in jobs):
+        there = _nearest_existing(folder)
+        if not there.is_dir():
+            raise UsageError(f"{there} is a file, so nothing can be written below it", hint="choose another output")
+
+
+def _require_apart(jobs: Iterable[ImageJob]) -> None:
+    """Refuse targets that are one file, or would be on a file system that takes their names for the same."""
+    groups: defaultdict[str, list[ImageJob]] = defaultdict(list)
+    for job in jobs:
+        groups[_folded(job.target)].append(job)
+    for first, *others in groups.values():
+        for other in others:
+            if not _told_apart(first, other):
+                msg = f"{first.source} and {other.source} would both be written to {other.target}"
+                raise UsageError(msg, hint="add --existing rename to number them, or restore them apart")
+
+
+def _told_apart(first: ImageJob, other: ImageJob) -> bool:
+    """Tell whether the output's file system surely keeps two targets apart that differ in case or accents' coding.
+
+    It does where it is the inputs' own and those differ in nothing else.
+    """
+    if first.target == other.target or _folded(first.source) != _folded(other.source):
+        return False
+    try:
+        one, two = first.source.stat(), other.source.stat()
+        return (one.st_dev, one.st_ino) != (two.st_dev, two.st_ino) and all(
+            status.st_dev == _nearest_existing(job.target).stat().st_dev for status, job in ((one, first), (two, other))
+        )
+    except OSError:
+        return False
+
+
+def _require_inputs_kept(jobs: Iterable[ImageJob], there: Iterable[ImageJob]) -> None:
+    """Refuse to write over anything that is an input."""
+    outputs = {_identity(job.target): job for job in there}
+    if not outputs:
+        return
+    for source in (job.source for job in jobs):
+        job = outputs.get(_identity(source))
+        if job is None or _identity(source) is None:
+            continue
+        if job.source == source:
+            msg = f"{source} would be written over itself"
+            raise UsageError(msg, hint="choose another output, or say --in-place")
+        raise UsageError(f"the result of {job.source} would overwrite the input {source}", hint="choose another output")
+
+
+def _nearest_existing(path: Path) -> Path:
+    path = path.absolute()
+    return next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+
+
+def _folded(path: Path) -> str:
+    """Return what names share that some file system takes for the same: case and composition of accents folded."""
+    return unicodedata.normalize("NFC", str(path.absolute()).casefold())
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
