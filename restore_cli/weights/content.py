@@ -54,13 +54,14 @@ def read_content(path: Path, *, limit: int = MAX_WEIGHTS_BYTES) -> Content:
     try:
         handle = os.open(path, _OPEN_FLAGS)
         with open(handle, "rb") as file:  # noqa: PTH123  (a descriptor, which Path cannot open)
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
+            facts = os.fstat(handle)
+            if not stat.S_ISREG(facts.st_mode):
                 raise WeightsError(f"{path} is not a file")
-            data = file.read(limit + 1)
+            if facts.st_size > limit:
+                raise WeightsError(f"{path} is larger than {limit >> 20} MiB, which no weights file is")
+            data = file.read(facts.st_size)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise WeightsError(f"cannot read weights {path}: {getattr(error, 'strerror', None) or error}") from error
-    if len(data) > limit:
-        raise WeightsError(f"{path} is larger than {limit >> 20} MiB, which no weights file is")
     if not data:
         raise WeightsError(f"{path} is empty")
     return Content(path=path, data=data)

@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 from urllib.parse import urlsplit
 
 import restore_cli
@@ -126,6 +126,7 @@ class _CarefulRedirects(urllib.request.HTTPRedirectHandler):
         """Return the request to send next."""
         turns_inward = _is_local(newurl) and not _is_local(req.full_url)
         if turns_inward or not is_allowed_address(newurl):
+            fp.close()
             raise DownloadError(f"{req.full_url} redirects to {newurl}, which is no https address")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -139,8 +140,7 @@ def _request(url: str, offset: int, timeout_s: float) -> Iterator[http.client.HT
     request = urllib.request.Request(url, headers=headers)  # noqa: S310  (the scheme was checked)
     opener = urllib.request.build_opener(_CarefulRedirects)
     try:
-        with opener.open(request, timeout=timeout_s) as response:
-            yield response
+        response = opener.open(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
         error.close()
         answer = f"the server answers {error.code} {_said(error.reason)}"
@@ -152,10 +152,10 @@ def _request(url: str, offset: int, timeout_s: float) -> Iterator[http.client.HT
         if isinstance(error.reason, _NOT_RETRIED):
             raise DownloadError(f"cannot fetch {url}: {_said(error.reason)}") from error
         raise _InterruptedError(_said(error.reason)) from error
-    except TimeoutError as error:
-        raise _InterruptedError(f"no byte within {timeout_s:g} s") from error
     except (OSError, http.client.HTTPException) as error:
         raise _InterruptedError(_said(error)) from error
+    with response:
+        yield response
 
 
 def _span(response: http.client.HTTPResponse, offset: int, size: int | None, url: str) -> tuple[int, int | None]:
@@ -189,33 +189,33 @@ def _copy(
     """Append the answer's body to `part`, cut to `start` bytes first, and make sure that it was all."""
     limit = MAX_WEIGHTS_BYTES if total is None else total
     done = start
-    with _opened(part, start) as file:
-        while chunk := response.read1(_CHUNK_BYTES):  # whatever has come: a slow line still moves the bar
+    with _disk_faults(part), part.open("r+b" if start else "wb") as file:
+        file.seek(start)
+        file.truncate()
+        while chunk := _next_chunk(response):
             done += len(chunk)
             if done > limit:
                 raise DownloadError(f"cannot fetch {response.url}: the server sends more than {limit} bytes")
-            with _naming(part):
-                file.write(chunk)
+            file.write(chunk)
             if progress is not None:
                 progress(done, total)
-        with _naming(part):
-            file.flush()
-            os.fsync(file.fileno())
+        file.flush()
+        os.fsync(file.fileno())
     if total is not None and done < total:
         raise _InterruptedError(f"the connection ended after {done} of {total} bytes")
 
 
-def _opened(part: Path, start: int) -> BinaryIO:
-    with _naming(part):
-        file = part.open("r+b" if start else "wb")
-        file.seek(start)
-        file.truncate()
-        return file
+def _next_chunk(response: http.client.HTTPResponse) -> bytes:
+    """Return whatever has come, so that a slow line still moves the bar; nothing at the end."""
+    try:
+        return response.read1(_CHUNK_BYTES)
+    except (OSError, http.client.HTTPException) as error:  # not to be taken for trouble with the disk
+        raise _InterruptedError(_said(error)) from error
 
 
 @contextlib.contextmanager
-def _naming(part: Path) -> Iterator[None]:
-    """Tell trouble with the disk apart from trouble with the network, which OSError both are."""
+def _disk_faults(part: Path) -> Iterator[None]:
+    """Turn trouble with the disk into an error that names the file and another place."""
     try:
         yield
     except OSError as error:
@@ -235,5 +235,7 @@ def _size_of(part: Path) -> int:
 
 
 def _said(error: object) -> str:
+    if isinstance(error, TimeoutError):
+        return "the server sends nothing"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).splitlines()[0]

@@ -254,9 +254,10 @@ def _fetch_from_hub(entry: WeightsEntry, source: Source, progress: Progress | No
 
 def _fault_of(entry: WeightsEntry, path: Path) -> str | None:
     try:
-        return _difference(entry, read_content(path))
+        content = read_content(path)
     except WeightsError as error:
         return error.message
+    return _difference(entry, content)
 
 
 def _difference(entry: WeightsEntry, content: Content) -> str | None:
@@ -286,7 +287,7 @@ def _recorded(entry: WeightsEntry) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, IndexError) as error:
-        raise DigestError(f"the recorded digest {_record_of(entry)} cannot be read", hint="remove it") from error
+        raise WeightsError(f"the recorded digest {_record_of(entry)} cannot be read", hint="remove it") from error
 
 
 @contextlib.contextmanager
