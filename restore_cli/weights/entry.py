@@ -69,7 +69,7 @@ class Score:
 
     Attributes:
         dataset: Test set, as people write it ("Set5").
-        protocol: How it was taken: padding, context, noise.
+        protocol: Name of the protocol (`restore eval --protocol`), then what else matters, after a comma.
         metric: "psnr_y", "ssim_y", "psnr" or "ssim"; decibels for the PSNRs.
         value: The mean over the set's pictures.
         scale: Factor of super-resolution, None elsewhere.
