@@ -1,0 +1,275 @@
+"""The commands that restore pictures: sr, denoise, derain, lowlight, deblur.
+
+Stage 1, ASK: from options to a plan, with everything checked that can be before torch is loaded. The five commands
+differ in the few options of their task; all else is one function, `_restore`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from restore_cli.cli.options import FileOptions, OutputOptions, Paths, RunOptions, WeightsOptions, command
+from restore_cli.cli.output import Output
+from restore_cli.errors import UsageError, WeightsError
+from restore_cli.plan import ImageJob, JobPlan, WeightsChoice, plan_images
+
+if TYPE_CHECKING:
+    from restore_cli.weights.manifest import WeightsEntry
+
+app = typer.Typer()
+
+DEFAULT_SCALE = 4
+_LARGEST_SIGMA = 50.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """What the options of a task ask for.
+
+    Attributes:
+        task: Command name of the task.
+        scale: Factor of super-resolution; None leaves it to the weights, or else to the default.
+        sigma: Noise level, 0..255 scale; None where it is unknown or not the task.
+        gray: Whether the gray network is wanted; None where the pictures decide.
+        variant: Special form of the task.
+    """
+
+    task: str
+    scale: int | None = 1
+    sigma: float | None = None
+    gray: bool | None = False
+    variant: str | None = None
+
+
+@command(
+    app,
+    "sr",
+    examples="""
+    restore sr photo.jpg                           writes photo_x4.jpg beside it
+    restore sr --scale 2 in/ out/                  restores a folder into another
+    restore sr --scale 4 --photo --beside *.jpg    for photos with noise and compression in them
+    restore sr --model ramit-1 photo.png big.png   fetches other weights, once
+    """,
+)
+def sr(
+    paths: Paths,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            "--scale", min=2, max=4, metavar="2|3|4", help="How many times larger. [default: what --weights says, or 4]"
+        ),
+    ] = None,
+    photo: Annotated[
+        bool, typer.Option("--photo", help="For real photos: also takes out noise and compression.")
+    ] = False,
+    *,
+    files: FileOptions,
+    weights: WeightsOptions,
+    run: RunOptions,
+    said: OutputOptions,
+) -> None:
+    """Enlarge pictures 2, 3 or 4 times."""
+    wanted = _Wanted(task="sr", scale=scale, variant="photo" if photo else None)
+    _restore(wanted, paths, files, weights, run, said)
+
+
+@command(
+    app,
+    "denoise",
+    examples="""
+    restore denoise photo.png                     writes photo_denoised.png beside it
+    restore denoise --sigma 25 scans/ clean/      restores a folder into another
+    restore denoise --beside --recursive a/ b/    writes a_denoised/ and b_denoised/
+    """,
+)
+def denoise(
+    paths: Paths,
+    sigma: Annotated[
+        float | None,
+        typer.Option(
+            "--sigma",
+            min=0,
+            max=_LARGEST_SIGMA,
+            metavar="0..50",
+            help="Strength of the noise on the 0..255 scale. [default: the network finds it itself]",
+        ),
+    ] = None,
+    gray: Annotated[
+        bool | None,
+        typer.Option(
+            "--gray/--color", help="Which network. [default: gray where all pictures are]", show_default=False
+        ),
+    ] = None,
+    real: Annotated[bool, typer.Option("--real", help="For the noise of real cameras.")] = False,
+    *,
+    files: FileOptions,
+    weights: WeightsOptions,
+    run: RunOptions,
+    said: OutputOptions,
+) -> None:
+    """Take noise out of pictures."""
+    wanted = _Wanted(task="denoise", sigma=sigma, gray=gray, variant="real" if real else None)
+    _restore(wanted, paths, files, weights, run, said)
+
+
+@command(app, "derain", examples="restore derain street.jpg\nrestore derain --recursive rainy/ dry/")
+def derain(paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: RunOptions, said: OutputOptions) -> None:
+    """Take rain streaks out of pictures."""
+    _restore(_Wanted(task="derain"), paths, files, weights, run, said)
+
+
+@command(app, "lowlight", examples="restore lowlight night.jpg\nrestore lowlight dark/ light/")
+def lowlight(
+    paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: RunOptions, said: OutputOptions
+) -> None:
+    """Lighten pictures taken in the dark."""
+    _restore(_Wanted(task="lowlight"), paths, files, weights, run, said)
+
+
+@command(app, "deblur", examples="restore deblur --kind motion street.jpg")
+def deblur(
+    paths: Paths,
+    kind: Annotated[Literal["motion", "defocus"], typer.Option("--kind", help="Where the blur comes from.")] = "motion",
+    *,
+    files: FileOptions,
+    weights: WeightsOptions,
+    run: RunOptions,
+    said: OutputOptions,
+) -> None:
+    """Sharpen pictures blurred by motion or lack of focus."""
+    _restore(_Wanted(task="deblur", variant=kind), paths, files, weights, run, said)
+
+
+def _restore(
+    wanted: _Wanted,
+    paths: list[str],
+    files: FileOptions,
+    weights: WeightsOptions,
+    run: RunOptions,
+    said: OutputOptions,
+) -> None:
+    """Check, plan, and carry out or show."""
+    from restore_cli.tasks import get_task
+
+    out = said.open()
+    wishes, write = run.wishes(), files.write_wishes()
+    entry = _choose_entry(wanted, weights)
+    jobs, skipped = plan_images(files.path_wishes(paths, task_suffix=get_task(wanted.task).suffix(entry.scale)), write)
+    if wanted.gray is None and weights.weights is None and _are_all_gray(jobs):
+        entry = _choose_entry(replace(wanted, gray=True), weights)
+    plan = JobPlan(
+        task=wanted.task,
+        weights=WeightsChoice(id=entry.id, path=weights.weights),
+        jobs=jobs,
+        skipped=skipped,
+        run=wishes,
+        write=write,
+        jobs_in_flight=run.jobs,
+        fail_fast=files.fail_fast,
+        offline=weights.offline,
+    )
+    _say_sigma(wanted, entry, out)
+    if files.dry_run:
+        _show(plan, entry, out)
+        return
+    from restore_cli.cli.batch import run_batch
+
+    _require_own_place(files.report, plan)
+    with out.report(files.report):
+        code = run_batch(plan, entry, out, debug=said.debug)
+    if code:
+        raise typer.Exit(code)
+
+
+def _choose_entry(wanted: _Wanted, weights: WeightsOptions) -> WeightsEntry:
+    """Return the entry of the wanted weights; torch is loaded for it only where a file must say itself what it is."""
+    from restore_cli.weights.manifest import load_manifest
+
+    if weights.weights is not None and not weights.weights.is_file():
+        raise WeightsError(f"{weights.weights} is no file", hint="look at --weights")
+    if weights.weights is not None and weights.model is None:
+        return _entry_of_file(wanted, weights.weights)
+    manifest = load_manifest()
+    own_channels = {entry.id: entry.channels for entry in manifest.entries}
+    channels = own_channels.get(weights.model or "", 3) if wanted.gray is None else 1 if wanted.gray else 3
+    return manifest.select(
+        weights.model,
+        task=wanted.task,
+        scale=DEFAULT_SCALE if wanted.scale is None else wanted.scale,
+        channels=channels,
+        sigma=wanted.sigma,
+        variant=wanted.variant,
+    )
+
+
+def _entry_of_file(wanted: _Wanted, path: Path) -> WeightsEntry:
+    from restore_cli.weights.load import entry_from_file
+
+    entry = entry_from_file(path)
+    if entry is None:
+        raise UsageError(f"{path} does not say of which network it is", hint="add --model, such as --model ramit-1")
+    if entry.task != wanted.task:
+        raise UsageError(f"{path} is for {entry.task}, not for {wanted.task}", hint=f"say `restore {entry.task}`")
+    if wanted.scale not in (None, entry.scale):
+        raise UsageError(f"{path} enlarges {entry.scale} times, not {wanted.scale}", hint="leave --scale out")
+    return entry
+
+
+def _are_all_gray(jobs: Sequence[ImageJob]) -> bool:
+    """Tell whether all pictures are gray by their headers; a run takes one network, and one for RGB takes both."""
+    from restore_cli.imaging.header import is_gray
+
+    some = False
+    for job in jobs:
+        gray = is_gray(job.source)
+        if gray is False:
+            return False
+        some |= gray is True
+    return some
+
+
+def _require_own_place(report: Path | None, plan: JobPlan) -> None:
+    """Refuse a report that would overwrite a picture."""
+    if report is None:
+        return
+    pictures = {os.path.realpath(path) for job in (*plan.jobs, *plan.skipped) for path in (job.source, job.target)}
+    if os.path.realpath(report) in pictures:
+        raise UsageError(f"--report {report} is one of the pictures", hint="name another file")
+
+
+def _say_sigma(wanted: _Wanted, entry: WeightsEntry, out: Output) -> None:
+    """Tell where the noise level of a request is not one the weights were trained for."""
+    if wanted.sigma is None or entry.sigma_range is None:
+        return
+    low, high = entry.sigma_range
+    if not low <= wanted.sigma <= high:
+        trained = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        out.warn(f"{entry.id} was trained at sigma {trained}, the nearest there is to {wanted.sigma:g}")
+
+
+def _show(plan: JobPlan, entry: WeightsEntry, out: Output) -> None:
+    """Show a plan: a line or an object a picture, and the weights."""
+    from restore_cli.weights.store import locate
+
+    for job, status in [*((job, "planned") for job in plan.jobs), *((job, "skipped") for job in plan.skipped)]:
+        out.data(f"{job.source} -> {job.target}" + (" (exists, skipped)" if status == "skipped" else ""))
+        out.record({"type": "image", "source": str(job.source), "target": str(job.target), "status": status})
+    place = plan.weights.path or locate(entry)
+    summary: dict[str, Any] = {
+        "type": "summary",
+        "planned": len(plan.jobs),
+        "skipped": len(plan.skipped),
+        "task": plan.task,
+        "model": entry.model,
+        "weights": entry.id,
+        "weights_path": None if place is None else str(place),
+    }
+    out.record(summary)
+    out.note(f"{entry.id}: {place or 'would be fetched first'}")
+    out.note(f"{len(plan.jobs)} to restore, {len(plan.skipped)} to skip; nothing was touched")

@@ -1,0 +1,224 @@
+"""What reaches stdout and stderr, in which form, on a terminal and off it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from restore_cli.cli.output import Output, printable
+from restore_cli.errors import StorageError, UsageError
+from tests.cli.conftest import environment
+
+Captured = pytest.CaptureFixture[str]
+
+
+def run_code(code: str, *, stdout: int = subprocess.PIPE, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code that has an `Output` named out, in a process of its own."""
+    lines = f"from restore_cli.cli.output import Output\nout = Output()\n{code}"
+    settings = {key: value for key, value in environment(**extra).items() if key not in ("NO_COLOR", "FORCE_COLOR")}
+    settings |= extra
+    return subprocess.run(
+        [sys.executable, "-c", lines], env=settings, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60
+    )
+
+
+def run_on_terminal(code: str, *, stdout_too: bool = True, **extra: str) -> tuple[str, str]:
+    """Run such code with stderr (and stdout) on a terminal of 80 columns; return what it shows and a piped stdout."""
+    leader, follower = pty.openpty()
+    lines = f"from restore_cli.cli.output import Output\nout = Output()\n{code}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", lines],
+        env=environment(**{"TERM": "xterm", "COLUMNS": "80", **extra}),
+        stdout=follower if stdout_too else subprocess.PIPE,
+        stderr=follower,
+        text=True,
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(leader, 4096)
+        except OSError:  # how Linux says that the other end is gone
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(leader)
+    piped = process.stdout.read() if process.stdout is not None else ""
+    if process.stdout is not None:
+        process.stdout.close()
+    assert process.wait(60) == 0, shown
+    return shown.decode(), piped
+
+
+class TestPrintable:
+    @pytest.mark.parametrize(
+        ("name", "shown"),
+        [
+            ("plain name.png", "plain name.png"),
+            ("caf\u00e9 \u65e5\u672c.png", "caf\u00e9 \u65e5\u672c.png"),
+            ("two\nlines", "two\\nlines"),
+            ("\x1b[31mred", "\\x1b[31mred"),
+            ("gnp.\u202eexe", "gnp.\\u202eexe"),
+            (os.fsdecode(b"raw \xff"), "raw \\xff"),
+            ("[red]markup[/red]", "[red]markup[/red]"),
+        ],
+    )
+    def test_what_could_move_the_cursor_or_fail_to_encode_is_escaped(self, name: str, shown: str):
+        assert printable(name) == shown
+
+
+class TestStreams:
+    def test_data_goes_to_stdout_and_everything_else_to_stderr(self, capsys: Captured):
+        out = Output(verbose=True)
+        out.data("a.png")
+        out.note("a note")
+        out.detail("a detail")
+        out.warn("a warning")
+        out.error(UsageError("what", hint="what next"))
+        assert capsys.readouterr() == (
+            "a.png\n",
+            "a note\na detail\nrestore: warning: a warning\nrestore: error: what; what next\n",
+        )
+
+    def test_json_replaces_data_lines(self, capsys: Captured):
+        out = Output(json=True)
+        out.data("a.png")
+        out.record({"target": "caf\u00e9 " + os.fsdecode(b"\xff")})
+        captured = capsys.readouterr().out
+        assert captured.isascii()
+        assert json.loads(captured) == {"target": "caf\u00e9 \udcff"}
+
+    def test_quiet_leaves_warnings_and_errors(self, capsys: Captured):
+        out = Output(quiet=True)
+        out.note("a note")
+        out.image_done("a line a picture")
+        out.warn("a warning")
+        out.error("an error")
+        assert capsys.readouterr().err == "restore: warning: a warning\nrestore: error: an error\n"
+
+    def test_without_a_terminal_each_picture_is_one_plain_line(self, capsys: Captured):
+        out = Output()
+        with out.image_progress(2, "sr"):
+            out.image_done("first")
+            out.image_done(None)
+        assert capsys.readouterr().err == "first\n"
+
+    def test_no_progress_means_no_lines_either(self, capsys: Captured):
+        out = Output(progress=False)
+        with out.image_progress(1, "sr"):
+            out.image_done("first")
+        assert capsys.readouterr().err == ""
+
+    def test_a_download_is_one_line_and_weights_at_hand_are_none(self, capsys: Captured):
+        out = Output()
+        with out.transfer_progress("w.pth"):
+            pass
+        with out.transfer_progress("w.pth") as advance:
+            advance(0, 4_000_000)
+            advance(4_000_000, 4_000_000)
+        assert capsys.readouterr().err == "fetching w.pth (4.0 MB)\n"
+
+    def test_a_table_in_a_pipe_is_plain_columns(self, capsys: Captured):
+        Output().table(("name", "size"), [("a", "1"), ("long", "1000")], title="left out", numeric={"size"})
+        assert capsys.readouterr().out == "name  size\na        1\nlong  1000\n"
+
+    def test_an_empty_table_still_has_its_headers(self, capsys: Captured):
+        Output().table(("name", "size"), [])
+        assert capsys.readouterr().out == "name  size\n"
+
+    def test_a_report_holds_the_records_whatever_stdout_shows(self, capsys: Captured, tmp_path: Path):
+        out = Output()
+        with out.report(tmp_path / "report.jsonl"):
+            out.record({"ok": 1})
+            out.record({"ok": 2})
+        assert (tmp_path / "report.jsonl").read_text() == '{"ok": 1}\n{"ok": 2}\n'
+        assert capsys.readouterr().out == ""
+
+    def test_a_report_that_cannot_be_written_is_said_at_once(self, tmp_path: Path):
+        with (
+            pytest.raises(StorageError, match=r"cannot write the report .*: Is a directory"),
+            Output().report(tmp_path),
+        ):
+            pass
+
+
+class TestTroubleWithStreams:
+    def test_a_reader_that_has_gone_ends_neither_the_run_nor_the_peace(self):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = run_code("for _ in range(3): out.data('x' * 100_000)\nout.note('went on')", stdout=writer)
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, "went on\n")
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+    def test_a_full_disk_behind_stdout_is_an_error_of_storage(self):
+        code = (
+            "from restore_cli.errors import StorageError\n"
+            "try: out.data('x')\n"
+            "except StorageError as error: out.error(error); import os; os._exit(error.exit_code)"
+        )
+        full = os.open("/dev/full", os.O_WRONLY)
+        done = run_code(code, stdout=full)
+        os.close(full)
+        assert done.returncode == 4
+        assert "cannot write to standard output: No space left on device" in done.stderr
+
+    @pytest.mark.parametrize("closed", ["1", "2"])
+    def test_a_stream_that_was_never_open_is_no_trouble(self, closed: str):
+        code = "from restore_cli.cli.output import Output; out = Output(); out.data('x'); out.note('y'); out.warn('z')"
+        shell = f'exec {closed}>&-; exec "$0" -c "$1"'
+        done = subprocess.run(
+            ["/bin/sh", "-c", shell, sys.executable, code], env=environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+    def test_an_ascii_locale_gets_escapes(self):
+        done = run_code("out.data('caf\\u00e9'); out.note('\\u65e5')", PYTHONIOENCODING="ascii")
+        assert (done.stdout, done.stderr) == ("caf\\xe9\n", "\\u65e5\n")
+
+
+class TestColour:
+    def test_forced_colour_is_no_animation(self):
+        code = "with out.image_progress(1, 'sr'): out.image_done('a line')\nout.error('e')"
+        assert run_code(code, FORCE_COLOR="1").stderr == "a line\nrestore: \x1b[31m\x1b[1merror:\x1b[0m e\n"
+
+    def test_no_colour_wins(self):
+        assert run_code("out.error('e')", FORCE_COLOR="1", NO_COLOR="1").stderr == "restore: error: e\n"
+
+    def test_a_terminal_gets_colour(self):
+        assert "\x1b[31m" in run_on_terminal("out.error('e')")[0]
+
+
+class TestTerminal:
+    BATCH = "with out.image_progress(2, 'sr'):\n out.data('a.png')\n out.image_done('a')\n out.warn('w')\n"
+
+    def test_a_bar_counts_pictures_and_leaves_no_trace(self):
+        shown, _ = run_on_terminal(self.BATCH)
+        assert "1/2" in shown
+        assert shown.count("a.png\r\n") == 1
+        assert "\x1b[2K" in shown  # the bar's line is erased
+
+    def test_data_reaches_a_pipe_untouched_while_the_bar_is_on_the_terminal(self):
+        shown, piped = run_on_terminal(self.BATCH, stdout_too=False)
+        assert piped == "a.png\n"
+        assert "1/2" in shown
+
+    def test_a_dumb_terminal_gets_no_animation(self):
+        shown, _ = run_on_terminal(self.BATCH, TERM="dumb")
+        assert shown == "a.png\r\nrestore: warning: w\r\n"
+
+    def test_a_table_is_drawn_with_the_names_as_they_are(self):
+        shown, _ = run_on_terminal("out.table(('name', 'n'), [('[red]x[/red]', '1')], title='Title')")
+        assert "[red]x[/red]" in shown
+        assert "Title" in shown
+
+    def test_a_download_has_a_bar_of_its_own(self):
+        code = "with out.transfer_progress('w.pth') as advance:\n advance(500_000, 1_000_000)\n"
+        assert "w.pth" in run_on_terminal(code)[0]
