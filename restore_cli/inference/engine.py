@@ -1,0 +1,198 @@
+"""One image through one network: padded, cut, run, stitched, cropped, and redone smaller where memory runs out.
+
+Stage 5, RUN, between tiling and the network. Knows arrays only; what a gray picture, an alpha channel or a file means
+is `restorer`'s and `imaging`'s business.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from restore_cli.errors import DeviceError, ImageError
+from restore_cli.imaging.picture import FloatImage
+from restore_cli.inference.device import (
+    DeviceChoice,
+    DtypeChoice,
+    choose_device,
+    choose_dtype,
+    free_memory,
+    is_out_of_memory,
+    release_memory,
+)
+from restore_cli.inference.ensemble import mean_over_symmetries
+from restore_cli.inference.footprint import measure_footprint
+from restore_cli.inference.layout import Layout, MemoryModel, check_wishes, choose_layout, smaller_layout
+from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
+from restore_cli.inference.padding import pad_to_multiple
+from restore_cli.inference.runner import NetworkRunner, Warn, check_stop
+from restore_cli.models import Arch
+from restore_cli.plan import RunWishes
+from restore_cli.tiling.blend import Canvas
+from restore_cli.tiling.grid import Box, plan_grid, round_up
+
+# float32 pixels of the result: as stitched, as clipped, and about as much again to round and encode them.
+_RESULT_BYTES_PER_VALUE = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """A restored image and what happened on the way.
+
+    Attributes:
+        pixels: float32 (scale * H, scale * W, C) in [0, 1].
+        warnings: What the user should know, a line each.
+    """
+
+    pixels: FloatImage
+    warnings: tuple[str, ...]
+
+
+class Engine:
+    """Run a network over images of any size.
+
+    Args:
+        network: On the CPU, float32, in eval mode; `Arch` says what sizes it takes.
+        arch: What is to be known of it.
+        channels: Image channels in and out.
+        scale: Factor from input to output size.
+        wishes: How to run it.
+
+    Raises:
+        UsageError: If the wishes do not exist or contradict themselves.
+        DeviceError: If the device is not there.
+    """
+
+    def __init__(self, network: nn.Module, arch: Arch, *, channels: int, scale: int, wishes: RunWishes) -> None:
+        check_wishes(wishes, arch)
+        self.device: DeviceChoice = choose_device(wishes.device)
+        self.dtype: DtypeChoice = choose_dtype(wishes.dtype, self.device.device, arch.dtypes)
+        self._network = network
+        self._arch = arch
+        self._channels = channels
+        self._scale = scale
+        self._wishes = wishes
+        self._runner = NetworkRunner(
+            network, device=self.device.device, dtype=self.dtype.dtype, compiled=wishes.compile
+        )
+        self._memory = self._memory_of(self._runner)
+
+    def layout(self, height: int, width: int) -> Layout:
+        """Return how an image of this size, before padding, would go through the network."""
+        unit = self._arch.multiple_of
+        return self._layout(round_up(height, unit), round_up(width, unit), self._runner, self._memory)
+
+    def restore(self, pixels: FloatImage, *, stop: threading.Event | None = None) -> Restored:
+        """Restore one image.
+
+        Args:
+            pixels: float32 (H, W, C) in [0, 1].
+            stop: Set it to leave the work within moments.
+
+        Raises:
+            ImageError: If memory does not suffice on any device, or the result is not finite.
+            DeviceError: If the device fails.
+            StopRequestedError: If `stop` was set.
+        """
+        self._check_result_fits(*pixels.shape[:2])
+        warnings: dict[str, None] = {}
+        restore = partial(self._restore, warn=warnings.setdefault, stop=stop)
+        result = mean_over_symmetries(restore, pixels) if self._wishes.tta else restore(pixels)
+        return Restored(pixels=result, warnings=tuple(warnings))
+
+    def _restore(self, pixels: FloatImage, *, warn: Warn, stop: threading.Event | None) -> FloatImage:
+        padded = pad_to_multiple(pixels, self._arch.multiple_of, self._wishes.pad)
+        restored = self._try_until_it_fits(padded, warn, stop)
+        height, width = (self._scale * length for length in pixels.shape[:2])
+        cropped = restored[:height, :width]
+        return np.clip(cropped, 0.0, 1.0, out=np.empty(cropped.shape, dtype=np.float32))
+
+    def _try_until_it_fits(self, padded: FloatImage, warn: Warn, stop: threading.Event | None) -> FloatImage:
+        """Restore on the device, with less at once each time memory runs out, then on the CPU."""
+        runner, memory = self._runner, self._memory
+        height, width = padded.shape[:2]
+        layout = self._layout(height, width, runner, memory)
+        if layout.note:
+            warn(layout.note)
+        while (restored := self._attempt(runner, padded, layout, warn, stop)) is None:
+            less = smaller_layout(layout, height, width, arch=self._arch, overlap=self._wishes.overlap)
+            if less is not None:
+                warn(f"memory ran out on {runner.device}; redone in tiles of {less.tile}, {less.batch} at once")
+                layout = less
+            elif runner.device.type != "cpu":
+                warn(f"memory ran out on {runner.device}; redone on the CPU")
+                runner = NetworkRunner(self._network, device=torch.device("cpu"), dtype=torch.float32)
+                memory = self._memory_of(runner)
+                layout = self._layout(height, width, runner, memory)
+            else:
+                msg = "memory does not suffice for this picture"
+                raise ImageError(msg, hint="leave --tile off and --context global out" if layout.demanded else None)
+        return restored
+
+    def _attempt(
+        self, runner: NetworkRunner, padded: FloatImage, layout: Layout, warn: Warn, stop: threading.Event | None
+    ) -> FloatImage | None:
+        """Return the restored image, or None if memory ran out; nothing of a failed attempt is kept."""
+        try:
+            return self._run_tiles(runner, padded, layout, warn, stop)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                if isinstance(error, torch.AcceleratorError):
+                    raise DeviceError(f"{runner.device} failed: {error}") from error
+                raise
+        # Outside the except block: the error's frames hold the tensors that filled the memory.
+        release_memory(runner.device)
+        return None
+
+    def _run_tiles(
+        self, runner: NetworkRunner, padded: FloatImage, layout: Layout, warn: Warn, stop: threading.Event | None
+    ) -> FloatImage:
+        height, width = padded.shape[:2]
+        if layout.tile is None:
+            grid = plan_grid(height, width, tile=max(height, width), overlap=0)
+        else:
+            grid = plan_grid(
+                height, width, tile=layout.tile, overlap=self._wishes.overlap, align=self._arch.multiple_of
+            )
+        canvas = Canvas(grid, scale=self._scale, channels=self._channels)
+        boxes = grid.boxes
+        for first in range(0, len(boxes), layout.batch):
+            check_stop(stop)
+            group = boxes[first : first + layout.batch]
+            missing = layout.batch - len(group) if runner.needs_fixed_shapes else 0
+            tiles = [_cut(padded, box) for box in (*group, *[group[-1]] * missing)]
+            batch = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).contiguous()
+            restored = runner.run(batch, warn=warn, stop=stop).permute(0, 2, 3, 1).numpy()
+            for box, tile in zip(group, restored, strict=False):
+                canvas.add(box, tile)
+        return canvas.finish()
+
+    def _layout(self, height: int, width: int, runner: NetworkRunner, memory: MemoryModel) -> Layout:
+        in_batches = runner.device.type != "cpu"
+        return choose_layout(height, width, arch=self._arch, wishes=self._wishes, memory=memory, in_batches=in_batches)
+
+    def _memory_of(self, runner: NetworkRunner) -> MemoryModel:
+        return MemoryModel(
+            budget=lambda: plan_budget(free_memory(runner.device), runner.device.type),
+            footprint=lambda: measure_footprint(
+                runner.forward_plainly, channels=self._channels, multiple_of=self._arch.multiple_of
+            ),
+        )
+
+    def _check_result_fits(self, height: int, width: int) -> None:
+        """Refuse a picture whose result alone is more than the machine's memory, before any work."""
+        values = height * width * self._scale**2 * self._channels
+        needed, free = values * _RESULT_BYTES_PER_VALUE, host_free_memory()
+        if needed > free:
+            size = f"{width * self._scale}x{height * self._scale}"
+            msg = f"the result of {size} pixels takes {needed / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free"
+            raise ImageError(msg, hint="restore it in parts")
+
+
+def _cut(padded: FloatImage, box: Box) -> FloatImage:
+    return padded[box.top : box.top + box.height, box.left : box.left + box.width]
