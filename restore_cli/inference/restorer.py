@@ -1,0 +1,165 @@
+"""One picture in memory through the network of one weights file.
+
+Stage 5, RUN. What a network of RGB or of gray means for a picture of the other kind, and what becomes of alpha, is
+settled here; how an image of any size gets through a network is `engine`'s business.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from restore_cli.imaging.picture import FloatImage, Picture
+from restore_cli.imaging.resize import matlab_bicubic
+from restore_cli.inference.engine import Engine, Restored
+from restore_cli.models import get_architecture
+from restore_cli.plan import RunWishes
+from restore_cli.weights.load import LoadedWeights
+
+# BT.601, as Pillow and most tools turn RGB into gray.
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """How a restorer runs, in the words of the command line.
+
+    Attributes:
+        device: "cpu", "cuda:0", "mps".
+        dtype: "float32", "bfloat16", "float16".
+        reason: Why that device and that dtype.
+        tile: "auto", "off" (the whole picture) or the side in input pixels.
+        context: "auto", "global" or "tile".
+    """
+
+    device: str
+    dtype: str
+    reason: str
+    tile: str
+    context: str
+
+
+class Restorer:
+    """Restore pictures with one network, loaded once; one picture at a time.
+
+    Args:
+        weights: The network and what it was trained for.
+        wishes: How to run it; None lets everything be decided here.
+
+    Raises:
+        UsageError: If the wishes do not exist or contradict themselves.
+        DeviceError: If the device is not there.
+
+    Example:
+        >>> from restore_cli import load_restorer
+        >>> enlarge = load_restorer("ramit-lite-sr-x4")     # doctest: +SKIP
+        >>> enlarge("photo.jpg").save("photo_x4.png")       # doctest: +SKIP
+    """
+
+    def __init__(self, weights: LoadedWeights, wishes: RunWishes | None = None) -> None:
+        self._weights = weights
+        self._wishes = wishes or RunWishes()
+        entry = weights.entry
+        self._engine = Engine(
+            weights.network,
+            get_architecture(entry.arch),
+            channels=entry.channels,
+            scale=entry.scale,
+            wishes=self._wishes,
+        )
+        if self._wishes.threads is not None:
+            torch.set_num_threads(self._wishes.threads)
+
+    @property
+    def weights(self) -> LoadedWeights:
+        """Return the network and its facts: entry, digest, path."""
+        return self._weights
+
+    def describe(self, size: tuple[int, int] | None = None) -> RunFacts:
+        """Return how pictures are run: as it was wished, or as it comes out for one size.
+
+        Args:
+            size: (height, width) of a picture in pixels; None for no picture in particular.
+        """
+        engine = self._engine
+        tile, context = str(self._wishes.tile), str(self._wishes.context)
+        if size is not None:
+            layout = engine.layout(*size)
+            tile, context = "off" if layout.tile is None else str(layout.tile), layout.context
+        return RunFacts(
+            device=str(engine.device.device),
+            dtype=engine.dtype.name,
+            reason=f"{engine.device.device}: {engine.device.reason}; {engine.dtype.name}: {engine.dtype.reason}",
+            tile=tile,
+            context=context,
+        )
+
+    def restore_pixels(self, pixels: FloatImage, *, stop: threading.Event | None = None) -> FloatImage:
+        """Restore pixels of the network's own kind.
+
+        Args:
+            pixels: float32 (H, W, C) in [0, 1], any H and W from 1, C as the network's entry says.
+            stop: Set it to leave the work within moments.
+
+        Returns:
+            float32 (scale * H, scale * W, C) in [0, 1].
+
+        Raises:
+            ValueError: If shape, dtype or range are not as above.
+            ImageError: If memory does not suffice on any device, or the result is not finite.
+            DeviceError: If the device fails.
+            StopRequestedError: If `stop` was set.
+        """
+        return self._restore(pixels, stop).pixels
+
+    def restore_picture(self, picture: Picture, *, stop: threading.Event | None = None) -> Picture:
+        """Restore a picture; everything but size and pixels stays, warnings are added.
+
+        A gray picture goes through an RGB network as three equal channels and comes back as their BT.601 luma. Alpha
+        never enters a network: it is enlarged bicubically.
+
+        Args:
+            picture: Any picture whose channels the network takes.
+            stop: As in `restore_pixels`.
+
+        Raises:
+            ValueError: If the picture is RGB and the network gray.
+            RestoreError: As in `restore_pixels`.
+        """
+        wanted = self._weights.entry.channels
+        is_gray_in_rgb = picture.channels == 1 < wanted
+        pixels = np.repeat(picture.pixels, wanted, axis=2) if is_gray_in_rgb else picture.pixels
+        restored = self._restore(pixels, stop)
+        return replace(
+            picture,
+            pixels=_luma(restored.pixels) if is_gray_in_rgb else restored.pixels,
+            alpha=None if picture.alpha is None else self._enlarge_alpha(picture.alpha),
+            warnings=(*picture.warnings, *restored.warnings),
+        )
+
+    def _restore(self, pixels: FloatImage, stop: threading.Event | None) -> Restored:
+        channels = self._weights.entry.channels
+        if pixels.ndim != 3 or pixels.shape[2] != channels or 0 in pixels.shape:
+            msg = f"{self._weights.entry.id} takes (H, W, {channels}), not {pixels.shape}"
+            raise ValueError(msg)
+        if pixels.dtype != np.float32 or not (pixels.min() >= 0 and pixels.max() <= 1):  # false for NaN too
+            msg = f"pixels must be float32 in [0, 1], not {pixels.dtype} in [{pixels.min()}, {pixels.max()}]"
+            raise ValueError(msg)
+        return self._engine.restore(pixels, stop=stop)
+
+    def _enlarge_alpha(self, alpha: FloatImage) -> FloatImage:
+        scale = self._weights.entry.scale
+        if scale == 1:
+            return alpha
+        height, width = (length * scale for length in alpha.shape)
+        if alpha.min() == alpha.max():
+            return np.full((height, width), alpha[0, 0], dtype=np.float32)
+        return matlab_bicubic(alpha[..., None], height, width)[..., 0].clip(0.0, 1.0)
+
+
+def _luma(pixels: FloatImage) -> FloatImage:
+    gray: FloatImage = np.minimum(pixels @ _LUMA, np.float32(1.0))  # rounding may pass 1 by a hair
+    return gray[..., None]
