@@ -13,9 +13,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +25,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from restore_cli.errors import ManifestError, StorageError, WeightsError
 from restore_cli.models import Arch, Config, get_architecture
@@ -34,7 +36,9 @@ from restore_cli.weights.entry import WeightsEntry, entry_from_json, entry_to_js
 from restore_cli.weights.fields import strict_json
 
 _ENTRY_KEY = "restore_entry"
-_MAX_CONFIG_NUMBER = 4096  # of a config in a file of unknown origin; no network here comes near
+_MAX_CONFIG_NUMBER = 1024  # of a config in a file of unknown origin; no network here comes near
+_SLACK_NUMBERS = 1 << 20  # tables that a network builds and does not save
+_ALLOCATING = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}
 _SHOWN_KEYS = 3
 
 
@@ -84,9 +88,6 @@ def load_weights(
     arch, config = _architecture(entry)
     state_dict = _read_state_dict(content, entry, arch)
     with _naming_the_file(content.path, entry):
-        if path is not None:  # a config that nobody vouches for must not claim more memory than its file holds
-            with torch.device("meta"):
-                _require_fit(arch.build(config).state_dict(), state_dict)
         network = _build(arch, config, state_dict)
     digest = f"sha256:{content.sha256}"
     return LoadedWeights(entry=entry, config=config, network=network, digest=digest, path=content.path, notes=notes)
@@ -219,13 +220,33 @@ def _build(arch: Arch, config: Config, state_dict: dict[str, Tensor]) -> nn.Modu
     Raises:
         ValueError: If the state dict does not fit the network.
     """
-    with torch.random.fork_rng(devices=[]):  # filling a network at random must not move the caller's generator
+    held = sum(tensor.numel() for tensor in state_dict.values())
+    # Filling a network at random must not move the caller's generator.
+    with torch.random.fork_rng(devices=[]), _NoLargerThan(2 * held + _SLACK_NUMBERS):
         network = arch.build(config)
     own = network.state_dict()
     _require_fit(own, state_dict)
     tensors = {key: _sound(key, tensor, own[key]) for key, tensor in state_dict.items()}
     network.load_state_dict(tensors, strict=True)
     return network.eval()
+
+
+class _NoLargerThan(TorchFunctionMode):
+    """Stop the building of a network of more than so many numbers: a config in a file may ask for any size."""
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self._left = numbers
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _ALLOCATING:
+            size = args[0] if args and isinstance(args[0], tuple | list) else args
+            self._left -= math.prod(size)
+            if self._left < 0:
+                raise ValueError("the network of its config is far larger than the file")
+        return func(*args, **(kwargs or {}))
 
 
 def _require_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
@@ -262,7 +283,7 @@ def _naming_the_file(path: Path, entry: WeightsEntry) -> Iterator[None]:
     """Turn a misfit between file and network into the user's error."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, RuntimeError, MemoryError) as error:
         raise WeightsError(f"{path} does not fit {entry.id}: {_first_line(error)}") from error
 
 
