@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageCms
 
 from restore_cli.imaging.profiles import gray_profile, srgb_profile
 
 _SRGB_TOLERANCE_LEVELS = 2
 _GRID_STEPS = 9
+_DEEP_LEVELS = 65536
+_DEEP_PER_8_BIT = 257
 _SPACE_BY_MODE = {"L": "GRAY", "I;16": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 _PLAIN_CMYK = "CMYK was turned into RGB by the plain formula (1 - C)(1 - K)"
 
@@ -74,20 +77,29 @@ def _plain(image: Image.Image) -> Image.Image:
 
 def _through_profile(image: Image.Image, icc_profile: bytes) -> SrgbImage:
     space = _space_of(icc_profile)
-    gray = image.mode != "RGB" and image.mode != "CMYK"
-    ours = gray_profile() if gray else srgb_profile()
-    if gray and space == "RGB":
-        # Editors often leave an RGB profile on gray pictures: it means the gray axis of that space.
-        if _is_srgb(icc_profile, "RGB"):
-            return SrgbImage(image=image, icc_profile=ours)
-        return SrgbImage(image=_along_gray_axis(image, icc_profile), icc_profile=ours)
+    if image.mode in ("L", "I;16") and space in ("GRAY", "RGB"):
+        return _gray_through_profile(image, icc_profile, space)
     if space != _SPACE_BY_MODE[image.mode]:
         msg = f"its colour profile is for {space} pixels, not {_SPACE_BY_MODE[image.mode]}"
         raise _UnfitProfileError(msg)
-    if image.mode != "CMYK" and _is_srgb(icc_profile, "L" if gray else "RGB"):
+    if image.mode == "RGB" and _is_srgb(icc_profile):
         return SrgbImage(image=image, icc_profile=icc_profile)
-    mode = "RGB" if image.mode == "CMYK" else image.mode
-    return SrgbImage(image=_convert(image, icc_profile, ours, mode), icc_profile=ours)
+    converted = _convert(image, icc_profile, srgb_profile(), "RGB")
+    return SrgbImage(image=converted, icc_profile=srgb_profile())
+
+
+def _gray_through_profile(image: Image.Image, icc_profile: bytes, space: str) -> SrgbImage:
+    """Convert gray by a curve; an RGB profile, which editors often leave on gray, stands for its gray axis."""
+    curve = _gray_curve(icc_profile, space)
+    distance = np.abs(curve - np.arange(_DEEP_LEVELS))
+    if distance.max() <= _SRGB_TOLERANCE_LEVELS * _DEEP_PER_8_BIT:
+        return SrgbImage(image=image, icc_profile=icc_profile if space == "GRAY" else gray_profile())
+    samples = np.asarray(image)
+    if image.mode == "I;16":
+        converted = curve[samples].astype(np.uint16)
+    else:
+        converted = np.rint(curve[::_DEEP_PER_8_BIT] / _DEEP_PER_8_BIT).astype(np.uint8)[samples]
+    return SrgbImage(image=Image.fromarray(converted), icc_profile=gray_profile())
 
 
 def _space_of(icc_profile: bytes) -> str:
@@ -95,38 +107,42 @@ def _space_of(icc_profile: bytes) -> str:
     return str(ImageCms.ImageCmsProfile(io.BytesIO(icc_profile)).profile.xcolor_space).strip()
 
 
+# A batch mostly carries one profile: what was found out about it is remembered.
 @lru_cache(maxsize=16)
-def _is_srgb(icc_profile: bytes, mode: str) -> bool:
-    """Tell whether a profile's colours are sRGB's, tried on a grid; remembered for the batch."""
-    if mode == "L":
-        grid = np.arange(256, dtype=np.uint8)[np.newaxis]
-    else:
-        steps = np.linspace(0, 255, _GRID_STEPS).astype(np.uint8)
-        grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
-    converted = _convert(Image.fromarray(grid), icc_profile, gray_profile() if mode == "L" else srgb_profile(), mode)
+def _is_srgb(icc_profile: bytes) -> bool:
+    """Tell whether an RGB profile's colours are sRGB's, tried on a grid."""
+    steps = np.linspace(0, 255, _GRID_STEPS).astype(np.uint8)
+    grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
+    converted = _convert(Image.fromarray(grid), icc_profile, srgb_profile(), "RGB")
     distance = np.abs(np.asarray(converted).astype(np.int16) - grid)
     return int(distance.max()) <= _SRGB_TOLERANCE_LEVELS
 
 
-def _along_gray_axis(image: Image.Image, rgb_profile: bytes) -> Image.Image:
-    """Convert gray that is meant as equal R, G and B of an RGB space."""
-    levels = np.arange(256, dtype=np.uint8)
-    axis = Image.fromarray(np.repeat(levels[np.newaxis, :, np.newaxis], 3, axis=2))
-    curve = np.asarray(_convert(axis, rgb_profile, gray_profile(), "L"))[0]
-    if image.mode == "L":
-        return Image.fromarray(curve[np.asarray(image)])
-    samples = np.interp(np.asarray(image), levels * np.uint16(257), curve * 257.0)
-    return Image.fromarray(np.rint(samples).astype(np.uint16))
+@lru_cache(maxsize=16)
+def _gray_curve(icc_profile: bytes, space: str) -> npt.NDArray[np.int64]:
+    """Return the sRGB-encoded gray, 0..65535, of each 16-bit level of a profile's gray."""
+    if space == "GRAY":
+        ramp = Image.fromarray(np.arange(_DEEP_LEVELS, dtype=np.uint16)[np.newaxis])
+        curve = np.asarray(_convert(ramp, icc_profile, gray_profile(), "I;16"))[0]
+    else:
+        axis = np.repeat(np.arange(256, dtype=np.uint8)[np.newaxis, :, np.newaxis], 3, axis=2)
+        known = np.asarray(_convert(Image.fromarray(axis), icc_profile, gray_profile(), "I;16"))[0]
+        curve = np.rint(np.interp(np.arange(_DEEP_LEVELS), np.arange(256) * _DEEP_PER_8_BIT, known))
+    return np.asarray(curve, dtype=np.int64)
 
 
 def _convert(image: Image.Image, source: bytes, target: bytes, mode: str) -> Image.Image:
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    if mode == "I;16":
+        # LCMS samples gray at 33 points unless told not to, which is wrong by up to 10 levels in dark linear gray.
+        flags |= ImageCms.Flags.NOOPTIMIZE
     transform = ImageCms.buildTransform(
         ImageCms.ImageCmsProfile(io.BytesIO(source)),
         ImageCms.ImageCmsProfile(io.BytesIO(target)),
         image.mode,
         mode,
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        flags,
     )
     converted = ImageCms.applyTransform(image, transform)
     if converted is None:

@@ -135,7 +135,10 @@ def _pillow_as_we_need_it(max_pixels: int) -> Iterator[None]:
 
 
 def _decode_known(data: bytes, name: str, format_name: str, max_pixels: int) -> Picture:
-    with Image.open(io.BytesIO(data), formats=(format_name,)) as image:
+    Image.init()
+    # Image.open would try one decoder after the other and hide why the right one refused.
+    read, _ = Image.OPEN[format_name]
+    with read(io.BytesIO(data), "") as image:
         if image.width * image.height > max_pixels:
             size = f"{image.width}x{image.height}"
             raise DecodeError(f"{name}: its {size} pixels are more than the {max_pixels} allowed")
@@ -179,4 +182,5 @@ def _count_frames(image: ImageFile.ImageFile, data: bytes) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split())
+    return words if " " in words else f"{type(error).__name__} {words}".strip()
