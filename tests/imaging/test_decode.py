@@ -1,0 +1,331 @@
+"""Every kind of file of the table comes in as the pixels it shows, with what must not be lost."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageOps
+
+from restore_cli.errors import DecodeError
+from restore_cli.imaging.decode import SUFFIXES, decode, decode_bytes
+from restore_cli.imaging.picture import Picture
+from tests.imaging.files import builtin_srgb, chunk, exif_with, opened, packed, pattern, png, saved
+
+LOSSLESS = ["PNG", "TIFF", "BMP", "PPM"]
+LOSSY = ["JPEG", "WEBP", "AVIF"]
+
+
+def samples(picture: Picture) -> np.ndarray:
+    return np.rint(picture.pixels * (65535 if picture.bit_depth == 16 else 255)).astype(int)
+
+
+def alpha_of(picture: Picture) -> np.ndarray:
+    assert picture.alpha is not None
+    return np.rint(picture.alpha * 255).astype(int)
+
+
+@pytest.mark.parametrize("format_name", LOSSLESS + LOSSY)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_8_bit_gray_and_colour_come_in_as_pillow_shows_them(format_name: str, mode: str, tmp_path: Path) -> None:
+    data = saved(Image.fromarray(pattern()).convert(mode), format_name)
+    path = tmp_path / f"photo.{format_name.lower()}"
+    path.write_bytes(data)
+    picture = decode(path)
+    shown = np.asarray(opened(data))
+    assert np.array_equal(samples(picture), shown.reshape(20, 28, -1))
+    assert picture.channels == (1 if mode == "L" and format_name != "WEBP" else 3)
+    assert (picture.alpha, picture.bit_depth, picture.format) == (None, 8, format_name)
+    assert picture.warnings == ()
+    assert picture.pixels.dtype == np.float32
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_gray_of_few_bits_is_stretched_to_white(bits: int) -> None:
+    levels = np.arange(21).reshape(3, 7) % 2**bits
+    picture = decode_bytes(png(7, 3, bits, 0, packed(levels, bits)), "x.png")
+    np.testing.assert_allclose(picture.pixels[..., 0], levels / (2**bits - 1), atol=0.5 / 255)
+    assert picture.alpha is None
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_a_colour_key_makes_gray_of_any_depth_transparent_there(bits: int) -> None:
+    levels = np.arange(21).reshape(3, 7) % 2**bits * (1 if bits < 16 else 1001)
+    key = int(levels[1, 2])
+    data = png(7, 3, bits, 0, packed(levels, bits), chunk(b"tRNS", struct.pack(">H", key)))
+    picture = decode_bytes(data, "x.png")
+    assert np.array_equal(alpha_of(picture) == 0, levels == key)
+    assert set(np.unique(alpha_of(picture))) == {0, 255}
+    visible = levels != key
+    np.testing.assert_allclose(picture.pixels[..., 0][visible], (levels / (2**bits - 1))[visible], atol=0.5 / 255)
+
+
+def test_a_colour_key_makes_one_rgb_colour_transparent() -> None:
+    image = pattern()
+    image[3:5, 4:9] = (7, 8, 9)
+    picture = decode_bytes(saved(image, "PNG", transparency=(7, 8, 9)), "x.png")
+    assert np.array_equal(alpha_of(picture) == 0, (image == (7, 8, 9)).all(axis=2))
+    assert np.array_equal(samples(picture)[picture.alpha == 1], image[picture.alpha == 1])
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "GIF", "TIFF", "BMP"])
+def test_the_network_never_sees_palette_indices(format_name: str) -> None:
+    image = Image.fromarray(pattern()).quantize(16)
+    picture = decode_bytes(saved(image, format_name), f"x.{format_name.lower()}")
+    assert picture.channels == 3
+    assert np.array_equal(samples(picture), np.asarray(image.convert("RGB")))
+
+
+def test_a_palette_with_transparency_becomes_colour_and_alpha() -> None:
+    image = Image.fromarray(pattern()).quantize(8)
+    data = saved(image, "PNG", transparency=bytes([0, 60, 120, 255, 255, 255, 255, 255]))
+    picture = decode_bytes(data, "x.png")
+    expected = np.asarray(opened(data).convert("RGBA"))
+    assert np.array_equal(alpha_of(picture), expected[..., 3])
+    assert np.array_equal(samples(picture)[picture.alpha > 0], expected[..., :3][expected[..., 3] > 0])
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_alpha_is_kept_apart(format_name: str, mode: str) -> None:
+    image = Image.fromarray(np.dstack([pattern(), pattern(channels=1, seed=5)[..., 0] | 1])).convert(mode)
+    options = {"lossless": True, "exact": True} if format_name == "WEBP" else {}
+    picture = decode_bytes(saved(image, format_name, **options), f"x.{format_name.lower()}")
+    assert np.array_equal(alpha_of(picture), np.asarray(image.getchannel("A")))
+    assert np.array_equal(samples(picture)[..., 0], np.asarray(image.getchannel(0)))
+    assert picture.channels == (1 if mode == "LA" and format_name != "WEBP" else 3)
+
+
+def test_premultiplied_alpha_is_divided_out() -> None:
+    image = np.zeros((4, 5, 4), np.uint8)
+    image[...] = (50, 25, 100, 128)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, image, photometric="rgb", extrasamples=["assocalpha"])
+    picture = decode_bytes(buffer.getvalue(), "x.tif")
+    np.testing.assert_allclose(picture.pixels[0, 0] * 255, np.array([50, 25, 100]) * 255 / 128, atol=1)
+
+
+def test_opaque_alpha_stays_an_alpha_channel() -> None:
+    picture = decode_bytes(saved(Image.fromarray(pattern()).convert("RGBA"), "PNG"), "x.png")
+    assert picture.alpha is not None
+    assert (picture.alpha == 1).all()
+
+
+def test_colour_bleeds_under_what_is_transparent() -> None:
+    image = np.zeros((32, 32, 4), np.uint8)
+    image[:, :10] = (200, 100, 50, 255)
+    image[:, 20:] = (20, 220, 90, 255)
+    picture = decode_bytes(saved(image, "PNG"), "x.png")
+    assert np.array_equal(samples(picture)[:, :10], image[:, :10, :3])
+    assert np.array_equal(samples(picture)[:, 20:], image[:, 20:, :3])
+    assert (samples(picture)[:, 10:12] == (200, 100, 50)).all()
+    assert samples(picture).reshape(-1, 3).min(axis=0).tolist() == [20, 100, 50]
+
+
+@pytest.mark.parametrize("visible", [(0, 0), (12, 4), (36, 52)])
+def test_one_visible_pixel_colours_all_the_rest(visible: tuple[int, int]) -> None:
+    image = np.zeros((37, 53, 4), np.uint8)
+    image[visible] = (90, 120, 10, 1)
+    picture = decode_bytes(saved(image, "PNG"), "x.png")
+    np.testing.assert_allclose(picture.pixels * 255, np.broadcast_to([90, 120, 10], (37, 53, 3)), atol=1e-3)
+
+
+def test_a_wholly_transparent_picture_is_left_alone() -> None:
+    image = np.dstack([pattern(), np.zeros((20, 28), np.uint8)])
+    assert np.array_equal(samples(decode_bytes(saved(image, "PNG"), "x.png")), image[..., :3])
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF", "PPM"])
+def test_16_bit_gray_keeps_its_depth(format_name: str) -> None:
+    levels = np.random.default_rng(0).integers(0, 65536, (9, 11), dtype=np.uint16)
+    levels[0, :2] = (0, 65535)
+    picture = decode_bytes(saved(levels, format_name), "x")
+    assert picture.bit_depth == 16
+    assert np.array_equal(samples(picture)[..., 0], levels)
+
+
+def test_dark_16_bit_gray_is_still_16_bit() -> None:
+    picture = decode_bytes(saved(np.full((4, 4), 200, np.uint16), "PNG"), "x.png")
+    assert picture.bit_depth == 16
+    np.testing.assert_allclose(picture.pixels, 200 / 65535, rtol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_16_bit_tiff_of_either_byte_order_and_polarity_is_read_right_or_refused(order: str, photometric: str) -> None:
+    levels = np.random.default_rng(1).integers(0, 65536, (9, 11), dtype=np.uint16)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, levels, photometric=photometric, byteorder=order)
+    if (order, photometric) == (">", "miniswhite"):  # which Pillow has no decoder for
+        with pytest.raises(DecodeError, match="pixel mode"):
+            decode_bytes(buffer.getvalue(), "x.tif")
+        return
+    expected = levels if photometric == "minisblack" else 65535 - levels
+    assert np.array_equal(samples(decode_bytes(buffer.getvalue(), "x.tif"))[..., 0], expected)
+
+
+def test_integers_beyond_16_bits_are_refused() -> None:
+    for value in (-1, 65536):
+        levels = np.full((4, 4), value, np.int32)
+        with pytest.raises(DecodeError, match=r"^x\.tif: .*65535"):
+            decode_bytes(saved(levels, "TIFF"), "x.tif")
+
+
+def test_floating_point_samples_within_0_and_1_become_16_bit() -> None:
+    values = np.random.default_rng(2).random((9, 11), dtype=np.float32)
+    picture = decode_bytes(saved(values, "TIFF"), "x.tif")
+    assert picture.bit_depth == 16
+    np.testing.assert_allclose(picture.pixels[..., 0], values, atol=0.5 / 65535 + 1e-7)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.01, 1.01])
+def test_floating_point_samples_outside_0_and_1_are_refused(value: float) -> None:
+    values = np.full((4, 5), 0.5, np.float32)
+    values[2, 3] = value
+    with pytest.raises(DecodeError, match=r"^x\.tif: .*within 0 and 1"):
+        decode_bytes(saved(values, "TIFF"), "x.tif")
+
+
+@pytest.mark.parametrize("color_type", [2, 4, 6])
+def test_16_bit_colour_is_never_cut_in_silence(color_type: int) -> None:
+    channels = {2: 3, 4: 2, 6: 4}[color_type]
+    levels = np.random.default_rng(3).integers(0, 65536, (5, 6, channels), dtype=np.uint16)
+    picture = decode_bytes(png(6, 5, 16, color_type, packed(levels.reshape(5, -1), 16)), "x.png")
+    assert picture.channels == (1 if color_type == 4 else 3)
+    assert len(picture.warnings) == 1
+    assert "16 bits" in picture.warnings[0]
+    visible = np.ones((5, 6), bool) if picture.alpha is None else picture.alpha > 0
+    expected = levels[..., : picture.channels][visible] / 65535
+    np.testing.assert_allclose(picture.pixels[visible], expected, atol=1 / 255)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_16_bit_colour_tiff_is_never_cut_in_silence(compression: str | None) -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pattern().astype(np.uint16) * 257, photometric="rgb", compression=compression)
+    assert "16 bits" in " ".join(decode_bytes(buffer.getvalue(), "x.tif").warnings)
+
+
+def test_16_bit_colour_ppm_is_never_cut_in_silence() -> None:
+    data = b"P6\n2 1\n65535\n" + bytes(range(12))
+    assert "16 bits" in " ".join(decode_bytes(data, "x.ppm").warnings)
+
+
+def test_the_first_of_many_pictures_is_used_and_the_count_named() -> None:
+    frames = [Image.fromarray(pattern(seed=seed)) for seed in range(3)]
+    for format_name in ("GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"):
+        data = saved(frames[0], format_name, save_all=True, append_images=frames[1:])
+        picture = decode_bytes(data, f"x.{'jpg' if format_name == 'MPO' else format_name.lower()}")
+        assert picture.format == format_name
+        assert [line for line in picture.warnings if "3 pictures" in line], format_name
+        alone = decode_bytes(saved(frames[0], "JPEG" if format_name == "MPO" else format_name), "x")
+        np.testing.assert_allclose(picture.pixels, alone.pixels, atol=0.1)
+
+
+def test_a_name_that_lies_costs_one_warning() -> None:
+    picture = decode_bytes(saved(pattern(), "PNG"), "holiday.jpg")
+    assert picture.format == "PNG"
+    assert len(picture.warnings) == 1
+    assert "JPEG" in picture.warnings[0]
+    assert "PNG" in picture.warnings[0]
+
+
+@pytest.mark.parametrize("name", ["x.PNG", "x", "x.backup", "folder.jpg/x"])
+def test_a_name_that_promises_nothing_else_costs_no_warning(name: str) -> None:
+    assert decode_bytes(saved(pattern(), "PNG"), name).warnings == ()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_pictures_stand_upright_and_say_so(format_name: str, orientation: int) -> None:
+    options = {"quality": 95} if format_name in ("JPEG", "AVIF") else {}
+    options |= {"lossless": True} if format_name == "WEBP" else {}
+    data = saved(pattern(), format_name, exif=exif_with(Orientation=orientation, Make="Maker"), **options)
+    picture = decode_bytes(data, f"x.{format_name.lower()}")
+    assert np.array_equal(samples(picture), np.asarray(ImageOps.exif_transpose(opened(data))))
+    assert (picture.height, picture.width) == ((28, 20) if orientation > 4 else (20, 28))
+    kept = Image.Exif()
+    assert picture.exif is not None
+    kept.load(picture.exif)
+    assert kept[274] == 1
+    assert kept[271] == "Maker"
+    assert kept.get_ifd(0x8769) == {0x9003: "2021:05:04 03:02:01"}
+
+
+def test_alpha_and_a_colour_key_turn_with_the_pixels() -> None:
+    image = pattern()
+    image[0, 0] = (7, 8, 9)
+    data = saved(image, "PNG", transparency=(7, 8, 9), exif=exif_with(Orientation=6))
+    picture = decode_bytes(data, "x.png")
+    assert np.argwhere(picture.alpha == 0).tolist() == [[0, 19]]
+
+
+def test_the_thumbnail_goes_and_the_resolution_turns() -> None:
+    block = Image.Exif()
+    block[274] = 8
+    block[271] = "Maker"
+    thumbnail = b"\xff\xd8thumbnail\xff\xd9"
+    with_thumbnail = block.tobytes()[:-4] + struct.pack(">I", len(block.tobytes()) - 6)
+    with_thumbnail += struct.pack(">HHHIIHHIII", 2, 513, 4, 1, len(with_thumbnail) + 24, 514, 4, 1, len(thumbnail), 0)
+    data = saved(pattern(), "JPEG", exif=with_thumbnail + thumbnail, dpi=(300, 150))
+    assert b"thumbnail" in data
+    picture = decode_bytes(data, "x.jpg")
+    assert picture.dpi == (150, 300)
+    assert b"thumbnail" not in (picture.exif or b"")
+
+
+def test_xmp_is_kept_and_its_orientation_follows() -> None:
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6" note="kept"/>'
+    picture = decode_bytes(saved(pattern(), "JPEG", xmp=packet, exif=exif_with(Orientation=6)), "x.jpg")
+    assert picture.xmp == packet.replace(b'"6"', b'"1"')
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "TIFF", "BMP"])
+def test_the_resolution_is_kept(format_name: str) -> None:
+    picture = decode_bytes(saved(pattern(), format_name, dpi=(300, 200)), "x")
+    assert picture.dpi == pytest.approx((300, 200), abs=0.1)
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+def test_no_resolution_is_made_up(format_name: str) -> None:
+    assert decode_bytes(saved(pattern(), format_name, exif=exif_with(Make="Maker")), "x").dpi is None
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0nonsense",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x12\0\x03\0\0\0\x01\0\x09\0\0",
+        b"",
+    ],
+)
+def test_broken_exif_never_fails_an_image(exif: bytes) -> None:
+    for format_name in ("JPEG", "PNG", "WEBP"):
+        picture = decode_bytes(saved(pattern(), format_name, exif=exif), "x")
+        assert (picture.height, picture.width) == (20, 28)
+
+
+def test_random_damage_to_exif_never_fails_an_image() -> None:
+    random = np.random.default_rng(7)
+    sound = exif_with(Orientation=6, Make="Maker", XResolution=300.0)
+    for _ in range(150):
+        damaged = bytearray(sound)
+        for position in random.integers(6, len(sound), 4):
+            damaged[position] = int(random.integers(0, 256))
+        assert decode_bytes(saved(pattern(), "PNG", exif=bytes(damaged)), "x").channels == 3
+
+
+def test_an_icc_profile_that_is_srgb_stays_as_it_is() -> None:
+    picture = decode_bytes(saved(pattern(), "PNG", icc_profile=builtin_srgb()), "x.png")
+    assert picture.icc_profile == builtin_srgb()
+    assert np.array_equal(samples(picture), pattern())
+
+
+def test_suffixes_in_folders_cover_every_format_in_lower_case() -> None:
+    assert {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".ppm"} <= SUFFIXES
+    assert all(suffix == suffix.lower() for suffix in SUFFIXES)

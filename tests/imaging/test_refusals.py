@@ -1,0 +1,211 @@
+"""Whatever lies under a picture's name: a picture comes out or one line with the file's name, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from restore_cli.errors import DecodeError
+from restore_cli.imaging.decode import decode, decode_bytes
+from tests.imaging.files import chunk, pattern, png, saved
+
+FORMATS = {
+    "PNG": {},
+    "JPEG": {},
+    "progressive JPEG": {"progressive": True},
+    "lossy WEBP": {},
+    "lossless WEBP": {"lossless": True, "xmp": b"x" * 40},
+    "TIFF": {},
+    "LZW TIFF": {"compression": "tiff_lzw"},
+    "deflated TIFF": {"compression": "tiff_adobe_deflate"},
+    "BMP": {},
+    "GIF": {},
+    "AVIF": {},
+    "PPM": {},
+}
+
+
+def file_of(kind: str) -> bytes:
+    return saved(pattern(), kind.split()[-1], **FORMATS[kind])
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_truncated_file_is_refused_with_its_reason(kind: str) -> None:
+    data = file_of(kind)
+    cuts = {*range(1, len(data), max(1, len(data) // 60)), *range(len(data) - 14, len(data))}
+    for cut in sorted(cuts):
+        with pytest.raises(DecodeError, match=r"^holiday\.dat: it "):
+            decode_bytes(data[:cut], "holiday.dat")
+    assert decode_bytes(data, "holiday.dat").channels == 3
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_bytes_behind_the_end_do_no_harm(kind: str) -> None:
+    data = file_of(kind)
+    if kind == "AVIF":
+        data += struct.pack(">I4s", 16, b"free") + b"\0" * 8
+    else:
+        data += b"appended by some program"
+    assert decode_bytes(data, "x").height == 20
+
+
+def refusal_of(data: bytes) -> str | None:
+    """Return the one line a file is refused with, or None for a sound picture."""
+    try:
+        picture = decode_bytes(data, "holiday.dat", max_pixels=1_000_000)
+    except DecodeError as error:
+        return str(error)
+    assert np.isfinite(picture.pixels).all()
+    return None
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_random_damage_raises_nothing_but_our_error(kind: str) -> None:
+    random = np.random.default_rng(11)
+    data = file_of(kind)
+    for _ in range(25):
+        damaged = bytearray(data)
+        for position in random.integers(0, len(data), int(random.integers(1, 6))):
+            damaged[position] = int(random.integers(0, 256))
+        if random.random() < 0.3:
+            start = int(random.integers(0, len(data)))
+            del damaged[start : start + int(random.integers(1, 40))]
+        refusal = refusal_of(bytes(damaged))
+        assert refusal is None or (refusal.startswith("holiday.dat: it ") and "\n" not in refusal)
+
+
+def test_a_png_with_a_damaged_pixel_is_refused() -> None:
+    data = bytearray(file_of("PNG"))
+    data[data.index(b"IDAT") + 100] ^= 1
+    with pytest.raises(DecodeError, match="damaged"):
+        decode_bytes(bytes(data), "x.png")
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"%PDF-1.7", "PDF"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "PostScript"),
+        (b"8BPS\0\x01", "Photoshop"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+        (b"\n<!doctype HTML><html>404", "web page"),
+        (b"#!/bin/sh\necho gone", "script"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIF"),
+        (b"\xff\x0a\x00", "JPEG XL"),
+        (b"plain words", "no known format"),
+        (b"\0" * 100, "no known format"),
+    ],
+)
+def test_what_is_no_picture_of_ours_is_named_for_what_it_is(start: bytes, kind: str) -> None:
+    with pytest.raises(DecodeError, match=rf"^photo\.jpg: it is .*{kind}"):
+        decode_bytes(start, "photo.jpg")
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    folder, pipe, empty = tmp_path / "folder.png", tmp_path / "pipe.png", tmp_path / "empty.png"
+    folder.mkdir()
+    os.mkfifo(pipe)
+    empty.touch()
+    for path, reason in [
+        (folder, "folder"),
+        (pipe, "named pipe"),
+        (empty, "empty"),
+        (Path("/dev/zero"), "device"),
+        (tmp_path / "absent.png", "No such file"),
+        (tmp_path / ("x" * 300), "too long"),
+        (tmp_path / "nul\0.png", "null"),
+    ]:
+        with pytest.raises(DecodeError, match=reason) as caught:
+            decode(path)
+        assert str(caught.value).startswith(f"{path}: it ")
+
+
+def test_a_socket_and_a_dangling_link_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.png")
+        Path("link.png").symlink_to("nowhere.png")
+        for name in ("socket.png", "link.png"):
+            with pytest.raises(DecodeError, match=name):
+                decode(Path(name))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(file_of("PNG"))
+    path.chmod(0)
+    with pytest.raises(DecodeError, match="Permission denied"):
+        decode(path)
+
+
+def bomb(width: int, height: int) -> bytes:
+    return png(width, height, 8, 2, [b"\0" * 100])
+
+
+@pytest.mark.parametrize("size", [(10_000, 10_000), (60_000, 60_000), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1)])
+def test_a_pixel_bomb_is_refused_before_memory_is_spent(size: tuple[int, int]) -> None:
+    data = bomb(*size)
+    decode_bytes(file_of("PNG"), "x")  # Pillow's plugins are loaded outside the measurement
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError, match="pixels"):
+            decode_bytes(data, "x.png")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_limit_on_pixels_is_exact(kind: str) -> None:
+    assert decode_bytes(file_of(kind), "x", max_pixels=20 * 28).height == 20
+    with pytest.raises(DecodeError, match="28x20 pixels are more than the 559 allowed"):
+        decode_bytes(file_of(kind), "x", max_pixels=559)
+    with pytest.raises(DecodeError, match="more than the 100 "):
+        decode_bytes(file_of(kind), "x", max_pixels=100)
+
+
+def test_a_picture_larger_than_pillows_own_limit_is_read_when_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    assert decode_bytes(file_of("PNG"), "x").width == 28
+    with pytest.raises(DecodeError):
+        decode_bytes(file_of("JPEG")[:-40], "x")
+    assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES) == (10, True)
+
+
+def test_a_file_far_too_long_for_its_limit_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(file_of("PNG"))
+    os.truncate(path, 400 * 1024 * 1024)  # a hole: no disk space is used
+    with pytest.raises(DecodeError, match="larger than any picture"):
+        decode(path, max_pixels=1_000_000)
+
+
+def test_an_inflating_text_chunk_is_refused() -> None:
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * 8_000_000))
+    with pytest.raises(DecodeError, match=r"x\.png"):
+        decode_bytes(png(1, 1, 8, 0, [b"\0"], text), "x.png")
+
+
+def test_a_tiff_whose_pages_run_in_a_circle_is_read() -> None:
+    data = bytearray(file_of("TIFF"))
+    start = struct.unpack_from("<I", data, 4)[0]
+    end = start + 2 + 12 * struct.unpack_from("<H", data, start)[0]
+    struct.pack_into("<I", data, end, start)
+    assert decode_bytes(bytes(data), "x.tif").warnings == ()
+
+
+def test_a_jpeg_that_only_looks_complete_because_of_its_thumbnail_is_refused() -> None:
+    data = saved(pattern(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0" + b"\xff\xd8\xff\xd9")
+    assert decode_bytes(data, "x").height == 20
+    with pytest.raises(DecodeError, match="truncated"):
+        decode_bytes(data[:-2], "x")
