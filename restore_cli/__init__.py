@@ -1,3 +1,199 @@
-"""Restore degraded pictures with pretrained networks, from the command line or from Python."""
+"""Restore degraded pictures with pretrained networks, from the command line or from Python.
+
+The public API: `load_restorer` once, then call what it returns with each image; `restore` for a single one. torch is
+loaded when the first network is.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+if TYPE_CHECKING:
+    from restore_cli.imaging.convert import KeptImage, PilImage
+    from restore_cli.inference.restorer import Restorer
+    from restore_cli.plan import Context, Padding, Tile
+    from restore_cli.weights.manifest import WeightsEntry
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Import `Restorer`, and torch with it, when it is first asked for."""
+        if name == "Restorer":
+            from restore_cli.inference.restorer import Restorer
+
+            return Restorer
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+
+
+__all__ = ["Restorer", "__version__", "list_weights", "load_restorer", "restore"]
 
 __version__ = "0.1.0"
+
+_WEIGHTS_SUFFIXES = {".safetensors", ".pth", ".pt"}
+
+
+def list_weights() -> tuple[WeightsEntry, ...]:
+    """Return all weights that are known, whether they are at hand or not.
+
+    Example:
+        >>> from restore_cli import list_weights
+        >>> [entry.id for entry in list_weights() if entry.task == "sr" and entry.model == "ramit"]
+        ['ramit-sr-x2', 'ramit-sr-x3', 'ramit-sr-x4']
+    """
+    from restore_cli.weights.manifest import load_manifest
+
+    return load_manifest().entries
+
+
+def load_restorer(
+    id_or_path: str | os.PathLike[str],
+    *,
+    path: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    tile: Tile = "auto",
+    overlap: int = 32,
+    context: Context | Literal["auto"] = "auto",
+    pad: Padding = "reflect",
+    tta: bool = False,
+    compile: bool = False,  # noqa: A002 - the command line's word for it
+    threads: int | None = None,
+    offline: bool = False,
+) -> Restorer:
+    """Load a network once, to call it with many images.
+
+    Args:
+        id_or_path: A weights id of `list_weights`, fetched if need be; or a .safetensors file of this project, which
+            says itself what it is.
+        path: A file that takes the place of the one of that id, such as a checkpoint of your own.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        tile: "auto" from the free memory, "off" for the whole image, or the side of a tile in input pixels.
+        overlap: Input pixels that neighbouring tiles share.
+        context: Where channel attention takes its statistics: "auto", "global" (the whole image) or "tile".
+        pad: How borders are continued, "reflect" or "symmetric".
+        tta: Return the mean over the eight flips and rotations; eight times the work.
+        compile: Run the network through torch.compile.
+        threads: CPU threads of one operation, for the whole process; None leaves torch's choice.
+        offline: Never touch the network.
+
+    Raises:
+        UsageError: If the id is unknown, or the wishes do not exist or contradict themselves.
+        WeightsError: If the file is missing, unreachable, damaged or not what it claims.
+        DeviceError: If the device is not there.
+
+    Example:
+        >>> from restore_cli import load_restorer
+        >>> enlarge = load_restorer("ramit-sr-x4")                  # doctest: +SKIP
+        >>> enlarge("photo.jpg").save("photo_x4.png")               # doctest: +SKIP
+
+        A file of your own is loaded the same way; here one with random weights of the smallest network:
+
+        >>> import tempfile
+        >>> from dataclasses import replace
+        >>> import numpy as np
+        >>> from restore_cli.models.ramit import Config, RAMiT
+        >>> from restore_cli.weights.load import save_weights
+        >>> mine = Path(tempfile.mkdtemp()) / "mine.safetensors"
+        >>> entry = replace(list_weights()[0], id="mine-sr-x2", config=Config.tiny().to_json())
+        >>> save_weights(mine, RAMiT(Config.tiny()).state_dict(), entry)
+        >>> enlarge = load_restorer(mine, device="cpu")
+        >>> enlarge(np.zeros((9, 6, 3), dtype=np.uint8)).shape
+        (18, 12, 3)
+    """
+    from restore_cli.inference.restorer import Restorer
+    from restore_cli.plan import RunWishes
+    from restore_cli.weights.load import load_weights
+
+    wishes = RunWishes(
+        device=device,
+        dtype=dtype,
+        tile=tile,
+        overlap=overlap,
+        context=context,
+        pad=pad,
+        tta=tta,
+        compile=compile,
+        threads=threads,
+    )
+    entry, own_file = _entry_and_file(id_or_path)
+    file = own_file if path is None else Path(path)
+    return Restorer(load_weights(entry, file, offline=offline), wishes)
+
+
+@overload
+def restore(
+    image: str | os.PathLike[str],
+    *,
+    task: str,
+    scale: int = ...,
+    sigma: float | None = ...,
+    model: str | None = ...,
+    device: str = ...,
+) -> PilImage: ...
+@overload
+def restore(
+    image: KeptImage,
+    *,
+    task: str,
+    scale: int = ...,
+    sigma: float | None = ...,
+    model: str | None = ...,
+    device: str = ...,
+) -> KeptImage: ...
+def restore(
+    image: Any,
+    *,
+    task: str,
+    scale: int = 1,
+    sigma: float | None = None,
+    model: str | None = None,
+    device: str = "auto",
+) -> Any:
+    """Restore one image as the command line would; the network stays loaded for the next of its kind.
+
+    Args:
+        image: A path, which gives a PIL image; a PIL image or an array, which give their like.
+        task: "sr", "denoise", "derain", "lowlight", "deblur".
+        scale: 2, 3 or 4 for "sr", else 1.
+        sigma: Level of the noise on the 0..255 scale, where it is known.
+        model: A model's name or a weights id; None means the bundled weights of the task.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+
+    Raises:
+        UsageError: If nothing serves the request.
+        RestoreError: As in `load_restorer` and in calling a `Restorer`.
+
+    Example:
+        >>> from restore_cli import restore
+        >>> restore("photo.jpg", task="sr", scale=4).save("photo_x4.png")   # doctest: +SKIP
+    """
+    from restore_cli.weights.manifest import load_manifest
+
+    entry = load_manifest().select(model, task=task, scale=scale, sigma=sigma)
+    return _loaded(entry.id, device)(image)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(weights_id: str, device: str) -> Restorer:
+    return load_restorer(weights_id, device=device)
+
+
+def _entry_and_file(id_or_path: str | os.PathLike[str]) -> tuple[WeightsEntry, Path | None]:
+    """Return the manifest's entry of an id, or a file and the entry it carries."""
+    from restore_cli.errors import UsageError
+    from restore_cli.weights.manifest import load_manifest
+
+    file = Path(id_or_path)
+    if isinstance(id_or_path, str) and file.suffix.lower() not in _WEIGHTS_SUFFIXES:
+        return load_manifest().get(id_or_path), None
+    from restore_cli.weights.load import entry_from_file
+
+    entry = entry_from_file(file)
+    if entry is None:
+        msg = f"{file} does not say of which network it is"
+        raise UsageError(msg, hint="name a weights id, and the file as its path")
+    return entry, file

@@ -6,12 +6,18 @@ settled here; how an image of any size gets through a network is `engine`'s busi
 
 from __future__ import annotations
 
+import os
 import threading
+import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import torch
 
+from restore_cli.imaging.convert import KeptImage, PilImage, as_kind_of, image_of, picture_from
+from restore_cli.imaging.decode import decode
 from restore_cli.imaging.picture import FloatImage, Picture
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.engine import Engine, Restored
@@ -21,6 +27,8 @@ from restore_cli.weights.load import LoadedWeights
 
 # BT.601, as Pillow and most tools turn RGB into gray.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+# How far beyond [0, 1] pixels may be: five standard deviations of sigma 50 are 1.0, a picture in 0..255 reaches 254.
+_NOISE_REACH = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +61,6 @@ class Restorer:
         UsageError: If the wishes do not exist or contradict themselves.
         DeviceError: If the device is not there.
 
-    Example:
-        >>> from restore_cli import load_restorer
-        >>> enlarge = load_restorer("ramit-lite-sr-x4")     # doctest: +SKIP
-        >>> enlarge("photo.jpg").save("photo_x4.png")       # doctest: +SKIP
     """
 
     def __init__(self, weights: LoadedWeights, wishes: RunWishes | None = None) -> None:
@@ -72,6 +76,29 @@ class Restorer:
         )
         if self._wishes.threads is not None:
             torch.set_num_threads(self._wishes.threads)
+
+    @overload
+    def __call__(self, image: str | os.PathLike[str]) -> PilImage: ...
+    @overload
+    def __call__(self, image: KeptImage) -> KeptImage: ...
+    def __call__(self, image: Any) -> Any:
+        """Restore an image and return the same kind; what a person should know comes as Python warnings.
+
+        Args:
+            image: The path of a file, which gives a PIL image; a PIL image; or an array (H, W), (H, W, 1), (H, W, 3) or
+                (H, W, 4), gray, RGB or RGBA, uint8, uint16, or float32 or float64 in [0, 1].
+
+        Raises:
+            DecodeError: If a file is no picture.
+            TypeError: If it is none of these.
+            ValueError: If its shape, dtype or range are not as above, or the network does not take its channels.
+            RestoreError: As in `restore_pixels`.
+        """
+        is_path = isinstance(image, str | os.PathLike)
+        restored = self.restore_picture(decode(Path(image)) if is_path else picture_from(image))
+        for line in restored.warnings:
+            warnings.warn(line, stacklevel=2)
+        return image_of(restored) if is_path else as_kind_of(restored, image)
 
     @property
     def weights(self) -> LoadedWeights:
@@ -101,7 +128,8 @@ class Restorer:
         """Restore pixels of the network's own kind.
 
         Args:
-            pixels: float32 (H, W, C) in [0, 1], any H and W from 1, C as the network's entry says.
+            pixels: float32 (H, W, C) in [0, 1], any H and W from 1, C as the network's entry says. Noise that was not
+                clipped may reach beyond, as in the protocol of papers on denoising.
             stop: Set it to leave the work within moments.
 
         Returns:
@@ -145,7 +173,8 @@ class Restorer:
         if pixels.ndim != 3 or pixels.shape[2] != channels or 0 in pixels.shape:
             msg = f"{self._weights.entry.id} takes (H, W, {channels}), not {pixels.shape}"
             raise ValueError(msg)
-        if pixels.dtype != np.float32 or not (pixels.min() >= 0 and pixels.max() <= 1):  # false for NaN too
+        low, high = -_NOISE_REACH, 1.0 + _NOISE_REACH
+        if pixels.dtype != np.float32 or not (pixels.min() >= low and pixels.max() <= high):  # false for NaN too
             msg = f"pixels must be float32 in [0, 1], not {pixels.dtype} in [{pixels.min()}, {pixels.max()}]"
             raise ValueError(msg)
         return self._engine.restore(pixels, stop=stop)
