@@ -30,6 +30,7 @@ COMMANDS = {
     "derain": ("restore", "Take rain streaks out of pictures."),
     "lowlight": ("restore", "Lighten pictures taken in the dark."),
     "deblur": ("restore", "Sharpen pictures blurred by motion or lack of focus."),
+    "models": ("models", "List, fetch and check weights."),
     "bench": ("bench", "Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory."),
     "eval": ("evaluate", "Score weights on pictures whose truth is known, beside a floor that needs none."),
     "doctor": ("doctor", "Show what this machine has, what would be chosen, and whether it works."),

@@ -1,0 +1,271 @@
+"""`restore models`: which weights there are, where they lie, and whether they are whole.
+
+Stage 1, ASK. What is known comes from weights/manifest, what is on this machine from weights/store; nothing here loads
+torch. A name may be a full id, or the name of a model for all its weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from restore_cli.cli.options import Offline, OutputOptions, command, complete_model
+from restore_cli.cli.output import Output
+from restore_cli.errors import DigestError, WeightsError
+
+if TYPE_CHECKING:
+    from restore_cli.weights.manifest import Manifest, Score, WeightsEntry
+
+_ABSENT = "-"
+
+app = typer.Typer(
+    name="models",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="List, fetch and check weights.",
+    epilog="\b\nExamples:\n"
+    "  restore models list                     what there is, and what is on this machine\n"
+    "  restore models pull ramit-slim-sr-x4    fetches it for later, offline use",
+)
+
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID...",
+        show_default=False,
+        autocompletion=complete_model,
+        help="Weights ids, or a model's name for all.",
+    ),
+]
+OptionalNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[ID...]",
+        show_default=False,
+        autocompletion=complete_model,
+        help="Weights ids; all at hand without any.",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What became of one file, as --json shows it."""
+
+    id: str
+    status: Literal["fetched", "at hand", "ok", "failed"]
+    path: Path | None = None
+    digest: str | None = None
+    error: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        path = None if self.path is None else str(self.path)
+        return {"id": self.id, "status": self.status, "path": path, "digest": self.digest, "error": self.error}
+
+
+@command(app, "list", examples="restore models list\nrestore models list --json | jq -r 'select(.path) | .id'")
+def list_weights(said: OutputOptions) -> None:
+    """List all weights that are known and where they lie."""
+    out = said.open()
+    rows = []
+    for entry in _known().entries:
+        path, place = _at_hand(entry)
+        size = entry.bytes if path is None else path.stat().st_size
+        rows.append(
+            (
+                entry.id,
+                " ".join(word for word in (entry.task, entry.variant) if word),
+                f"x{entry.scale}",
+                "?" if size is None else f"{size / 1e6:.1f}",
+                entry.licence,
+                place or _ABSENT,
+            )
+        )
+        out.record(_facts(entry))
+    if not out.wants_json:
+        headers = ("id", "task", "scale", "MB", "licence", "where")
+        out.table(headers, rows, title="Weights", numeric=("scale", "MB"))
+
+
+@command(app, "info", examples="restore models info ramit-slim-sr-x4\nrestore models info ramit-1 --json")
+def info(names: Names, said: OutputOptions) -> None:
+    """Show all that is known of weights.
+
+    Config, reported scores, licence, citation, digest and sources.
+    """
+    out = said.open()
+    for index, entry in enumerate(_chosen(names)):
+        facts = _facts(entry)
+        out.record(facts)
+        if index:
+            out.data("")
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            for number, line in enumerate(_lines(name, value, entry)):
+                out.data(f"{'' if number else name:<{width}}  {line}")
+
+
+@command(app, "pull", examples="restore models pull ramit-slim-sr-x4\nrestore models pull ramit-1 --json")
+def pull(names: Names, said: OutputOptions, *, offline: Offline = False) -> None:
+    """Fetch weights into the cache.
+
+    What is there already is checked; a damaged copy in the cache is fetched anew.
+    """
+    out = said.open()
+    _for_each(_chosen(names), lambda entry: _pulled(entry, out, offline=offline), out)
+
+
+@command(app, "verify", examples="restore models verify\nrestore models verify ramit-1-sr-x4")
+def verify(said: OutputOptions, names: OptionalNames = None) -> None:
+    """Check files at hand against their digests.
+
+    Exit code 3 if one differs or is missing.
+    """
+    out = said.open()
+    entries = _chosen(names) if names else [entry for entry in _known().entries if _at_hand(entry)[0] is not None]
+    if not entries:
+        out.note("no weights are on this machine; `restore models pull ID` fetches them")
+    _for_each(entries, lambda entry: _verified(entry, out), out)
+
+
+@command(app, "path", examples="restore models path ramit-slim-sr-x4")
+def path(
+    name: Annotated[str, typer.Argument(metavar="ID", autocompletion=complete_model)], said: OutputOptions
+) -> None:
+    """Print where a weights file lies on this machine."""
+    out = said.open()
+    entry = _known().get(name)
+    found, place = _at_hand(entry)
+    if found is None:
+        raise _missing(entry)
+    out.data(str(found))
+    out.record({"id": entry.id, "path": str(found), "place": place})
+
+
+def _known() -> Manifest:
+    from restore_cli.weights.manifest import load_manifest
+
+    return load_manifest()
+
+
+def _chosen(names: Sequence[str]) -> list[WeightsEntry]:
+    """Return the entries of ids and model names, each once, in the order they were named."""
+    known = _known()
+    chosen: dict[str, WeightsEntry] = {}
+    for name in names:
+        of_model = [entry for entry in known.entries if entry.model == name]
+        for entry in of_model or [known.get(name)]:
+            chosen[entry.id] = entry
+    return list(chosen.values())
+
+
+def _at_hand(entry: WeightsEntry) -> tuple[Path | None, str | None]:
+    """Return the file of an entry on this machine and what kind of place it lies in."""
+    from restore_cli.weights import store
+
+    found = store.find(entry)
+    return (None, None) if found is None else (found.path, found.place)
+
+
+def _facts(entry: WeightsEntry) -> dict[str, Any]:
+    """Return the JSON object of an entry and where its file lies."""
+    from restore_cli.weights.entry import entry_to_json
+
+    path, place = _at_hand(entry)
+    return {**entry_to_json(entry), "path": None if path is None else str(path), "place": place}
+
+
+def _lines(name: str, value: Any, entry: WeightsEntry) -> list[str]:
+    """Return one field of `_facts` as a person reads it."""
+    if name == "sources":
+        return [str(source) for source in entry.sources]
+    if name == "scores":
+        return [_score_line(score) for score in entry.scores]
+    if isinstance(value, dict):
+        return [f"{key} {json.dumps(item)}" for key, item in value.items()]
+    if isinstance(value, list):
+        return [", ".join(str(item) for item in value)]
+    return ["-" if value is None else str(value)]
+
+
+def _score_line(score: Score) -> str:
+    scale = None if score.scale is None else f"x{score.scale}"
+    sigma = None if score.sigma is None else f"sigma {score.sigma:g}"
+    what = " ".join(word for word in (score.dataset, scale, sigma) if word)
+    return f"{what}: {score.metric} {score.value:g} ({score.origin}; {score.protocol})"
+
+
+def _for_each(entries: Iterable[WeightsEntry], work: Callable[[WeightsEntry], _Outcome], out: Output) -> None:
+    """Work on one entry after the other and tell of each; a fault in one does not stop the others."""
+    failed = False
+    for entry in entries:
+        try:
+            outcome = work(entry)
+        except WeightsError as error:
+            failed = True
+            out.error(error)
+            outcome = _Outcome(id=entry.id, status="failed", error=str(error))
+        else:
+            out.data(f"{outcome.status}  {outcome.id}  {outcome.path}")
+        out.record(outcome.record())
+    if failed:
+        raise typer.Exit(WeightsError.exit_code)
+
+
+def _missing(entry: WeightsEntry) -> WeightsError:
+    return WeightsError(
+        f"{entry.file} of {entry.id} is not on this machine", hint=f"fetch it with `restore models pull {entry.id}`"
+    )
+
+
+def _pulled(entry: WeightsEntry, out: Output, *, offline: bool) -> _Outcome:
+    """Bring one file here and check it.
+
+    Raises:
+        WeightsError: If that cannot be done.
+    """
+    from restore_cli.weights import store
+
+    found = store.find(entry)
+    if found is not None:
+        try:
+            checked = store.verify(entry, found.path)
+        except DigestError as error:
+            if offline or not store.discard(entry):
+                raise WeightsError(error.message, hint="remove it from there first") from error
+            out.warn(f"{error.message}; it is fetched anew")
+        else:
+            _tell_once(checked.note, out)
+            return _Outcome(id=entry.id, status="at hand", path=found.path, digest=checked.digest)
+    with out.transfer_progress(entry.file) as progress:
+        path = store.fetch(entry, offline=offline, progress=progress)
+    checked = store.verify(entry, path)
+    _tell_once(checked.note, out)
+    return _Outcome(id=entry.id, status="fetched", path=path, digest=checked.digest)
+
+
+def _verified(entry: WeightsEntry, out: Output) -> _Outcome:
+    """Check one file.
+
+    Raises:
+        WeightsError: If it is not here or not what it should be.
+    """
+    from restore_cli.weights import store
+
+    path = store.locate(entry)
+    if path is None:
+        raise _missing(entry)
+    checked = store.verify(entry, path)
+    _tell_once(checked.note, out)
+    return _Outcome(id=entry.id, status="ok", path=path, digest=checked.digest)
+
+
+def _tell_once(note: str | None, out: Output) -> None:
+    if note is not None:
+        out.note(note)

@@ -1,0 +1,195 @@
+"""`restore models`: what is known, what is here, and fetching it, against a real server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from restore_cli.weights import manifest as manifest_module
+from restore_cli.weights.entry import entry_to_json
+from tests.cli.conftest import Run, environment
+from tests.weights.facts import COMMIT, entry_for
+from tests.weights.server import Server, serving
+
+BODY = bytes(range(256)) * 4
+PATH = f"/{COMMIT}/tiny.pth"
+DIGEST = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that has the one file the manifest of these tests lists, and no proxy on the way."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as running:
+        running.answers[PATH] = lambda request: request.whole(BODY)
+        yield running
+
+
+@pytest.fixture
+def listed(here: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A manifest with two entries, the second of which the server has not; return where the first is fetched to."""
+    good = entry_for(BODY, server.url + PATH)
+    gone = entry_for(BODY, f"{server.url}/{COMMIT}/gone.pth", id="tiny-sr-x3", scale=3, file="gone.pth")
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"schema": 1, "entries": [entry_to_json(good), entry_to_json(gone)]}))
+    monkeypatch.setattr(manifest_module, "_own_manifest", lambda: path)
+    return tmp_path / "cache" / "restore-cli" / "tiny.pth"
+
+
+def objects(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_the_list_names_every_weights_id_with_its_licence_and_place(run: Run) -> None:
+    ran = run("models", "list")
+    assert ran.code == 0
+    assert ran.out.splitlines()[0].split() == ["id", "task", "scale", "MB", "licence", "where"]
+    line = next(line for line in ran.out.splitlines() if line.startswith("ramit-slim-sr-x4 "))
+    assert line.split() == ["ramit-slim-sr-x4", "sr", "x4", "3.2", "none", "stated", "by", "the", "authors", "-"]
+    listed = objects(run("models", "list", "--json").out)
+    assert [item["id"] for item in listed] == [entry.id for entry in manifest_module.load_manifest().entries]
+    assert all({"sources", "licence", "config", "path", "place"} <= item.keys() for item in listed)
+
+
+def test_the_list_is_made_without_torch(here: Path) -> None:
+    script = (
+        "import sys; from restore_cli.cli import app; app.run(['models', 'list']); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], env=environment(), stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_info_says_all_that_is_known(run: Run) -> None:
+    out = run("models", "info", "ramit-1-sr-x4").out
+    for said in (
+        "RAMiT-1_X4.pth",
+        "cca6057e159c7a7e2dd269ff8b52dbb902834d2e462b4435b2cbbe4b3c2e0413",
+        "none stated by the authors",
+        "arXiv 2305.11474",
+        "193ead604a1ab01dd548eb808bf6a11f873fec39/pretrained/RAMiT-1_X4.pth",
+        "Set5 x4: psnr_y 32.537 (measured; ",
+        "mean [0.4485, 0.4375, 0.4045]",
+    ):
+        assert said in out
+    (item,) = objects(run("models", "info", "ramit-1-sr-x4", "--json").out)
+    assert item["training_patch"] == 64
+    assert item["path"] is None
+
+
+def test_the_name_of_a_model_means_all_its_weights(run: Run) -> None:
+    ids = [item["id"] for item in objects(run("models", "info", "ramit-slim", "ramit-slim-sr-x2", "--json").out)]
+    assert ids == ["ramit-slim-sr-x2", "ramit-slim-sr-x3", "ramit-slim-sr-x4", "ramit-slim-lowlight"]
+
+
+@pytest.mark.parametrize("command", ["info", "pull", "verify", "path"])
+def test_an_unknown_id_is_a_usage_error_with_the_nearest(run: Run, command: str) -> None:
+    ran = run("models", command, "ramit-slim-sr-x5")
+    assert ran.code == 2
+    assert ran.err.startswith("restore: error: unknown weights id 'ramit-slim-sr-x5', did you mean 'ramit-slim-sr-x")
+    assert ran.err.count("\n") == 1
+
+
+def test_pull_fetches_checks_and_says_where(run: Run, listed: Path, server: Server) -> None:
+    ran = run("models", "pull", "tiny-sr-x2", "--json")
+    assert ran.code == 0
+    assert objects(ran.out) == [
+        {"id": "tiny-sr-x2", "status": "fetched", "path": str(listed), "digest": DIGEST, "error": None}
+    ]
+    assert ran.err == "fetching tiny.pth (0.0 MB)\n"
+    assert listed.read_bytes() == BODY
+    assert run("models", "pull", "tiny-sr-x2").out == f"at hand  tiny-sr-x2  {listed}\n"
+    assert len(server.seen) == 1
+    assert run("models", "path", "tiny-sr-x2").out == f"{listed}\n"
+    assert run("models", "verify").out == f"ok  tiny-sr-x2  {listed}\n"
+    assert "cache" in run("models", "list").out
+
+
+def test_one_that_cannot_be_fetched_does_not_stop_the_others(run: Run, listed: Path) -> None:
+    ran = run("models", "pull", "tiny-sr-x3", "tiny-sr-x2", "--json")
+    assert ran.code == 3
+    failed, fetched = objects(ran.out)
+    assert (failed["status"], fetched["status"]) == ("failed", "fetched")
+    assert "404" in str(failed["error"])
+    assert "lay it into a folder that RESTORE_WEIGHTS_DIR names" in ran.err
+    assert listed.read_bytes() == BODY
+
+
+def test_a_damaged_file_fails_the_check_and_is_fetched_anew_by_pull(run: Run, listed: Path) -> None:
+    run("models", "pull", "tiny-sr-x2")
+    listed.write_bytes(BODY[::-1])
+    ran = run("models", "verify", "--json")
+    assert ran.code == 3
+    assert objects(ran.out)[0]["status"] == "failed"
+    assert f"{listed} is not the file of tiny-sr-x2" in ran.err
+    assert "`restore models pull tiny-sr-x2`" in ran.err
+    ran = run("models", "pull", "tiny-sr-x2")
+    assert ran.code == 0
+    assert "restore: warning: " in ran.err
+    assert listed.read_bytes() == BODY
+
+
+def test_a_damaged_file_in_the_persons_own_folder_is_never_touched(
+    run: Run, listed: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own" / "deep" / "tiny.pth"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"damaged")
+    monkeypatch.setenv("RESTORE_WEIGHTS_DIR", str(tmp_path / "own"))
+    ran = run("models", "pull", "tiny-sr-x2")
+    assert ran.code == 3
+    assert "remove it from there first" in ran.err
+    assert own.read_bytes() == b"damaged"
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("by", ["flag", "environment"])
+def test_offline_pull_touches_no_network(
+    run: Run, listed: Path, server: Server, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    if by == "environment":
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ran = run("models", "pull", "tiny-sr-x2", *(["--offline"] if by == "flag" else []))
+    assert ran.code == 3
+    assert server.seen == []
+    assert "is not on this machine" in ran.err
+
+
+def test_what_is_not_here_has_no_path_and_fails_the_check(run: Run, listed: Path) -> None:
+    for command in ("path", "verify"):
+        ran = run("models", command, "tiny-sr-x2")
+        assert ran.code == 3
+        assert ran.out == ""
+        assert "fetch it with `restore models pull tiny-sr-x2`" in ran.err
+    ran = run("models", "verify")
+    assert ran.code == 0
+    assert "no weights are on this machine" in ran.err
+
+
+def test_a_broken_manifest_is_one_line_with_exit_code_three(run: Run, listed: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"schema": 1, "entries": [{"id": "a", "surprise": 1}]}')
+    ran = run("models", "list")
+    assert ran.code == 3
+    assert "entry 'a': unknown field 'surprise'" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["list", "info", "pull", "verify", "path"])
+def test_every_command_shows_examples_in_its_help(run: Run, command: str) -> None:
+    ran = run("models", command, "--help")
+    assert ran.code == 0
+    assert f"restore models {command}" in ran.out.partition("Examples:")[2]
+
+
+@pytest.mark.shared
+def test_the_originals_at_hand_pass_the_check(run: Run, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESTORE_WEIGHTS_DIR", str(shared / "weights"))
+    found = objects(run("models", "verify", "--json").out)
+    assert len(found) == 8
+    assert {item["status"] for item in found} == {"ok"}
