@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from restore_cli._version import __version__
+
 if TYPE_CHECKING:
     from restore_cli.imaging.convert import KeptImage, PilImage
     from restore_cli.inference.restorer import Restorer
@@ -29,8 +31,6 @@ else:
 
 
 __all__ = ["Restorer", "__version__", "list_weights", "load_restorer", "restore"]
-
-__version__ = "0.1.0"
 
 _WEIGHTS_SUFFIXES = {".safetensors", ".pth", ".pt"}
 

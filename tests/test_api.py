@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from restore_cli import Restorer, list_weights, load_restorer, restore
 from restore_cli.errors import DecodeError, DeviceError, UsageError, WeightsError
 from restore_cli.models.ramit import Config, RAMiT
 from restore_cli.weights.load import save_weights
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,11 @@ def test_the_public_names_are_all_there_and_no_others():
     assert all(hasattr(restore_cli, name) for name in restore_cli.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Restore'"):
         restore_cli.Restore  # noqa: B018  (asking is the test)
+
+
+def test_the_version_is_that_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert restore_cli.__version__ == project["version"]
 
 
 def test_importing_and_listing_load_neither_torch_nor_numpy():

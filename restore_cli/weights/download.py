@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-import restore_cli
+from restore_cli._version import __version__
 from restore_cli.errors import DownloadError, WeightsError
 from restore_cli.weights.entry import MAX_WEIGHTS_BYTES, is_allowed_address, is_loopback
 
@@ -134,7 +134,7 @@ class _CarefulRedirects(urllib.request.HTTPRedirectHandler):
 @contextlib.contextmanager
 def _request(url: str, offset: int, timeout_s: float) -> Iterator[http.client.HTTPResponse]:
     """Open a response, whatever goes wrong turned into `_InterruptedError` (try again) or DownloadError."""
-    headers = {"User-Agent": f"restore-cli/{restore_cli.__version__}", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": f"restore-cli/{__version__}", "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
     request = urllib.request.Request(url, headers=headers)  # noqa: S310  (the scheme was checked)
