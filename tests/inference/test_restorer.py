@@ -75,7 +75,7 @@ def test_pixels_come_back_larger_and_in_range(enlarger: Restorer, size: tuple[in
         np.zeros((0, 8, 3), dtype=np.float32),
         noise(8, 8, 3).astype(np.float64),
         np.full((8, 8, 3), 255, dtype=np.uint8),
-        noise(8, 8, 3) + 1,
+        noise(8, 8, 3) * 255,
         np.full((8, 8, 3), np.nan, dtype=np.float32),
     ],
     ids=["gray", "flat", "empty", "float64", "uint8", "out of range", "nan"],
@@ -83,6 +83,15 @@ def test_pixels_come_back_larger_and_in_range(enlarger: Restorer, size: tuple[in
 def test_pixels_of_another_kind_are_a_value_error(enlarger: Restorer, pixels: np.ndarray):
     with pytest.raises(ValueError, match=r"takes|must be"):
         enlarger.restore_pixels(pixels)
+
+
+def test_noise_that_was_not_clipped_reaches_the_network_as_it_is(gray_denoiser: Restorer):
+    clean = np.full((16, 16, 1), 0.98, dtype=np.float32)
+    noise_beyond = clean + 0.1 * np.random.default_rng(1).standard_normal(clean.shape, dtype=np.float32)
+    unclipped = gray_denoiser.restore_pixels(noise_beyond)
+    clipped = gray_denoiser.restore_pixels(noise_beyond.clip(0, 1))
+    assert unclipped.max() <= 1
+    assert not np.array_equal(unclipped, clipped)
 
 
 def test_a_gray_picture_through_an_rgb_network_is_the_luma_of_three_equal_channels(enlarger: Restorer):
