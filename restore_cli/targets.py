@@ -52,7 +52,8 @@ def target_of(source: Source, destination: Destination) -> Path:
     """Return where the result of one source goes."""
     named_itself = source.path == source.root
     if destination.kind == "in place":
-        return Path(os.path.realpath(source.path))  # a link stays a link, and what it points to is replaced
+        # A link stays a link, and what it points to is replaced.
+        return source.path.resolve() if source.path.is_symlink() else source.path
     if destination.path is None:
         if named_itself:
             return source.path.with_name(_result_name(source.path, destination, destination.suffix))

@@ -82,8 +82,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     folder = tmp_path_factory.mktemp("weights")
     arch = get_architecture("ramit")
 
-    def write(task: str = "sr", *, scale: int = 2, channels: int = 3) -> Path:
-        path = folder / f"{task}-x{scale}-{channels}.safetensors"
+    def write(
+        task: str = "sr", *, scale: int = 2, channels: int = 3, sigma_range: tuple[float, float] | None = None
+    ) -> Path:
+        path = folder / f"{task}-x{scale}-{channels}-{sigma_range is not None}.safetensors"
         if not path.exists():
             config = arch.config.from_json(
                 {**arch.config.tiny().to_json(), "scale": scale, "channels": channels, "mean": [0.5] * channels,
@@ -97,6 +99,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
                 task=task,
                 scale=scale,
                 channels=channels,
+                sigma_range=sigma_range,
                 training_patch=32,
                 file=path.name,
                 licence="MIT",
