@@ -1,0 +1,173 @@
+"""What is compared: weights of the manifest or of one's own, side by side, above a floor that needs none.
+
+Stages 2 and 5 of scoring. `choose_weights` settles which weights are meant before anything heavy is loaded, as far as
+names tell; `load_candidate` builds the network. A candidate turns a picture into a picture, so that gray pictures meet
+RGB networks here exactly as they do when users restore them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from restore_cli.errors import UsageError
+from restore_cli.evaluate.protocol import Protocol
+from restore_cli.evaluate.report import CandidateFacts
+from restore_cli.imaging.picture import Picture
+from restore_cli.imaging.resize import matlab_bicubic
+from restore_cli.plan import RunWishes
+from restore_cli.weights.manifest import Manifest, WeightsEntry
+from restore_cli.weights.store import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One way to restore.
+
+    Attributes:
+        facts: What it is, for reports.
+        restore: Degraded picture to restored one, `scale` times as large; values may leave [0, 1].
+    """
+
+    facts: CandidateFacts
+    restore: Callable[[Picture], Picture]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenWeights:
+    """Weights to compare: their entry, and a file that takes the place of the entry's own, if any."""
+
+    entry: WeightsEntry
+    path: Path | None = None
+    label: str
+
+
+def floor_candidate(protocol: Protocol) -> Candidate:
+    """Return what every network must beat: MATLAB's bicubic for super-resolution, the input itself elsewhere."""
+    if protocol.scale == 1:
+        return Candidate(facts=CandidateFacts(label="identity", floor=True), restore=lambda degraded: degraded)
+
+    def enlarge(degraded: Picture) -> Picture:
+        height, width = protocol.scale * degraded.height, protocol.scale * degraded.width
+        return replace(degraded, pixels=matlab_bicubic(degraded.pixels, height, width))
+
+    return Candidate(facts=CandidateFacts(label="bicubic", floor=True), restore=enlarge)
+
+
+def choose_weights(
+    models: Sequence[str], files: Sequence[str], protocol: Protocol, manifest: Manifest
+) -> tuple[ChosenWeights, ...]:
+    """Settle which weights are meant; the bundled ones of the task where none are named.
+
+    Args:
+        models: -m names or full ids.
+        files: Weights files, "FILE" or "NAME=FILE" where the file does not say of which network it is.
+        protocol: What they are to do.
+        manifest: What there is.
+
+    Raises:
+        UsageError: If a name is unknown, a file is missing or of no known network, or weights are for another task.
+        WeightsError: If nothing is bundled for the task and none are named, or a file is no weights file.
+    """
+    chosen = [_listed(model, protocol, manifest) for model in models]
+    chosen += [_own_file(file, protocol, manifest) for file in files]
+    chosen = chosen or [_listed(None, protocol, manifest)]
+    distinct = {(weights.entry.id, weights.path): weights for weights in chosen}
+    return _with_distinct_labels(tuple(distinct.values()))
+
+
+def load_candidate(
+    chosen: ChosenWeights, wishes: RunWishes, *, channels: int, offline: bool, progress: Progress | None
+) -> Candidate:
+    """Load weights and make them ready to restore.
+
+    Args:
+        chosen: Which.
+        wishes: How to run them.
+        channels: Channels of the pictures to come.
+        offline: Never touch the network.
+        progress: Told how far a download is.
+
+    Raises:
+        WeightsError: If they are missing, unreachable, damaged or do not fit their network.
+        UsageError: If the wishes contradict themselves or the network.
+        DeviceError: If the device is not there.
+    """
+    from restore_cli.inference.restorer import Restorer
+    from restore_cli.weights.load import load_weights
+
+    weights = load_weights(chosen.entry, chosen.path, offline=offline, progress=progress)
+    restorer = Restorer(weights, wishes)
+    run = restorer.describe()
+    facts = CandidateFacts(
+        label=chosen.label,
+        weights=chosen.entry.id,
+        digest=weights.digest,
+        run={
+            "device": run.device,
+            "dtype": run.dtype,
+            "tile": run.tile,
+            "context": run.context,
+            "pad": wishes.pad,
+            "tta": wishes.tta,
+        },
+        # A gray picture through an RGB network was not what the figures of that network were taken on.
+        reported=chosen.entry.scores if chosen.entry.channels == channels else (),
+        notes=weights.notes,
+    )
+    return Candidate(facts=facts, restore=restorer.restore_picture)
+
+
+def _listed(model: str | None, protocol: Protocol, manifest: Manifest) -> ChosenWeights:
+    entry = manifest.select(
+        model,
+        task=protocol.task,
+        scale=protocol.scale,
+        channels=protocol.channels,
+        sigma=protocol.sigma,
+        variant=protocol.variant,
+    )
+    return ChosenWeights(entry=entry, label=entry.id)
+
+
+def _own_file(text: str, protocol: Protocol, manifest: Manifest) -> ChosenWeights:
+    """Find out of which network a file is: from NAME=, from its own header, or from its published name."""
+    from restore_cli.weights.load import entry_from_file
+
+    model, equals, rest = text.partition("=")
+    if equals and not Path(text).exists():
+        entry = replace(_listed(model, protocol, manifest).entry, scores=())  # they belong to the listed file
+        return ChosenWeights(entry=entry, path=_existing(rest), label=Path(rest).stem)
+    path = _existing(text)
+    known = entry_from_file(path) or next((entry for entry in manifest.entries if entry.file == path.name), None)
+    if known is None:
+        raise UsageError(f"{path} does not say of which network it is", hint=f"write --weights NAME={path}")
+    _refuse_other_purpose(known, protocol, path)
+    return ChosenWeights(entry=known, path=path, label=path.stem)
+
+
+def _existing(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"--weights {path}: no such file")
+    return path
+
+
+def _refuse_other_purpose(entry: WeightsEntry, protocol: Protocol, path: Path) -> None:
+    same = (entry.task, entry.scale) == (protocol.task, protocol.scale) and entry.channels >= protocol.channels
+    if not same:
+        factor = f" x{entry.scale}" if entry.scale > 1 else ""
+        gray = " gray" if entry.channels == 1 else ""
+        raise UsageError(f"{path} is for {entry.task}{factor}{gray}, not for {protocol.subject}")
+
+
+def _with_distinct_labels(chosen: tuple[ChosenWeights, ...]) -> tuple[ChosenWeights, ...]:
+    """Number labels that several share: two files may have one name in two folders."""
+    labels = [weights.label for weights in chosen]
+    return tuple(
+        replace(weights, label=f"{weights.label}-{labels[:place].count(weights.label) + 1}")
+        if labels.count(weights.label) > 1
+        else weights
+        for place, weights in enumerate(chosen)
+    )
