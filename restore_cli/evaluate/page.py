@@ -1,0 +1,219 @@
+"""Write a run of scores as one HTML page that needs no other file: tables, and crops beside the truth.
+
+Stage 7 of scoring, WRITE. Pictures are PNG data URIs at their own resolution, enlarged by the browser without
+smoothing, so that what is seen is what was scored. There is no script in the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib import resources
+
+import numpy as np
+import numpy.typing as npt
+
+from restore_cli import __version__
+from restore_cli.evaluate.crops import Box, Crop, CropGallery
+from restore_cli.evaluate.report import TITLES, CandidateFacts, Report, rounded
+from restore_cli.evaluate.sample import Uint8Image, as_float
+from restore_cli.imaging.encode import encode
+from restore_cli.imaging.picture import Picture
+
+# Differences from 0 to this many levels run through the whole ramp; larger ones are its last colour.
+_RAMP_END_LEVELS = 64
+_RAMP = ((0, 0, 0), (66, 14, 92), (160, 34, 88), (233, 96, 40), (250, 190, 64), (255, 255, 224))
+
+
+def report_page(report: Report, gallery: CropGallery, chooser: str) -> str:
+    """Return the page as text.
+
+    Args:
+        report: Scores and means.
+        gallery: Crops of the run's pictures.
+        chooser: Label of the candidate that the crops were chosen by.
+    """
+    title = f"{report.protocol.subject} on {report.dataset}"
+    body = "".join(
+        [
+            _header(report, title),
+            _summary(report),
+            _crops(
+                report,
+                gallery.crops("worst"),
+                "Worst crops",
+                f"Where {chooser} is farthest from the truth: the largest squared error of each picture, worst first.",
+            ),
+            _crops(
+                report,
+                gallery.crops("best"),
+                "Best crops",
+                f"Where {chooser} took away most of the squared error that {report.floor.label} leaves, most first.",
+            ),
+            _pictures(report),
+            _failures(report),
+            f'<footer class="faint">Made by restore {escape(__version__)}.</footer>',
+        ]
+    )
+    style = resources.files("restore_cli.evaluate").joinpath("page.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>\n{style}</style></head><body><main>{body}</main></body></html>\n"
+    )
+
+
+def _header(report: Report, title: str) -> str:
+    count = len(report.images)
+    return (
+        f"<header><h1>{escape(title)}</h1>"
+        f'<p><span class="protocol">protocol {escape(report.protocol.name)}</span> '
+        f"{escape(report.protocol.statement)}</p>"
+        f'<p class="faint">{count} picture{"" if count == 1 else "s"}</p></header>'
+    )
+
+
+def _summary(report: Report) -> str:
+    """Lay out the means: a row for each candidate, ours beside the reported ones."""
+    metrics = report.protocol.metrics
+    headings = ["", *(f"mean {TITLES[metric]}" for metric in metrics), f"above {report.floor.label}"]
+    told = [metric for metric in metrics if any(report.reported(each, metric) for each in report.candidates)]
+    headings += [f"reported {TITLES[metric]}" for metric in told]
+    rows = "".join(_summary_row(report, candidate, told) for candidate in report.candidates)
+    return f"<h2>Means</h2>{_table(headings, rows, kind='means')}"
+
+
+def _summary_row(report: Report, candidate: CandidateFacts, told: Sequence[str]) -> str:
+    first, *others = report.protocol.metrics
+    cells = [f"<td>{escape(candidate.label)}<span class='run'>{escape(candidate.run_text)}</span></td>"]
+    cells.append(f'<td class="lead">{rounded(report.mean(candidate.label, first), first)}</td>')
+    cells += [f"<td>{rounded(report.mean(candidate.label, metric), metric)}</td>" for metric in others]
+    cells.append("<td></td>" if candidate.floor else _signed_cell(report.gain(candidate.label), first))
+    cells += [_reported_cell(report, candidate, metric) for metric in told]
+    return f"<tr{' class=floor' if candidate.floor else ''}>{''.join(cells)}</tr>"
+
+
+def _reported_cell(report: Report, candidate: CandidateFacts, metric: str) -> str:
+    reported = report.reported(candidate, metric)
+    if reported is None:
+        return "<td></td>"
+    difference = rounded(report.difference(candidate, metric), metric, signed=True)
+    detail = f"{reported.origin}; ours {difference}"
+    return f"<td>{rounded(reported.value, metric)}<span class='run'>{escape(detail)}</span></td>"
+
+
+def _crops(report: Report, crops: Sequence[Crop], title: str, explanation: str) -> str:
+    if not crops:
+        return ""
+    return (
+        f"<h2>{escape(title)}</h2><p class='note'>{escape(explanation)} Difference: 0"
+        f"<span class='ramp' style='background:linear-gradient(90deg,{_css_ramp()})'></span>"
+        f"{_RAMP_END_LEVELS} levels or more.</p>" + "".join(_crop(report, crop) for crop in crops)
+    )
+
+
+def _crop(report: Report, crop: Crop) -> str:
+    """Lay out one place: degraded, restored, truth, difference.
+
+    Several candidates stand side by side between degraded and truth, each with its difference below it.
+    """
+    top, left, height, width = crop.box
+    labels = [facts.label for facts in report.candidates if not facts.floor and facts.label in crop.restored]
+    floor = report.floor.label
+    views = [_figure(crop.degraded, crop.box, "degraded", f"{floor} {_decibels(crop.squared_error(floor))}")]
+    views += [_figure(crop.restored[label], crop.box, label, _decibels(crop.squared_error(label))) for label in labels]
+    views.append(_figure(crop.clean, crop.box, "truth", ""))
+    for place, label in enumerate(labels):
+        column = "" if len(labels) == 1 else f"grid-column:{place + 2}"
+        views.append(_figure(_heat(crop.restored[label], crop.clean), crop.box, "difference", "", style=column))
+    columns = 4 if len(labels) == 1 else len(labels) + 2
+    place_text = f"{width}x{height} pixels at {left}, {top}"
+    return (
+        f'<div class="crop"><h3>{escape(crop.image)} <span>{place_text}</span></h3>'
+        f'<div class="views" style="--columns:{columns}">{"".join(views)}</div></div>'
+    )
+
+
+def _figure(image: Uint8Image, box: Box, title: str, detail: str, *, style: str = "") -> str:
+    png = encode(Picture(pixels=as_float(image)), format="PNG")
+    source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+    return (
+        f'<figure style="{style}"><img style="--shape:{box[3]}/{box[2]}" alt="{escape(title)}" src="{source}">'
+        f"<figcaption><b>{escape(title)}</b> {escape(detail)}</figcaption></figure>"
+    )
+
+
+def _pictures(report: Report) -> str:
+    """Lay out the scores of each picture, with bars for what the first metric gained over the floor."""
+    first = report.protocol.metrics[0]
+    headings = ["picture"]
+    for candidate in report.candidates:
+        headings += [f"{candidate.label} {TITLES[metric]}" for metric in report.protocol.metrics]
+        headings += [] if candidate.floor else [f"above {report.floor.label}"]
+    gains = [
+        abs(gain)
+        for image in report.images
+        for candidate in report.candidates
+        if (gain := report.gain(candidate.label, image)) is not None and math.isfinite(gain)
+    ]
+    longest = max(gains, default=0.0) or 1.0
+    rows = []
+    for image in report.images:
+        cells = [f"<td>{escape(image)}</td>"]
+        for candidate in report.candidates:
+            score = report.score(image, candidate.label)
+            cells += [
+                f"<td>{rounded(None if score is None else score.values[metric], metric)}</td>"
+                for metric in report.protocol.metrics
+            ]
+            if not candidate.floor:
+                cells.append(_signed_cell(report.gain(candidate.label, image), first, longest=longest))
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<h2>Each picture</h2>{_table(headings, ''.join(rows), kind='pictures')}"
+
+
+def _failures(report: Report) -> str:
+    if not report.failures:
+        return ""
+    items = "".join(
+        f"<li><b>{escape(failure.image)}</b> {escape(failure.candidate or '')} {escape(failure.reason)}</li>"
+        for failure in report.failures
+    )
+    return f'<h2>Not scored</h2><ul class="failed">{items}</ul>'
+
+
+def _table(headings: Iterable[str], rows: str, *, kind: str) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    return (
+        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _signed_cell(value: float | None, metric: str, *, longest: float | None = None) -> str:
+    if value is None or math.isnan(value):
+        return "<td>-</td>"
+    bar = ""
+    if longest is not None:
+        width = min(100.0, 100.0 * abs(value) / longest)
+        bar = f'<span class="bar"><i style="width:{width:.1f}%"></i></span>'
+    return f'<td class="{"down" if value < 0 else "up"}">{rounded(value, metric, signed=True)}{bar}</td>'
+
+
+def _decibels(squared_error: float) -> str:
+    """Write the PSNR of a crop over all its channels."""
+    return "equal" if squared_error == 0 else f"{10 * math.log10(255.0**2 / squared_error):.2f} dB"
+
+
+def _heat(restored: Uint8Image, clean: Uint8Image) -> Uint8Image:
+    """Colour the largest absolute difference over the channels, uint8 (H, W, 3)."""
+    difference = np.abs(restored.astype(np.float64) - clean.astype(np.float64)).max(axis=2)
+    place = np.clip(difference / _RAMP_END_LEVELS, 0.0, 1.0)
+    stops = np.linspace(0.0, 1.0, len(_RAMP))
+    ramp: npt.NDArray[np.float64] = np.array(_RAMP, dtype=np.float64)
+    return np.stack([np.interp(place, stops, ramp[:, channel]) for channel in range(3)], axis=2).astype(np.uint8)
+
+
+def _css_ramp() -> str:
+    return ",".join(f"rgb({red} {green} {blue})" for red, green, blue in _RAMP)
