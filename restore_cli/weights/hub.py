@@ -16,6 +16,8 @@ from typing import Any, Self, cast
 from restore_cli.errors import DownloadError
 from restore_cli.weights.entry import Source
 
+_ATTEMPTS = 3  # older releases give up at the first cut, but go on from there when called again
+
 
 def cached(source: Source) -> Path | None:
     """Return where the Hub's cache has the file of that very commit, None where it has not."""
@@ -37,18 +39,24 @@ def download(source: Source, *, progress: Callable[[int, int | None], None] | No
         DownloadError: If the Hub cannot be reached or does not have it.
     """
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
 
-    try:
-        with _quiet_hub():
-            path = hf_hub_download(
-                str(source.repo),
-                str(source.filename),
-                revision=source.revision,
-                force_download=anew,
-                tqdm_class=_relay_to(progress),
-            )
-    except Exception as error:  # the library raises its own errors, its HTTP client's and OSError
-        raise DownloadError(f"cannot fetch {source}: {_said(error)}") from error
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            with _quiet_hub():
+                path = hf_hub_download(
+                    str(source.repo),
+                    str(source.filename),
+                    revision=source.revision,
+                    force_download=anew,
+                    tqdm_class=_relay_to(progress),
+                )
+        except Exception as error:  # the library's errors, its HTTP client's (which depends on its version), OSError
+            if left == 0 or isinstance(error, HfHubHTTPError):
+                raise DownloadError(f"cannot fetch {source}: {_said(error)}") from error
+            anew = False
+        else:
+            break
     return Path(path)
 
 
