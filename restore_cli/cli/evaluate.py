@@ -1,0 +1,260 @@
+"""`restore eval`: how good are weights, in numbers that compare with papers, under a protocol that is named.
+
+Stage 1, ASK: from options to pairs, a protocol and weights, with everything checked that can be before torch is loaded.
+`scoring` carries it out; how scores are taken stands in `evaluate/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from restore_cli.cli.options import WEIGHTS, NetworkOptions, Offline, OutputOptions, command, complete_model
+from restore_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from restore_cli.cli.scoring import ResultPlaces
+    from restore_cli.evaluate.protocol import ScoringRequest
+
+PICTURES = "Pictures"
+RESULTS = "Results"
+DEFAULT_SCALE = 4
+
+app = typer.Typer()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOptions:
+    """Options of what is scored."""
+
+    clean: Annotated[
+        Path, typer.Option("--clean", metavar="FOLDER", rich_help_panel=PICTURES, help="The truth: good pictures.")
+    ]
+    degraded: Annotated[
+        Path | None,
+        typer.Option(
+            "--degraded",
+            metavar="FOLDER",
+            rich_help_panel=PICTURES,
+            help="The inputs, of the same names (babyx4.png fits baby.png). Default: made from the clean ones.",
+        ),
+    ] = None
+    scale: Annotated[
+        int | None,
+        typer.Option("--scale", min=2, max=4, metavar="2|3|4", rich_help_panel=PICTURES, help="Of sr. [default: 4]"),
+    ] = None
+    sigma: Annotated[
+        float | None,
+        typer.Option(
+            "--sigma",
+            min=0,
+            max=50,
+            metavar="0..50",
+            rich_help_panel=PICTURES,
+            help="Of denoise: the level of the noise that is added, on the 0..255 scale.",
+        ),
+    ] = None
+    gray: Annotated[
+        bool, typer.Option("--gray", rich_help_panel=PICTURES, help="Of denoise: turn the pictures to gray first.")
+    ] = False
+    photo: Annotated[
+        bool,
+        typer.Option("--photo", rich_help_panel=PICTURES, help="Of sr: inputs with blur, noise and compression."),
+    ] = False
+    real: Annotated[
+        bool, typer.Option("--real", rich_help_panel=PICTURES, help="Of denoise: the noise of real cameras.")
+    ] = False
+    kind: Annotated[
+        Literal["motion", "defocus"] | None,
+        typer.Option("--kind", rich_help_panel=PICTURES, help="Of deblur. [default: motion]", show_default=False),
+    ] = None
+    protocol: Annotated[
+        Literal["paper", "8bit", "synthetic"] | None,
+        typer.Option(
+            "--protocol",
+            rich_help_panel=PICTURES,
+            show_default=False,
+            help="How inputs are made: as papers do (noise neither clipped nor rounded), as 8-bit files would hold "
+            "them, or by the task's own degradation. Default: paper where there is one.",
+        ),
+    ] = None
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            metavar="NAME",
+            rich_help_panel=PICTURES,
+            help="Whose reported figures to compare with (Set5, ...). Default: told from the folders' names.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateOptions:
+    """Options of which weights are compared."""
+
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            rich_help_panel=WEIGHTS,
+            autocompletion=complete_model,
+            help="Network or full weights id; again for several side by side. Default: the bundled one.",
+        ),
+    ] = None
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            rich_help_panel=WEIGHTS,
+            help="Your own weights, again for several; NAME=FILE where a file does not say of which network it is.",
+        ),
+    ] = None
+    offline: Offline = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultOptions:
+    """Options of what becomes of the scores."""
+
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", rich_help_panel=RESULTS, help="Write all scores as CSV too."),
+    ] = None
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            rich_help_panel=RESULTS,
+            help="Write one page with the tables and the worst and best crops beside the truth.",
+        ),
+    ] = None
+    save_images: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-images",
+            metavar="FOLDER",
+            rich_help_panel=RESULTS,
+            help="Write the restored pictures, as PNG, a folder for each candidate.",
+        ),
+    ] = None
+    existing: Annotated[
+        Literal["error", "overwrite"],
+        typer.Option("--existing", rich_help_panel=RESULTS, help="What to do where a file of these exists."),
+    ] = "error"
+    lpips: Annotated[
+        bool,
+        typer.Option(
+            "--lpips",
+            rich_help_panel=RESULTS,
+            help="Score LPIPS too. Needs pip install 'restore-cli[lpips]' (BSD-2-Clause, brings torchvision); its "
+            "first run downloads AlexNet's ImageNet weights, 233 MB, into torch's cache.",
+        ),
+    ] = False
+
+    def places(self) -> ResultPlaces:
+        """Return where results go."""
+        from restore_cli.cli.scoring import ResultPlaces
+
+        return ResultPlaces(
+            csv=self.csv, html=self.html, images=self.save_images, overwrite=self.existing == "overwrite"
+        )
+
+
+@command(
+    app,
+    "eval",
+    examples="""
+    restore eval sr --scale 4 --clean photos/                       the bundled weights against bicubic
+    restore eval sr --scale 4 --clean Set5/HR --degraded Set5/LR    inputs from files, paired by name
+    restore eval sr --clean HR/ -m ramit-1 -m ramit-slim --html report.html
+    restore eval denoise --sigma 25 --clean McMaster/ --pad symmetric --context global
+    restore eval derain --clean Rain100L/HQ --degraded Rain100L/LQ --json --csv scores.csv
+    """,
+)
+def evaluate(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="sr, denoise, derain, lowlight or deblur.")],
+    *,
+    pictures: PictureOptions,
+    candidates: CandidateOptions,
+    results: ResultOptions,
+    run: NetworkOptions,
+    said: OutputOptions,
+) -> None:
+    """Score weights on pictures whose truth is known, beside a floor that needs none.
+
+    The floor is bicubic enlarging for sr, the degraded picture itself elsewhere. Every number carries the name of the
+    protocol it was taken under; figures that were reported of the weights stand beside ours.
+    """
+    from restore_cli.evaluate.pairs import find_pairs
+    from restore_cli.evaluate.protocol import choose_protocol
+
+    out = said.open()
+    wishes, places = run.wishes(), results.places()
+    protocol = choose_protocol(_request(task, pictures, lpips=results.lpips))
+    pairs = find_pairs(pictures.clean, pictures.degraded, scale=protocol.scale)
+
+    from restore_cli.cli.scoring import Wanted, score
+    from restore_cli.evaluate.candidates import choose_weights
+    from restore_cli.weights.manifest import load_manifest
+
+    weights = choose_weights(candidates.model or (), candidates.weights or (), protocol, load_manifest())
+    wanted = Wanted(
+        pairs=pairs,
+        protocol=protocol,
+        weights=weights,
+        wishes=wishes,
+        dataset=pictures.dataset,
+        offline=candidates.offline,
+    )
+    report = score(wanted, places, out)
+    if report.failures:
+        raise typer.Exit(1)
+
+
+def _request(task: str, pictures: PictureOptions, *, lpips: bool) -> ScoringRequest:
+    """Check that the options belong to the task.
+
+    Raises:
+        UsageError: If the task is unknown or an option is another task's.
+    """
+    from restore_cli.evaluate.protocol import ScoringRequest
+    from restore_cli.tasks import task_names
+    from restore_cli.weights.fields import did_you_mean
+
+    if task not in task_names():
+        known = ", ".join(task_names())
+        raise UsageError(f"unknown task {task!r}{did_you_mean(task, task_names())} (known: {known})")
+    owners = {
+        "--scale": ("sr", pictures.scale is not None),
+        "--photo": ("sr", pictures.photo),
+        "--sigma": ("denoise", pictures.sigma is not None),
+        "--gray": ("denoise", pictures.gray),
+        "--real": ("denoise", pictures.real),
+        "--kind": ("deblur", pictures.kind is not None),
+    }
+    for option, (owner, is_given) in owners.items():
+        if is_given and owner != task:
+            raise UsageError(f"{option} belongs to {owner}, not to {task}", hint="leave it out")
+    variant = {
+        "sr": "photo" if pictures.photo else None,
+        "denoise": "real" if pictures.real else None,
+        "deblur": pictures.kind or "motion",
+    }.get(task)
+    return ScoringRequest(
+        task=task,
+        paired=pictures.degraded is not None,
+        protocol=pictures.protocol,
+        scale=(pictures.scale or DEFAULT_SCALE) if task == "sr" else 1,
+        channels=1 if pictures.gray else 3,
+        sigma=pictures.sigma,
+        variant=variant,
+        lpips=lpips,
+    )
