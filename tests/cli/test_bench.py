@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from restore_cli.cli.app import run
+from restore_cli.cli.bench import parse_size
+from restore_cli.errors import UsageError
+
+COUNT = ("bench", "-m", "ramit-slim-lowlight", "--runs", "0")
+MEASURE = ("bench", "-m", "ramit-slim-lowlight", "--size", "64x32", "--device", "cpu", "--runs", "2", "--warmup", "1")
+
+
+def test_a_size_is_read_with_its_width_first():
+    assert parse_size("1280x720") == (720, 1280)
+    assert parse_size(" 64X32 ") == (32, 64)
+
+
+@pytest.mark.parametrize("text", ["", "1280", "1280x", "0x720", "-1x720", "1280x720x3", "1e3x720", "1280*720"])
+def test_a_size_that_cannot_be_read_is_refused(text: str):
+    with pytest.raises(UsageError, match="cannot read --size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench"], "--model"),
+        (["bench", "-m", "ramid"], "did you mean"),
+        (["bench", "-m", "ramit", "--size", "big"], "1280x720"),
+        (["bench", "-m", "ramit", "--dtype", "float8"], "float8"),
+        (["bench", "-m", "ramit", "--device", "tpu"], "tpu"),
+        (["bench", "-m", "ramit", "--runs", "-1"], "--runs"),
+        (["bench", "-m", "ramit", "--csv", "--json"], "both want stdout"),
+        (["bench", "-m", "ramit", "--against", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+):
+    assert run(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+
+
+def test_counts_are_shown_as_a_table_with_every_figure_whole(capsys: pytest.CaptureFixture[str]):
+    assert run(COUNT) == 0
+    headers, row = capsys.readouterr().out.splitlines()
+    assert headers.split() == ["network", "params", "Mult-Adds", "FLOPs"]
+    assert row.split()[:4] == ["ramit-slim-lowlight", "358,243", "252.76", "G"]
+
+
+def test_json_is_one_document_and_the_last_thing_on_stdout(capsys: pytest.CaptureFixture[str]):
+    assert run([*COUNT, "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    document = json.loads(line)
+    (row,) = document["rows"]
+    assert row["params"] == 358_243
+    assert row["mult_adds_1280x720"] == 252_764_774_400
+    assert row["weights"] == "random"
+    assert document["environment"]["device"]
+    assert document["against"] is None
+
+
+@pytest.mark.slow
+def test_csv_takes_the_tables_place(capsys: pytest.CaptureFixture[str]):
+    assert run([*COUNT, "--csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["params"] == "358243"
+
+
+@pytest.mark.slow
+def test_a_network_is_measured_and_held_against_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run([*MEASURE, "--json"]) == 0
+    text = capsys.readouterr().out
+    (row,) = json.loads(text)["rows"]
+    assert row["runs"] == 2
+    assert row["latency_p10_seconds"] <= row["latency_median_seconds"] <= row["latency_p90_seconds"]
+    assert row["output_size"] == [32, 64]
+    earlier = tmp_path / "earlier.json"
+    earlier.write_text(text, encoding="utf-8")
+
+    assert run([*MEASURE, "--against", str(earlier), "--tolerance", "1000"]) == 0
+    printed = capsys.readouterr()
+    assert "vs latency" in printed.out
+    assert "random weights" in printed.err
+
+    faster = json.loads(text)
+    faster["rows"][0]["latency_median_seconds"] /= 1000
+    earlier.write_text(json.dumps(faster), encoding="utf-8")
+    assert run([*MEASURE, "--against", str(earlier)]) == 1
+    assert "grew by more than 10%: ramit-slim-lowlight" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_row_that_fails_is_shown_and_the_exit_code_tells(capsys: pytest.CaptureFixture[str]):
+    assert run([*MEASURE, "--batch", str(10**12)]) == 1  # beyond the address space: refused, not tried
+    printed = capsys.readouterr()
+    assert "failed" in printed.out
+    assert "358,243" in printed.out
+    assert "ran out of memory" in printed.err
