@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from restore_cli.imaging.picture import FloatImage
 
+_CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
+
 
 def bleed_color(pixels: FloatImage, alpha: FloatImage) -> FloatImage:
     """Give pixels of alpha 0 the colour of the visible ones near them.
@@ -28,28 +30,34 @@ def bleed_color(pixels: FloatImage, alpha: FloatImage) -> FloatImage:
     if not hidden.any() or hidden.all():
         return pixels
     filled = pixels.copy()
-    filled[hidden] = _enlarged(_mean_colors(pixels, alpha), hidden)
+    _fill(filled, hidden, _mean_colors(pixels, alpha))
     return filled
 
 
 def _mean_colors(colors: FloatImage, weights: FloatImage) -> FloatImage:
     """Return the mean colour of each 2x2 square, those without any weight filled from a coarser level."""
-    rows, columns = colors.shape[0] % 2, colors.shape[1] % 2
-    weighted = np.pad(colors * weights[..., np.newaxis], ((0, rows), (0, columns), (0, 0)))
-    totals = _sums_of_squares(np.pad(weights, ((0, rows), (0, columns))))
+    height, width = (colors.shape[0] + 1) // 2, (colors.shape[1] + 1) // 2
+    means = np.zeros((height, width, colors.shape[2]), np.float32)
+    totals = np.zeros((height, width), np.float32)
+    for row, column in _CORNERS:
+        quarter = weights[row::2, column::2]
+        inside = slice(quarter.shape[0]), slice(quarter.shape[1])  # odd sizes lack the last row or column
+        totals[inside] += quarter
+        for channel in range(colors.shape[2]):  # twice as fast as broadcasting over so few channels
+            means[(*inside, channel)] += colors[row::2, column::2, channel] * quarter
     empty = totals == 0.0
-    divisors = np.where(empty, 1.0, totals)[..., np.newaxis]
-    means: FloatImage = np.divide(_sums_of_squares(weighted), divisors, dtype=np.float32)
+    means /= np.where(empty, np.float32(1.0), totals)[..., np.newaxis]
     if empty.any():
-        means[empty] = _enlarged(_mean_colors(means, totals), empty)
+        _fill(means, empty, _mean_colors(means, totals))
     return means
 
 
-def _sums_of_squares(planes: FloatImage) -> FloatImage:
-    return planes[::2, ::2] + planes[1::2, ::2] + planes[::2, 1::2] + planes[1::2, 1::2]
-
-
-def _enlarged(squares: FloatImage, where: npt.NDArray[np.bool_]) -> FloatImage:
-    """Return the colours of the 2x2 squares that the marked pixels lie in, (marked pixels, C)."""
-    rows, columns = np.nonzero(where)
-    return squares[rows // 2, columns // 2]
+def _fill(colors: FloatImage, where: npt.NDArray[np.bool_], squares: FloatImage) -> None:
+    """Overwrite the marked pixels with the colour of the 2x2 square they lie in."""
+    for row, column in _CORNERS:
+        corner = colors[row::2, column::2]
+        np.copyto(
+            corner,
+            squares[: corner.shape[0], : corner.shape[1]],
+            where=where[row::2, column::2, np.newaxis],
+        )
