@@ -15,6 +15,10 @@ _JPEG_STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _JPEG_START_OF_SCAN = 0xDA
 _JPEG_END = b"\xff\xd9"
 
+# Chunks, segments or bytes of junk in one file: far more than any program writes, few enough to be walked soon.
+_MOST_PARTS = 1 << 18
+_TOO_MANY_PARTS = "it is damaged: its parts have no end"
+
 _GIF_IMAGE, _GIF_EXTENSION, _GIF_END, _GIF_PADDING = 0x2C, 0x21, 0x3B, 0x00
 
 
@@ -59,7 +63,7 @@ def tiff_page_count(data: bytes) -> int:
 
 def _check_png(data: bytes) -> str | None:
     position = 8
-    while True:
+    for _ in range(_MOST_PARTS):
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 8 + length
         (stored,) = struct.unpack_from(">I", data, end)
@@ -69,26 +73,24 @@ def _check_png(data: bytes) -> str | None:
         if kind == b"IEND":
             return None
         position = end + 4
+    return _TOO_MANY_PARTS
 
 
 def _check_jpeg(data: bytes) -> str | None:
     position = 2
-    while True:
-        if data[position] != 0xFF:
-            position += 1  # junk between segments, which decoders skip
-            continue
+    for _ in range(_MOST_PARTS):
         marker = data[position + 1]
-        if marker == 0xFF or marker == 0x00:
-            position += 1
+        if data[position] != 0xFF or marker in (0x00, 0xFF):
+            position += 1  # filling, or junk between segments, which decoders skip
         elif marker in _JPEG_STANDALONE:
             position += 2
         elif marker == _JPEG_START_OF_SCAN:
-            break
+            # Inside compressed data a 0xFF byte is never followed by 0xD9, so the first one found is the end.
+            return None if data.find(_JPEG_END, position) >= 0 else "it is truncated"
         else:
             (length,) = struct.unpack_from(">H", data, position + 2)
             position += 2 + length
-    # Inside compressed data a 0xFF byte is never followed by 0xD9, so the first one found is the end.
-    return None if data.find(_JPEG_END, position) >= 0 else "it is truncated"
+    return _TOO_MANY_PARTS
 
 
 def _check_riff(data: bytes) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from restore_cli.imaging.layout import read_layout
 from restore_cli.imaging.metadata import read_metadata
 from restore_cli.imaging.modes import floats_from, separate
 from restore_cli.imaging.picture import Picture
+from restore_cli.imaging.regular_file import open_regular_file
 
 __all__ = ["SUFFIXES", "decode", "decode_bytes"]
 
@@ -35,9 +35,6 @@ MAX_PIXELS = 89_500_000
 # The largest sample layout we read is 16-bit RGBA; the rest is room for metadata and further frames.
 _MAX_BYTES_PER_PIXEL = 8
 _ROOM_FOR_METADATA_BYTES = 256 * 1024 * 1024
-
-# Waiting is what a pipe named .png would make of us; both flags are absent on some systems.
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 _PILLOW_LOCK = threading.Lock()
 
@@ -91,31 +88,15 @@ def decode_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Pic
 
 
 def _read_file(path: Path, max_pixels: int) -> bytes:
-    """Return a regular file's bytes without ever waiting for another process."""
     most_bytes = max_pixels * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
-    try:
-        with open(os.open(path, _OPEN_FLAGS), "rb") as file:  # noqa: PTH123 - pathlib has no flags and no descriptors
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise DecodeError(f"{path}: it is {_kind_of_node(status.st_mode)}, not a file")
-            if status.st_size > most_bytes:
-                raise DecodeError(f"{path}: at {status.st_size} bytes it is larger than any picture that is read")
-            data = file.read(most_bytes)
-    except OSError as error:
-        raise DecodeError(f"{path}: it cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DecodeError(f"{path!s}: it cannot be read: {error}") from error
+    with open_regular_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most_bytes:
+            raise DecodeError(f"{path}: it is larger ({size} bytes) than any picture that is read")
+        data = file.read(most_bytes)
     if not data:
         raise DecodeError(f"{path}: it is empty")
     return data
-
-
-def _kind_of_node(mode: int) -> str:
-    if stat.S_ISDIR(mode):
-        return "a folder"
-    if stat.S_ISFIFO(mode):
-        return "a named pipe"
-    return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 @contextmanager

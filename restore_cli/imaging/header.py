@@ -5,16 +5,14 @@ Stage 2, PLAN, asks: a run takes one network, so whether all its pictures are gr
 
 from __future__ import annotations
 
-import os
-import stat
 import warnings
 from pathlib import Path
 
 from PIL import Image
 
 from restore_cli.imaging.formats import READABLE_FORMATS
+from restore_cli.imaging.regular_file import open_regular_file
 
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _COLOR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 
 
@@ -24,9 +22,7 @@ def is_gray(path: Path) -> bool | None:
     Palettes count as colour. A pipe or device is not waited for.
     """
     try:
-        with open(os.open(path, _OPEN_FLAGS), "rb") as file, warnings.catch_warnings():  # noqa: PTH123 - pathlib has no flags
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return None
+        with open_regular_file(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file, formats=READABLE_FORMATS) as image:
                 return image.mode not in _COLOR_MODES

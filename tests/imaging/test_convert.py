@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from restore_cli.imaging.convert import as_kind_of, picture_from
+from restore_cli.imaging.convert import as_kind_of, image_of, picture_from
 from restore_cli.imaging.picture import Picture
 from restore_cli.imaging.profiles import srgb_profile
 from tests.imaging.files import exif_with, pattern
@@ -90,6 +90,15 @@ def test_what_an_image_carries_goes_along() -> None:
     image.info = {"exif": exif_with(Make="Maker"), "dpi": (300, 300), "icc_profile": srgb_profile(), "gamma": 0.4}
     back = as_kind_of(doubled(picture_from(image)), image)
     assert back.info == {key: image.info[key] for key in ("exif", "dpi", "icc_profile")}
+
+
+def test_a_picture_of_a_file_becomes_an_image_with_what_the_file_said() -> None:
+    exif = exif_with(Make="Maker")
+    facts = {"icc_profile": srgb_profile(), "exif": exif, "xmp": b"<x/>", "dpi": (300.0, 150.0)}
+    image = image_of(replace(picture_from(pattern()), **facts))
+    assert (image.mode, image.info) == ("RGB", facts)
+    assert np.array_equal(np.asarray(image), pattern())
+    assert image_of(picture_from(np.zeros((4, 4), np.uint16))).mode == "I;16"
 
 
 def test_pixels_are_taken_as_they_lie() -> None:
