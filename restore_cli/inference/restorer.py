@@ -16,6 +16,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
+from restore_cli.errors import ImageError
 from restore_cli.imaging.convert import KeptImage, PilImage, as_kind_of, image_of, picture_from
 from restore_cli.imaging.decode import decode
 from restore_cli.imaging.picture import FloatImage, Picture
@@ -146,27 +147,42 @@ class Restorer:
     def restore_picture(self, picture: Picture, *, stop: threading.Event | None = None) -> Picture:
         """Restore a picture; everything but size and pixels stays, warnings are added.
 
-        A gray picture goes through an RGB network as three equal channels and comes back as their BT.601 luma. Alpha
-        never enters a network: it is enlarged bicubically.
+        A gray picture goes through an RGB network as three equal channels and comes back as their BT.601 luma; an RGB
+        picture of equal channels goes through a gray network as one of them. Alpha never enters a network: it is
+        enlarged bicubically.
 
         Args:
             picture: Any picture whose channels the network takes.
             stop: As in `restore_pixels`.
 
         Raises:
-            ValueError: If the picture is RGB and the network gray.
-            RestoreError: As in `restore_pixels`.
+            ImageError: If the picture is in colour and the network gray, and as in `restore_pixels`.
+            DeviceError: As in `restore_pixels`.
+            StopRequestedError: As in `restore_pixels`.
         """
-        wanted = self._weights.entry.channels
-        is_gray_in_rgb = picture.channels == 1 < wanted
-        pixels = np.repeat(picture.pixels, wanted, axis=2) if is_gray_in_rgb else picture.pixels
-        restored = self._restore(pixels, stop)
+        restored = self._restore(self._in_channels_of_the_network(picture.pixels), stop)
+        pixels = restored.pixels
+        if pixels.shape[2] > picture.channels:
+            pixels = _luma(pixels)
+        elif pixels.shape[2] < picture.channels:
+            pixels = np.repeat(pixels, picture.channels, axis=2)
         return replace(
             picture,
-            pixels=_luma(restored.pixels) if is_gray_in_rgb else restored.pixels,
+            pixels=pixels,
             alpha=None if picture.alpha is None else self._enlarge_alpha(picture.alpha),
             warnings=(*picture.warnings, *restored.warnings),
         )
+
+    def _in_channels_of_the_network(self, pixels: FloatImage) -> FloatImage:
+        """Return a picture's pixels in as many channels as the network takes, if nothing is lost by it."""
+        wanted = self._weights.entry.channels
+        if wanted < pixels.shape[2]:
+            gray = pixels[..., :1]
+            if not (pixels == gray).all():
+                msg = f"it is in color, and {self._weights.entry.id} is for gray pictures"
+                raise ImageError(msg, hint="leave --gray out, or take weights for color")
+            return np.ascontiguousarray(gray)
+        return np.repeat(pixels, wanted, axis=2) if wanted > pixels.shape[2] else pixels
 
     def _restore(self, pixels: FloatImage, stop: threading.Event | None) -> Restored:
         channels = self._weights.entry.channels

@@ -330,6 +330,12 @@ class TestGray:
         assert self.chosen(run, "--gray", "color.png") == "ramit-denoise-gray"
         assert self.chosen(run, "-m", "ramit-denoise-gray", "color.png") == "ramit-denoise-gray"
 
+    def test_a_color_picture_is_never_made_gray(self, run: Run, tiny: Tiny):
+        picture("a.png")
+        ran = run("denoise", "--weights", tiny("denoise", scale=1, channels=1), "a.png")
+        assert ran.code == 1
+        assert "a.png: it is in color, and ramit-tiny-denoise is for gray pictures; leave --gray out" in ran.err
+
     def test_a_gray_picture_stays_gray_through_a_network_for_color(self, run: Run, tiny: Tiny):
         picture("a.png", mode="L")
         assert run("denoise", "--weights", tiny("denoise", scale=1), "a.png").code == 0

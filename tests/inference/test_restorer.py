@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from restore_cli.errors import ImageError
 from restore_cli.imaging.picture import Picture
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.restorer import Restorer
@@ -107,8 +108,16 @@ def test_a_gray_picture_through_an_rgb_network_is_the_luma_of_three_equal_channe
 
 def test_a_gray_network_takes_gray_and_refuses_rgb(gray_denoiser: Restorer):
     assert gray_denoiser.restore_picture(Picture(pixels=noise(9, 9, 1))).pixels.shape == (9, 9, 1)
-    with pytest.raises(ValueError, match=r"takes \(H, W, 1\)"):
+    with pytest.raises(ImageError, match="it is in color, and tiny-random is for gray pictures"):
         gray_denoiser.restore_picture(Picture(pixels=noise(9, 9, 3)))
+
+
+def test_an_rgb_picture_of_equal_channels_is_gray_to_a_gray_network(gray_denoiser: Restorer):
+    gray = noise(9, 9, 1)
+
+    restored = gray_denoiser.restore_picture(Picture(pixels=gray.repeat(3, axis=2)))
+
+    np.testing.assert_array_equal(restored.pixels, gray_denoiser.restore_pixels(gray).repeat(3, axis=2))
 
 
 def test_alpha_is_enlarged_on_its_own_and_never_enters_the_network(enlarger: Restorer):
