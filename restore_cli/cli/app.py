@@ -33,6 +33,7 @@ COMMANDS = {
     "models": ("models", "List, fetch and check weights."),
     "bench": ("bench", "Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory."),
     "eval": ("evaluate", "Score weights on pictures whose truth is known, beside a floor that needs none."),
+    "train": ("train", "Train a network from a folder of clean pictures, degraded on the fly."),
     "doctor": ("doctor", "Show what this machine has, what would be chosen, and whether it works."),
 }
 """Name of a command: the module in this folder that has it, and the first line of its help."""

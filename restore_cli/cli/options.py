@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from restore_cli.cli.output import Output
 from restore_cli.errors import UsageError
@@ -45,22 +45,34 @@ class SectionedCommand(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options to `formatter`, a heading for each section."""
-        arguments = self._arguments()
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is None:
-                continue
-            heading = getattr(parameter, "rich_help_panel", None) or "Options"
-            if parameter in arguments:
-                heading, record = "Arguments", (parameter.metavar or record[0], record[1])
-            sections.setdefault(heading, []).append(record)
-        for heading, records in sections.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
+        _write_sections(self.get_params(ctx), ctx, formatter)
 
     def _arguments(self) -> list[Any]:
         return [parameter for parameter in self.params if parameter.param_type_name == "argument"]
+
+
+class SectionedGroup(TyperGroup):
+    """Print the help of a command that has commands below it in the same form."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write options and the commands below to `formatter`, a heading for each section."""
+        _write_sections(self.get_params(ctx), ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+def _write_sections(parameters: list[Any], ctx: Any, formatter: Any) -> None:
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for parameter in parameters:
+        record = parameter.get_help_record(ctx)
+        if record is None:
+            continue
+        heading = getattr(parameter, "rich_help_panel", None) or "Options"
+        if parameter.param_type_name == "argument":
+            heading, record = "Arguments", (parameter.metavar or record[0], record[1])
+        sections.setdefault(heading, []).append(record)
+    for heading, records in sections.items():
+        with formatter.section(heading):
+            formatter.write_dl(records)
 
 
 def command(app: typer.Typer, name: str, *, examples: str) -> Callable[[Command], Command]:
@@ -71,14 +83,34 @@ def command(app: typer.Typer, name: str, *, examples: str) -> Callable[[Command]
         name: What is typed.
         examples: Command lines to show at the end of --help, one a line.
     """
-    lines = inspect.cleandoc(examples).splitlines()
-    epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
     def register(function: Command) -> Command:
-        app.command(name, cls=SectionedCommand, epilog=epilog)(_spread(function))
+        app.command(name, cls=SectionedCommand, epilog=_epilog(examples))(_spread(function))
         return function
 
     return register
+
+
+def command_of_its_own(app: typer.Typer, *, examples: str) -> Callable[[Command], Command]:
+    """Register a function as what `app` does itself when none of the commands below it is called.
+
+    The function takes a `typer.Context` too and returns at once where its `invoked_subcommand` is set.
+
+    Args:
+        app: The group.
+        examples: Command lines to show at the end of --help, one a line.
+    """
+
+    def register(function: Command) -> Command:
+        app.callback(invoke_without_command=True, cls=SectionedGroup, epilog=_epilog(examples))(_spread(function))
+        return function
+
+    return register
+
+
+def _epilog(examples: str) -> str:
+    lines = inspect.cleandoc(examples).splitlines()
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def _spread(function: Command) -> Command:

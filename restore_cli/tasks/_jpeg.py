@@ -61,7 +61,8 @@ def compress_jpeg(images: torch.Tensor, quality: torch.Tensor, *, subsample: boo
     unit = 2 * BLOCK
     padding = (0, -width % unit, 0, -height % unit)
     matrix = torch.tensor(TO_YCBCR, device=images.device)
-    planes = torch.einsum("ij,njhw->nihw", matrix, functional.pad(images * 255.0, padding, mode="replicate"))
+    pixels = functional.pad((images * 255.0).round(), padding, mode="replicate")
+    planes = torch.einsum("ij,njhw->nihw", matrix, pixels).round()  # an encoder stores them as whole numbers too
     luma = _quantise_blocks(planes[:, :1] - 128.0, LUMA_TABLE, quality) + 128.0
     chroma = planes[:, 1:]
     if subsample:

@@ -1,0 +1,375 @@
+"""The loop: batch, loss, gradient, step, average; now and then a look at how it goes.
+
+Stage of training in which the time is spent. What must not happen by halves happens at the end of an interval of
+a fixed number of steps: numbers are read off the device, the loss is judged, the log is written, the network validated,
+the checkpoint replaced. A checkpoint is only ever made of weights whose losses and gradients were finite.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+
+from restore_cli.errors import TrainingError
+from restore_cli.train.batches import Batch, BatchMaker, BatchShape, Prefetcher
+from restore_cli.train.checkpoint import BEST, LAST, write_checkpoint
+from restore_cli.train.journal import Journal
+from restore_cli.train.processes import Processes
+from restore_cli.train.recipes import Frozen
+from restore_cli.train.state import Best, TrainingState
+from restore_cli.train.timeline import learning_rate, retimed
+from restore_cli.train.validation import Validation
+
+_DIVERGED_FACTOR = 5.0
+_RATE_MEMORY = 0.7
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """Say how the loop runs.
+
+    Attributes:
+        device: Where the network is.
+        bf16: Run the network under bfloat16 autocast.
+        compile: Run it through torch.compile.
+        accumulate: Parts a batch is cut into, one after the other, to save memory.
+        log_every: Steps of an interval.
+        validate_every: Intervals between validations.
+        save_seconds: Seconds after which the state is saved at the end of an interval, validated or not.
+        minutes: Budget of time for everything, None where the steps are fixed.
+        frozen: What is held still at first, None for nothing.
+    """
+
+    device: torch.device
+    bf16: bool = False
+    compile: bool = False
+    accumulate: int = 1
+    log_every: int = 50
+    validate_every: int = 10
+    save_seconds: float = 60.0
+    minutes: float | None = None
+    frozen: Frozen | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """What the steps since the last interval came to.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps in all, as far as is known now.
+        progress: 0..1.
+        loss: Mean L1 loss on values in [0, 1].
+        gradient_norm: Mean norm of the gradient before it was clipped.
+        rate: Learning rate of the last step.
+        patch: Side of the patches in degraded pixels.
+        batch: Samples a step.
+        images_per_second: Patches a second, all processes together.
+        seconds: Time spent since the first start, resumed runs added up.
+        seconds_left: Estimate of the time to come.
+        score: Mean validation PSNR in dB, None where this interval was not validated.
+        best: Whether that score is the best so far.
+    """
+
+    step: int
+    steps: int
+    progress: float
+    loss: float
+    gradient_norm: float
+    rate: float
+    patch: int
+    batch: int
+    images_per_second: float
+    seconds: float
+    seconds_left: float
+    score: float | None = None
+    best: bool = False
+
+
+class Loop:
+    """Train a state to the end of its timeline.
+
+    Args:
+        state: Where training stands; changed in place.
+        maker: Makes this process's batches.
+        validation: Scores the averaged network; only the leading process needs one.
+        processes: Who else trains.
+        folder: The run's folder.
+        options: How to run.
+        on_interval: Told how it goes, on the leading process.
+        stop: Set from outside to save and leave at the next step.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        maker: BatchMaker,
+        validation: Validation | None,
+        processes: Processes,
+        folder: Path,
+        options: LoopOptions,
+        *,
+        on_interval: Callable[[Interval], None],
+        stop: threading.Event,
+    ) -> None:
+        self.state = state
+        self._maker = maker
+        self._validation = validation
+        self._processes = processes
+        self._folder = folder
+        self._options = options
+        self._on_interval = on_interval
+        self._stop = stop
+        self._journal = Journal(folder, state.step) if processes.leads else None
+        self._runner: nn.Module | None = None
+        self._all_trained = True
+        self._lowest_loss = math.inf
+        self._pixel_seconds: float | None = None
+        self._aside_seconds = 0.0
+        self._begun = time.monotonic() - state.seconds
+        self._saved = time.monotonic()
+
+    def run(self) -> None:
+        """Train until the timeline ends, or until told to stop.
+
+        Raises:
+            TrainingError: If the loss is not finite or runs away; the last good checkpoint stands.
+            KeyboardInterrupt: If told to stop; the state is saved.
+        """
+        state = self.state
+        with Prefetcher(self._make, state.step) as batches:
+            while state.step < state.timeline.steps:
+                self._run_interval(batches)
+        self._save()
+
+    def _make(self, step: int) -> Batch:
+        stretch = self.state.timeline.at(step)
+        return self._maker.make(step, BatchShape(batch=stretch.batch, patch=stretch.patch))
+
+    def _run_interval(self, batches: Prefetcher) -> None:
+        state, options = self.state, self._options
+        begun, steps = time.monotonic(), 0
+        sums = torch.zeros(2, device=options.device)
+        pixels = 0
+        built = self._prepare_runner()
+        shape = BatchShape(batch=0, patch=0)
+        while state.step < state.timeline.steps:
+            batch = batches.next()
+            shape = batch.shape
+            sums += self._step(batch)
+            steps += 1
+            pixels += shape.batch * shape.patch**2
+            if self._stop.is_set() and self._processes.count == 1:
+                self._finite(sums / steps)
+                self._save()
+                raise KeyboardInterrupt
+            if state.step % options.log_every == 0:
+                break
+        loss, norm = self._finite(self._processes.mean(sums / steps))
+        elapsed = time.monotonic() - begun
+        self._judge(loss)
+        if not built:  # the first interval includes compilation and says nothing about the next
+            self._measure(elapsed / pixels)
+        self._close_interval(loss, norm, shape, steps * shape.batch / elapsed)
+
+    def _step(self, batch: Batch) -> torch.Tensor:
+        state, options = self.state, self._options
+        rate = learning_rate(state.optimisation, batch.shape.batch, state.timeline.progress(state.step))
+        state.set_rate(rate)
+        state.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=options.device)
+        parts = min(options.accumulate, batch.clean.shape[0])
+        degraded, clean = batch.degraded.tensor_split(parts), batch.clean.tensor_split(parts)
+        torch.manual_seed(state.step * self._processes.count + self._processes.rank)  # stochastic depth
+        for index in range(parts):
+            share = clean[index].shape[0] / batch.clean.shape[0]
+            with self._without_exchange(waiting=index + 1 < parts), self._autocast():
+                restored = self._run(degraded[index])
+                loss = functional.l1_loss(restored.float(), clean[index]) * share
+                torch.autograd.backward(loss)
+            total += loss.detach()
+        clip = math.inf if state.optimisation.clip is None else state.optimisation.clip
+        norm = nn.utils.clip_grad_norm_(state.network.parameters(), clip)
+        state.optimiser.step()
+        state.step += 1
+        state.average()
+        return torch.stack([total, norm])
+
+    def _run(self, degraded: torch.Tensor) -> torch.Tensor:
+        if self._runner is None:
+            msg = "the runner is prepared at the start of each interval"
+            raise RuntimeError(msg)
+        restored: torch.Tensor = self._runner(degraded)
+        return restored
+
+    def _prepare_runner(self) -> bool:
+        """Wrap the network for speed and for several processes, anew where what is frozen changes."""
+        frozen = self._options.frozen
+        # Asked at the interval's own start, also where a resumed run begins in its middle.
+        begun = self.state.step // self._options.log_every * self._options.log_every
+        still = frozen is not None and (begun == 0 or self.state.timeline.progress(begun - 1) < frozen.until)
+        if self._runner is not None and still != self._all_trained:
+            return False
+        self._all_trained = not still
+        for name, parameter in self.state.network.named_parameters():
+            parameter.requires_grad_(frozen is None or not still or not frozen.holds(name))
+        runner: nn.Module = self.state.network
+        if self._processes.count > 1:
+            device = self._options.device
+            runner = DistributedDataParallel(runner, device_ids=[device] if device.type == "cuda" else None)
+        if self._options.compile:
+            runner = torch.compile(runner, dynamic=False)  # type: ignore[assignment]
+        self._runner = runner
+        return True
+
+    def _measure(self, seconds_per_pixel: float) -> None:
+        known = self._pixel_seconds
+        self._pixel_seconds = (
+            seconds_per_pixel if known is None else _RATE_MEMORY * known + (1.0 - _RATE_MEMORY) * seconds_per_pixel
+        )
+
+    def _finite(self, sums: torch.Tensor) -> tuple[float, float]:
+        loss, norm = sums.tolist()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(
+                f"loss or gradient is not finite at step {self.state.step}; {self._last_good()}",
+                hint="lower --lr, or train without --bf16",
+            )
+        return loss, norm
+
+    def _judge(self, loss: float) -> None:
+        self._lowest_loss = min(self._lowest_loss, loss)
+        if loss > _DIVERGED_FACTOR * self._lowest_loss:
+            raise TrainingError(
+                f"the loss runs away at step {self.state.step}: {loss:.4g} after {self._lowest_loss:.4g}; "
+                f"{self._last_good()}",
+                hint="lower --lr",
+            )
+
+    def _last_good(self) -> str:
+        path = self._folder / LAST
+        return f"the last good checkpoint is {path}" if path.is_file() else "no checkpoint was made yet"
+
+    def _close_interval(self, loss: float, norm: float, shape: BatchShape, images_per_second: float) -> None:
+        state = self.state
+        aside = time.monotonic()
+        ended = state.step >= state.timeline.steps
+        interval_number = state.step // self._options.log_every
+        validated = ended or interval_number % self._options.validate_every == 0
+        score = self._validate() if validated else None
+        best = score is not None and (state.best is None or score > state.best.score)
+        if best and score is not None:
+            state.best = Best(step=state.step, score=score)
+        self._aside_seconds += time.monotonic() - aside
+        self._retime()
+        state.seconds = time.monotonic() - self._begun
+        interval = Interval(
+            step=state.step,
+            steps=state.timeline.steps,
+            progress=state.progress,
+            loss=loss,
+            gradient_norm=norm,
+            rate=float(state.optimiser.param_groups[0]["lr"]),
+            patch=shape.patch,
+            batch=shape.batch,
+            images_per_second=images_per_second,
+            seconds=state.seconds,
+            seconds_left=self._seconds_left(),
+            score=score,
+            best=best,
+        )
+        if self._journal is not None:
+            self._journal.write(_fact(interval))
+            self._on_interval(interval)
+        if best:
+            self._save_best()
+        if validated or time.monotonic() - self._saved > self._options.save_seconds:
+            self._save()
+
+    def _validate(self) -> float | None:
+        score = None if self._validation is None else self._validation.score(self.state.averaged)
+        self._processes.wait()
+        return score
+
+    def _retime(self) -> None:
+        if self._options.minutes is None:
+            return
+        spent = time.monotonic() - self._begun
+        left = 60.0 * self._options.minutes - spent
+        per_pixel = 0.0 if self._pixel_seconds is None else self._pixel_seconds * self._aside_factor(spent)
+        left, per_pixel = self._processes.agree([left, per_pixel], self._options.device)
+        if per_pixel > 0.0 and self.state.step < self.state.timeline.steps:
+            self.state.timeline = retimed(self.state.timeline, self.state.step, left, per_pixel)
+
+    def _aside_factor(self, spent: float) -> float:
+        """Return by how much validations and checkpoints lengthen what the steps themselves take."""
+        stepping = max(spent - self._aside_seconds, 0.5 * spent, 1e-6)
+        return spent / stepping
+
+    def _seconds_left(self) -> float:
+        if self._pixel_seconds is None:
+            return math.nan
+        state = self.state
+        left = sum(
+            max(0, stretch.first + stretch.steps - max(stretch.first, state.step)) * stretch.batch * stretch.patch**2
+            for stretch in state.timeline.stretches
+        )
+        return left * self._pixel_seconds * self._aside_factor(max(state.seconds, 1e-6))
+
+    def _save(self) -> None:
+        begun = time.monotonic()
+        self.state.seconds = begun - self._begun
+        if self._processes.leads:
+            write_checkpoint(self._folder / LAST, self.state.to_dict())
+        self._processes.wait()
+        self._saved = time.monotonic()
+        self._aside_seconds += self._saved - begun
+
+    def _save_best(self) -> None:
+        state = self.state
+        if self._processes.leads and state.best is not None:
+            content = {"step": state.step, "score": state.best.score, "network": state.averaged.state_dict()}
+            write_checkpoint(self._folder / BEST, content)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if not self._options.bf16:
+            return contextlib.nullcontext()
+        return torch.autocast(self._options.device.type, torch.bfloat16)
+
+    @contextlib.contextmanager
+    def _without_exchange(self, *, waiting: bool) -> Iterator[None]:
+        """Leave gradients unshared while more parts of the same batch follow."""
+        runner = getattr(self._runner, "_orig_mod", self._runner)
+        if waiting and isinstance(runner, DistributedDataParallel):
+            with runner.no_sync():
+                yield
+        else:
+            yield
+
+
+def _fact(interval: Interval) -> dict[str, Any]:
+    fact: dict[str, Any] = {
+        "step": interval.step,
+        "steps": interval.steps,
+        "loss": round(interval.loss, 7),
+        "gradient_norm": round(interval.gradient_norm, 5),
+        "rate": interval.rate,
+        "patch": interval.patch,
+        "batch": interval.batch,
+        "images_per_second": round(interval.images_per_second, 2),
+        "seconds": round(interval.seconds, 2),
+    }
+    if interval.score is not None:
+        fact |= {"score": round(interval.score, 4), "best": interval.best}
+    return fact

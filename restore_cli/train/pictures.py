@@ -1,0 +1,214 @@
+"""The pictures to train on, decoded once and kept in memory as far as a stated budget goes.
+
+First stage of training, READ. Random crops touch every picture again and again, so decoding a file for each crop would
+starve the network; a folder of photographs fits into memory as uint8. What does not fit is decoded again when a crop
+needs it. All files are read once before training starts: a broken one is named then and not three hours later.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from restore_cli.errors import ImageError, TrainingError
+from restore_cli.imaging.decode import SUFFIXES, decode
+from restore_cli.imaging.resize import downscale_matlab
+
+Uint8Image = npt.NDArray[np.uint8]
+
+MEBIBYTE = 2**20
+_LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114])
+_NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFile:
+    """One picture of the training or validation set.
+
+    Attributes:
+        clean: The truth.
+        degraded: The input that belongs to it, or None where inputs are made from the truth.
+    """
+
+    clean: Path
+    degraded: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """Hold one decoded picture.
+
+    Attributes:
+        clean: uint8 (scale * h, scale * w, C).
+        degraded: uint8 (h, w, C), or None where crops are degraded on the fly.
+    """
+
+    clean: Uint8Image
+    degraded: Uint8Image | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Return the memory both arrays take, in bytes."""
+        return self.clean.nbytes + (0 if self.degraded is None else self.degraded.nbytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureForm:
+    """Say in which form pictures are kept.
+
+    Attributes:
+        channels: 1 for gray (rounded luma), 3 for RGB.
+        scale: Factor from degraded to clean.
+        reduce: Make the degraded picture once, by MATLAB's bicubic: the plain degradation of super-resolution, which
+            draws nothing and must see the whole picture to be right at the borders of a crop.
+    """
+
+    channels: int
+    scale: int = 1
+    reduce: bool = False
+
+
+class PictureStore:
+    """Give out decoded pictures by number; safe to use from several threads.
+
+    Args:
+        files: At least one picture.
+        form: In which form they are kept.
+        budget: Bytes of memory for decoded pictures.
+
+    Raises:
+        TrainingError: From `scan` or `get`, if a file cannot be read or a pair does not fit together.
+    """
+
+    def __init__(self, files: Sequence[PictureFile], form: PictureForm, budget: int) -> None:
+        if not files:
+            msg = "a picture store needs at least one picture"
+            raise ValueError(msg)
+        self.files = tuple(files)
+        self.form = form
+        self.budget = budget
+        self._kept: OrderedDict[int, Pixels] = OrderedDict()
+        self._kept_bytes = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def scan(self, threads: int = 2) -> tuple[tuple[int, int], ...]:
+        """Read every picture once, keep what the budget allows, and return the (height, width) of the clean ones."""
+        with ThreadPoolExecutor(threads) as pool:
+            return tuple(pool.map(lambda index: self.get(index).clean.shape[:2], range(len(self.files))))
+
+    def get(self, index: int) -> Pixels:
+        """Return picture number `index`, decoding it if it is not in memory."""
+        with self._lock:
+            kept = self._kept.get(index)
+            if kept is not None:
+                self._kept.move_to_end(index)
+                return kept
+        pixels = self._read(self.files[index])
+        with self._lock:
+            if index not in self._kept:
+                self._kept[index] = pixels
+                self._kept_bytes += pixels.nbytes
+            # The newest stays even where it alone is larger than the budget: the crop at hand needs it.
+            while self._kept_bytes > self.budget and len(self._kept) > 1:
+                _, dropped = self._kept.popitem(last=False)
+                self._kept_bytes -= dropped.nbytes
+        return pixels
+
+    @property
+    def kept(self) -> int:
+        """Return how many pictures are in memory now."""
+        return len(self._kept)
+
+    def _read(self, file: PictureFile) -> Pixels:
+        scale = self.form.scale
+        clean = read_8bit(file.clean, self.form.channels)
+        if file.degraded is not None:
+            degraded = read_8bit(file.degraded, self.form.channels)
+            height, width = degraded.shape[0] * scale, degraded.shape[1] * scale
+            spare = (clean.shape[0] - height, clean.shape[1] - width)
+            if min(spare) < 0 or max(spare) >= max(scale, 2):
+                raise TrainingError(
+                    f"{file.degraded} is {degraded.shape[1]}x{degraded.shape[0]}, which is not {file.clean} "
+                    f"({clean.shape[1]}x{clean.shape[0]}) reduced {scale} times"
+                )
+            return Pixels(clean=clean[:height, :width], degraded=degraded)
+        clean = np.ascontiguousarray(clean[: clean.shape[0] // scale * scale, : clean.shape[1] // scale * scale])
+        return Pixels(clean=clean, degraded=downscale_matlab(clean, scale) if self.form.reduce else None)
+
+
+def read_8bit(path: Path, channels: int) -> Uint8Image:
+    """Decode a file to 8 bit with the wanted number of channels.
+
+    Returns:
+        uint8 (H, W, channels); gray is the rounded luma that gray test sets were made with.
+
+    Raises:
+        TrainingError: If the file cannot be decoded.
+    """
+    try:
+        pixels = decode(path).pixels
+    except ImageError as error:
+        raise TrainingError(f"cannot train on {path}: {error.message}", hint="remove or replace it") from error
+    image: Uint8Image = np.rint(pixels * np.float32(255.0)).astype(np.uint8)
+    if image.shape[2] == channels:
+        return image
+    if channels == 3:
+        return np.repeat(image, 3, axis=2)
+    luma: npt.NDArray[np.float64] = image.astype(np.float64) @ _LUMA_WEIGHTS
+    gray: Uint8Image = np.rint(luma).astype(np.uint8)[..., np.newaxis]
+    return gray
+
+
+def find_pictures(folders: Iterable[Path]) -> tuple[Path, ...]:
+    """List the pictures of folders and all folders below them, in an order that does not depend on the file system.
+
+    Raises:
+        TrainingError: If a folder is missing or holds no picture.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise TrainingError(f"{folder} is not a folder")
+        inside = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        )
+        if not inside:
+            raise TrainingError(f"{folder} holds no pictures")
+        found.extend(inside)
+    return tuple(dict.fromkeys(found))
+
+
+def pair_pictures(clean: Sequence[Path], degraded: Sequence[Path], scale: int) -> tuple[PictureFile, ...]:
+    """Pair clean and degraded pictures by name; a degraded name may carry the scale ("babyx4", "baby_x4").
+
+    Raises:
+        TrainingError: If a picture has no partner or two; some are named.
+    """
+    partners: dict[str, list[Path]] = {}
+    for path in degraded:
+        stem = path.stem
+        partners.setdefault(stem, []).append(path)
+        for ending in (f"_x{scale}", f"x{scale}"):
+            if scale > 1 and stem.endswith(ending):
+                partners.setdefault(stem.removesuffix(ending), []).append(path)
+                break
+    wrong = [path for path in clean if len(partners.get(path.stem, [])) != 1]
+    if wrong:
+        names = ", ".join(str(path) for path in wrong[:_NAMED_AT_MOST])
+        raise TrainingError(
+            f"{len(wrong)} clean pictures have no degraded picture of their name, or several: {names}",
+            hint="pairs are found by file name",
+        )
+    return tuple(PictureFile(clean=path, degraded=partners[path.stem][0]) for path in clean)

@@ -1,0 +1,314 @@
+"""Recipes: which network is trained how, as data.
+
+First stage of training, ASK: a recipe is chosen by name and all else follows from it, the pictures and the length
+wished for. `ramit-*` are the paper's (arXiv 2305.11474) and need its data and days on several GPUs; `ramit-lite-*` are
+ours, small enough to be trained on two CPU cores or minutes of one GPU. Imports no torch.
+
+Progress runs from 0 at the first step to 1 at the last. Every moment of a recipe (warm-up, milestones, a larger patch)
+is a share of it, so that the same recipe can be run for any number of steps.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from restore_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from restore_cli.models.ramit import Config
+
+Optimiser = Literal["adam", "adamw"]
+Decay = Literal["cosine", "halving"]
+
+WHOLE_PROGRESS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """Choose a RAMiT.
+
+    Attributes:
+        variant: A published variant ("ramit", "ramit-1", "ramit-slim-sr", ...); the fields below are for our own.
+        dim: Feature channels.
+        depths: Blocks of the four stages.
+        mv_ver: Version of MobiVari.
+        drop_path: Rate of stochastic depth at the last block.
+    """
+
+    variant: str | None = None
+    dim: int = 32
+    depths: tuple[int, int, int, int] = (2, 1, 1, 2)
+    mv_ver: int = 1
+    drop_path: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """Say what a batch is from some progress on.
+
+    Attributes:
+        start: Progress at which the phase begins.
+        patch: Side of the patches in degraded pixels.
+        batch: Samples a step, all processes together.
+    """
+
+    start: float = 0.0
+    patch: int
+    batch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation:
+    """Say how weights follow gradients.
+
+    Attributes:
+        optimiser: "adam" or "adamw" (without weight decay the same steps, one fused pass).
+        rate: Highest learning rate.
+        rate_batch: Batch `rate` is meant for, others scale it in proportion; None for a rate that stands as it is.
+        warmup: Progress over which the rate rises linearly from 0.
+        decay: "cosine" down to 0, or "halving" at each milestone.
+        milestones: Progress at which the rate is halved.
+        clip: Highest norm of the gradient; None does not clip.
+        ema_decay: Memory of the running average of the weights that is validated and kept; None averages nothing.
+    """
+
+    optimiser: Optimiser
+    rate: float
+    rate_batch: int | None = None
+    warmup: float
+    decay: Decay
+    milestones: tuple[float, ...] = ()
+    clip: float | None = None
+    ema_decay: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """Hold parts of a network still at first.
+
+    Attributes:
+        until: Progress at which everything is trained.
+        still: Prefixes of the parameters that are held.
+        trained: Prefixes of those that are not, whatever `still` says.
+    """
+
+    until: float
+    still: tuple[str, ...] = ("",)
+    trained: tuple[str, ...] = ()
+
+    def holds(self, name: str) -> bool:
+        """Tell whether a parameter is held still."""
+        return name.startswith(self.still) and not name.startswith(self.trained)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything about a training that is not the user's pictures.
+
+    Attributes:
+        name: What --recipe takes.
+        task: Command name of the task.
+        network: Which network.
+        scale: Factor of super-resolution, 1 elsewhere.
+        channels: 1 for gray, 3 for RGB.
+        variant: Special form of the task's degradation, None for the plain one.
+        sigma_range: Noise levels to draw from, 0..255 scale; None where noise is not the task.
+        optimisation: How weights follow gradients.
+        phases: Batches, in order; the first starts at 0.
+        steps: Usual length in steps; None where it is given in epochs.
+        epochs: Usual length in epochs; None where it is given in steps.
+        crops: Crops a picture gives in an epoch.
+        frozen: What is held still at first; None for nothing.
+        paper: Whether the recipe is the paper's own.
+    """
+
+    name: str
+    task: str
+    network: Network
+    scale: int = 1
+    channels: int = 3
+    variant: str | None = None
+    sigma_range: tuple[float, float] | None = None
+    optimisation: Optimisation
+    phases: tuple[Phase, ...]
+    steps: int | None = None
+    epochs: int | None = None
+    crops: float = 1.0
+    frozen: Frozen | None = None
+    paper: bool = False
+
+    def config(self) -> Config:
+        """Return the configuration of the network (imports torch)."""
+        from restore_cli.models.ramit import Config
+
+        chosen = self.network
+        if chosen.variant is not None:
+            return Config.variant(chosen.variant, task=self.task, scale=self.scale, channels=self.channels)
+        return Config(
+            dim=chosen.dim,
+            depths=chosen.depths,
+            mv_ver=chosen.mv_ver,
+            drop_path=chosen.drop_path,
+            scale=self.scale,
+            channels=self.channels,
+            mean=(0.5,) * self.channels,
+            std=(0.25,) * self.channels,
+            image_skip=True,
+        )
+
+
+def recipe_names() -> tuple[str, ...]:
+    """List the recipes, ours first."""
+    return tuple(_RECIPES)
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return a recipe by name.
+
+    Raises:
+        UsageError: If there is none of that name; the nearest and the known ones are in the message.
+    """
+    if name in _RECIPES:
+        return _RECIPES[name]
+    near = difflib.get_close_matches(name, _RECIPES, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(_RECIPES)}"
+    raise UsageError(f"unknown recipe {name!r}", hint=hint)
+
+
+def default_recipe(task: str, scale: int, channels: int, variant: str | None) -> Recipe:
+    """Return our own recipe of a task.
+
+    Raises:
+        UsageError: If none is for that combination.
+    """
+    wanted = (task, scale, channels, variant)
+    for recipe in _RECIPES.values():
+        if not recipe.paper and wanted in {
+            (recipe.task, recipe.scale, recipe.channels, recipe.variant),
+            # Denoising is trained on a mixture of noise as papers and as files have it, without asking.
+            (recipe.task, recipe.scale, recipe.channels, None if recipe.variant == "mixed" else recipe.variant),
+        }:
+            return recipe
+    words = [task, f"x{scale}" if scale > 1 else "", "gray" if channels == 1 else "", variant or ""]
+    raise UsageError(
+        f"no recipe of ours is for {' '.join(filter(None, words))}", hint="name one with --recipe; see --help"
+    )
+
+
+def _lite_optimisation(rate: float = 1e-3) -> Optimisation:
+    return Optimisation(optimiser="adamw", rate=rate, warmup=0.03, decay="cosine", clip=1.0, ema_decay=0.999)
+
+
+def _lite(
+    detail: str,
+    task: str,
+    *,
+    scale: int = 1,
+    channels: int = 3,
+    variant: str | None = None,
+    sigma_range: tuple[float, float] | None = None,
+) -> Recipe:
+    patch = 32 if task == "sr" else 64
+    return Recipe(
+        name=f"ramit-lite-{detail}",
+        task=task,
+        network=Network(),
+        scale=scale,
+        channels=channels,
+        variant=variant,
+        sigma_range=sigma_range,
+        optimisation=_lite_optimisation(),
+        phases=(Phase(patch=patch, batch=8),),
+        steps=10_000,
+    )
+
+
+_EPOCHS_SR, _EPOCHS_SR_WARM, _EPOCHS_FROZEN, _EPOCHS_OTHER = 500, 300, 50, 400
+_SR_MILESTONES = (200, 300, 400, 425, 450, 475)
+# The warm-started networks' milestones count from where the frozen epochs end, as their share of the 250 shows.
+_SR_WARM_MILESTONES = (50, 100, 150, 175, 200, 225)
+_OTHER_MILESTONES = (200, 300, 350, 375)
+
+
+def _paper_optimisation(epochs: int, milestones: tuple[int, ...], warmup_epochs: int = 20) -> Optimisation:
+    return Optimisation(
+        optimiser="adam",
+        rate=4e-4,
+        rate_batch=64,
+        warmup=warmup_epochs / epochs,
+        decay="halving",
+        milestones=tuple(milestone / epochs for milestone in milestones),
+    )
+
+
+def _paper_sr(name: str, variant: str, scale: int) -> Recipe:
+    warm = scale > 2
+    epochs = _EPOCHS_SR_WARM if warm else _EPOCHS_SR
+    milestones = tuple(_EPOCHS_FROZEN + epoch for epoch in _SR_WARM_MILESTONES) if warm else _SR_MILESTONES
+    return Recipe(
+        name=f"{name}-sr-x{scale}",
+        task="sr",
+        network=Network(variant=variant),
+        scale=scale,
+        optimisation=_paper_optimisation(epochs, milestones, 10 if warm else 20),
+        phases=(Phase(patch=64, batch=64),),
+        epochs=epochs,
+        crops=80.0,
+        frozen=Frozen(until=_EPOCHS_FROZEN / epochs, trained=("to_target.",)) if warm else None,
+        paper=True,
+    )
+
+
+def _paper_other(
+    name: str,
+    variant: str,
+    task: str,
+    crops: float,
+    *,
+    channels: int = 3,
+    sigma_range: tuple[float, float] | None = None,
+) -> Recipe:
+    return Recipe(
+        name=name,
+        task=task,
+        network=Network(variant=variant),
+        channels=channels,
+        sigma_range=sigma_range,
+        optimisation=_paper_optimisation(_EPOCHS_OTHER, _OTHER_MILESTONES),
+        phases=(
+            Phase(start=0.0, patch=64, batch=64),
+            Phase(start=100 / _EPOCHS_OTHER, patch=96, batch=32),
+            Phase(start=200 / _EPOCHS_OTHER, patch=128, batch=16),
+        ),
+        epochs=_EPOCHS_OTHER,
+        crops=crops,
+        paper=True,
+    )
+
+
+_BLIND = (0.0, 50.0)
+_RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        *(_lite(f"sr-x{scale}", "sr", scale=scale) for scale in (2, 3, 4)),
+        _lite("sr-x4-photo", "sr", scale=4, variant="photo"),
+        _lite("denoise-color", "denoise", variant="mixed", sigma_range=_BLIND),
+        _lite("denoise-gray", "denoise", channels=1, variant="mixed", sigma_range=_BLIND),
+        _lite("derain", "derain"),
+        _lite("lowlight", "lowlight"),
+        _lite("deblur-motion", "deblur", variant="motion"),
+        *(
+            _paper_sr(name, variant, scale)
+            for name, variant in (("ramit", "ramit"), ("ramit-1", "ramit-1"), ("ramit-slim", "ramit-slim-sr"))
+            for scale in (2, 3, 4)
+        ),
+        _paper_other("ramit-denoise-color", "ramit", "denoise", 3.0, sigma_range=_BLIND),
+        _paper_other("ramit-1-denoise-color", "ramit-1", "denoise", 3.0, sigma_range=_BLIND),
+        _paper_other("ramit-denoise-gray", "ramit", "denoise", 3.0, channels=1, sigma_range=_BLIND),
+        _paper_other("ramit-lowlight", "ramit", "lowlight", 14.006),
+        _paper_other("ramit-slim-lowlight", "ramit-slim-lle", "lowlight", 14.006),
+        _paper_other("ramit-derain", "ramit", "derain", 1.8234),
+    )
+}

@@ -1,0 +1,240 @@
+"""From a request to a loop that is ready to run: the one place where the parts of training are put together.
+
+Second stage of training, PLAN: folders become stores, a recipe becomes a network and a timeline, a checkpoint becomes
+a state. All that can be refused is refused here, before the first step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import torch
+from torch import nn
+
+from restore_cli.errors import TrainingError, UsageError
+from restore_cli.models import Config, get_architecture
+from restore_cli.tasks import DegradeOptions, Task, get_task
+from restore_cli.train.batches import GROUPS_MOST, BatchMaker
+from restore_cli.train.checkpoint import LAST, read_checkpoint
+from restore_cli.train.loop import Interval, Loop, LoopOptions
+from restore_cli.train.pictures import MEBIBYTE, PictureFile, PictureForm, PictureStore, find_pictures, pair_pictures
+from restore_cli.train.processes import Processes
+from restore_cli.train.recipes import Recipe
+from restore_cli.train.request import TrainRequest
+from restore_cli.train.sampling import CropSampler
+from restore_cli.train.state import TrainingState
+from restore_cli.train.timeline import Timeline, timeline_of_epochs, timeline_of_steps
+from restore_cli.train.validation import Validation
+from restore_cli.train.warm_start import WarmStart, warm_start
+
+ARCHITECTURE = "ramit"
+VALIDATIONS = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Say where and how fast a training runs; nothing here changes what it comes to, beyond rounding.
+
+    Attributes:
+        device: Where the network is.
+        processes: Who else trains.
+        compile: Run the network through torch.compile.
+        cache_mebibytes: Memory for decoded pictures.
+        readers: Threads that decode pictures at the start.
+    """
+
+    device: torch.device
+    processes: Processes
+    compile: bool = False
+    cache_mebibytes: int = 2048
+    readers: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A training that is ready to start.
+
+    Attributes:
+        request: What was asked for.
+        recipe: The recipe with the request's wishes in it.
+        config: Of the network.
+        state: Where training stands.
+        maker: Makes batches.
+        validation: Scores the network; None where nothing is held out, or on a process that does not lead.
+        baseline: Score of doing nothing, NaN without validation.
+        started_from: What became of the parameters in a warm start, None without one.
+        facts: What is noted in the run's folder.
+    """
+
+    request: TrainRequest
+    recipe: Recipe
+    config: Config
+    state: TrainingState
+    maker: BatchMaker
+    validation: Validation | None
+    baseline: float
+    started_from: WarmStart | None
+    facts: dict[str, Any]
+
+
+def prepare(request: TrainRequest, machine: Machine) -> Session:
+    """Read the pictures, build the network, lay out the steps.
+
+    Raises:
+        UsageError: If wishes contradict each other.
+        TrainingError: If pictures are missing, broken or too small.
+    """
+    recipe = request.adjusted_recipe()
+    task = get_task(recipe.task)
+    options = degrade_options(recipe)
+    store = _store(request.data, request.degraded, recipe, machine)
+    sampler = CropSampler(store.scan(machine.readers), recipe.scale, request.seed)
+    _refuse_misfits(recipe, sampler, store, machine.processes)
+    torch.manual_seed(request.seed)
+    config = recipe.config()
+    arch = get_architecture(ARCHITECTURE)
+    network: nn.Module = arch.build(config)
+    started_from = None
+    if request.warm_start is not None:
+        started_from = warm_start(network, request.warm_start, scale=recipe.scale, channels=recipe.channels)
+    network = network.to(machine.device).train()
+    timeline = lay_timeline(recipe, request, len(store))
+    state = TrainingState(network, recipe.optimisation, timeline)
+    maker = BatchMaker(
+        store,
+        sampler,
+        task,
+        options,
+        device=machine.device,
+        rank=machine.processes.rank,
+        processes=machine.processes.count,
+    )
+    validation = _validation(request, recipe, task, options, arch.multiple_of, machine)
+    facts = {
+        "recipe": dataclasses.asdict(recipe),
+        "config": dict(config.to_json()),
+        "pictures": len(store),
+        "data_digest": data_digest(store.files),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+    }
+    return Session(
+        request=request,
+        recipe=recipe,
+        config=config,
+        state=state,
+        maker=maker,
+        validation=validation,
+        baseline=math.nan if validation is None else validation.baseline(),
+        started_from=started_from,
+        facts=facts,
+    )
+
+
+def make_loop(
+    session: Session, machine: Machine, folder: Path, *, on_interval: Callable[[Interval], None], stop: Event
+) -> Loop:
+    """Return the loop of a session, at the last checkpoint of its folder where there is one."""
+    if (folder / LAST).is_file():
+        session.state.load_dict(read_checkpoint(folder / LAST))
+    request = session.request
+    intervals = math.ceil(session.state.timeline.steps / request.log_every)
+    options = LoopOptions(
+        device=machine.device,
+        bf16=request.bf16,
+        compile=machine.compile,
+        accumulate=request.accumulate,
+        log_every=request.log_every,
+        validate_every=request.validate_every or max(1, intervals // VALIDATIONS),
+        minutes=request.minutes,
+        frozen=session.recipe.frozen,
+    )
+    return Loop(
+        session.state,
+        session.maker,
+        session.validation,
+        machine.processes,
+        folder,
+        options,
+        on_interval=on_interval,
+        stop=stop,
+    )
+
+
+def degrade_options(recipe: Recipe) -> DegradeOptions:
+    """Return what a recipe's degradation does."""
+    sigma_range = (0.0, 0.0) if recipe.sigma_range is None else recipe.sigma_range
+    return DegradeOptions(scale=recipe.scale, sigma_range=sigma_range, variant=recipe.variant)
+
+
+def lay_timeline(recipe: Recipe, request: TrainRequest, pictures: int) -> Timeline:
+    """Return the steps of a training; under a budget of time they are a first guess."""
+    if request.steps is not None:
+        return timeline_of_steps(recipe.phases, request.steps)
+    if recipe.epochs is not None:
+        return timeline_of_epochs(recipe.phases, recipe.epochs, pictures * recipe.crops)
+    if recipe.steps is None:
+        raise UsageError(f"recipe {recipe.name} has no length of its own", hint="give --steps or --minutes")
+    return timeline_of_steps(recipe.phases, recipe.steps)
+
+
+def data_digest(files: Sequence[PictureFile]) -> str:
+    """Return a digest of the names and sizes of a set of pictures: enough to tell two sets apart."""
+    digest = hashlib.sha256()
+    for file in files:
+        for path in (file.clean, file.degraded):
+            if path is not None:
+                digest.update(f"{path.name}\0{path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def _store(clean: Sequence[str], degraded: Sequence[str], recipe: Recipe, machine: Machine) -> PictureStore:
+    pictures = find_pictures(Path(folder) for folder in clean)
+    if degraded:
+        files = pair_pictures(pictures, find_pictures(Path(folder) for folder in degraded), recipe.scale)
+    else:
+        files = tuple(PictureFile(clean=path) for path in pictures)
+    # The plain degradation of super-resolution draws nothing, so it is made once a picture.
+    reduce = recipe.task == "sr" and recipe.variant is None and not degraded
+    form = PictureForm(channels=recipe.channels, scale=recipe.scale, reduce=reduce)
+    return PictureStore(files, form, machine.cache_mebibytes * MEBIBYTE)
+
+
+def _validation(
+    request: TrainRequest, recipe: Recipe, task: Task, options: DegradeOptions, multiple_of: int, machine: Machine
+) -> Validation | None:
+    if not request.val or not machine.processes.leads:
+        return None
+    if recipe.variant == "mixed":  # judged on the papers' noise, which is what published scores are taken on
+        options = dataclasses.replace(options, variant=None)
+    store = _store(request.val, request.val_degraded, recipe, machine)
+    return Validation(store, task, options, multiple_of=multiple_of, device=machine.device)
+
+
+def _refuse_misfits(recipe: Recipe, sampler: CropSampler, store: PictureStore, processes: Processes) -> None:
+    multiple_of = get_architecture(ARCHITECTURE).multiple_of
+    for phase in recipe.phases:
+        if phase.patch % multiple_of:
+            raise UsageError(f"a patch of {phase.patch} is no multiple of {multiple_of}", hint="choose another --patch")
+        if phase.batch % processes.count:
+            raise UsageError(f"a batch of {phase.batch} cannot be shared by {processes.count} processes")
+        grouped = phase.batch % GROUPS_MOST == 0 and phase.batch > GROUPS_MOST
+        if grouped and GROUPS_MOST % processes.count:
+            raise UsageError(
+                f"a batch of {phase.batch} is degraded in {GROUPS_MOST} groups, which {processes.count} processes "
+                "cannot share evenly",
+                hint=f"start 1, 2, 4 or {GROUPS_MOST} processes",
+            )
+    largest = max(phase.patch for phase in recipe.phases)
+    for file, (height, width) in zip(store.files, sampler.sizes, strict=True):
+        if min(height, width) < largest:
+            raise TrainingError(
+                f"{file.clean} is too small: patches of {largest} input pixels need {largest * recipe.scale} a side",
+                hint="remove it, or choose a smaller --patch",
+            )

@@ -1,0 +1,222 @@
+"""Degradations are functions of the picture and the generator's state, of the stated strength and range."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from restore_cli.tasks import DegradeOptions, get_task, task_names
+from restore_cli.tasks._jpeg import compress_jpeg
+from restore_cli.tasks._kernels import (
+    disc_kernels,
+    filter_each,
+    gaussian_kernels,
+    line_kernels,
+    trajectory_kernels,
+)
+
+FORMS = [(name, variant) for name in task_names() for variant in (None, *get_task(name).variants)]
+
+
+def degraded(name: str, variant: str | None, clean: torch.Tensor, seed: int = 1, **options: object) -> torch.Tensor:
+    scale = 2 if name == "sr" else 1
+    chosen = DegradeOptions(scale=scale, variant=variant, **options)  # type: ignore[arg-type]
+    return get_task(name).degrade(clean, chosen, torch.Generator().manual_seed(seed))
+
+
+def smooth_pictures(count: int = 4, side: int = 64) -> torch.Tensor:
+    small = torch.rand(count, 3, 5, 5, generator=torch.Generator().manual_seed(3))
+    return torch.nn.functional.interpolate(small, size=(side, side), mode="bilinear")
+
+
+@pytest.mark.parametrize(("name", "variant"), FORMS)
+def test_the_same_generator_state_gives_the_same_pictures(name: str, variant: str | None):
+    clean = smooth_pictures()
+    assert torch.equal(degraded(name, variant, clean), degraded(name, variant, clean))
+
+
+@pytest.mark.parametrize(("name", "variant"), [form for form in FORMS if form != ("sr", None)])
+def test_another_generator_state_gives_other_pictures(name: str, variant: str | None):
+    clean = smooth_pictures()
+    assert not torch.equal(degraded(name, variant, clean), degraded(name, variant, clean, seed=2))
+
+
+@pytest.mark.parametrize(("name", "variant"), FORMS)
+def test_every_picture_of_a_batch_is_degraded_in_its_own_way(name: str, variant: str | None):
+    if (name, variant) == ("sr", None):
+        pytest.skip("the plain reduction draws nothing")
+    clean = smooth_pictures(1).repeat(3, 1, 1, 1)
+    results = degraded(name, variant, clean)
+    assert not torch.equal(results[0], results[1])
+    assert not torch.equal(results[1], results[2])
+
+
+@pytest.mark.parametrize(("name", "variant"), FORMS)
+def test_size_and_range_are_kept(name: str, variant: str | None):
+    clean = smooth_pictures()
+    result = degraded(name, variant, clean)
+    side = 32 if name == "sr" else 64
+    assert result.shape == (4, 3, side, side)
+    assert result.dtype == torch.float32
+    if (name, variant) not in {("denoise", None), ("denoise", "mixed")}:
+        assert result.min() >= 0.0
+        assert result.max() <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [form for form in FORMS if form[0] == "denoise" or form == ("sr", "photo")]
+)
+def test_gray_pictures_are_degraded_too(name: str, variant: str | None):
+    assert degraded(name, variant, smooth_pictures()[:, :1].contiguous()).shape[1] == 1
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_an_unknown_variant_is_refused_where_a_task_has_variants(name: str):
+    if not get_task(name).variants:
+        pytest.skip("has no variants")
+    with pytest.raises(ValueError, match="unknown variant"):
+        degraded(name, "martian", smooth_pictures())
+
+
+def test_noise_has_the_level_asked_for_and_is_neither_clipped_nor_rounded():
+    clean = torch.zeros(1, 3, 256, 256)
+    noise = degraded("denoise", None, clean, sigma_range=(25.0, 25.0))
+    assert abs(float(noise.std()) * 255 - 25.0) < 0.3
+    assert abs(float(noise.mean()) * 255) < 0.3
+    assert noise.min() < -0.2
+
+
+def test_noise_levels_fill_their_range():
+    clean = torch.zeros(200, 1, 32, 32)
+    levels = degraded("denoise", None, clean, sigma_range=(0.0, 50.0)).std(dim=(1, 2, 3)) * 255
+    assert levels.min() < 4
+    assert levels.max() > 46
+    assert abs(float(levels.mean()) - 25.0) < 3
+
+
+def test_8bit_noise_is_the_plain_noise_as_a_file_holds_it():
+    clean = smooth_pictures()
+    plain, filed = degraded("denoise", None, clean), degraded("denoise", "8bit", clean)
+    assert torch.equal(filed, (plain.clamp(0, 1) * 255).round() / 255)
+
+
+def test_real_noise_grows_with_the_light():
+    options = {"sigma_range": (20.0, 20.0)}
+    spread = [
+        degraded("denoise", "real", torch.full((16, 3, 64, 64), level), **options).std(dim=(1, 2, 3)).mean()
+        for level in (0.3, 0.7)
+    ]
+    # The level is fixed, and so is the mean variance: what differs is the share of each brightness within a picture.
+    ramp = torch.linspace(0.2, 0.8, 64).expand(16, 3, 64, 64)
+    noise = degraded("denoise", "real", ramp, **options) - ramp
+    assert noise[..., 48:].std() > 1.15 * noise[..., :16].std()
+    assert all(0.5 < float(level) * 255 / 20 < 1.5 for level in spread)
+
+
+def test_rain_only_adds_light_and_only_to_few_pixels():
+    clean = torch.full((16, 3, 128, 128), 0.4)
+    rain = degraded("derain", None, clean) - clean
+    assert rain.min() >= -0.5 / 255 - 1e-6
+    wet = (rain > 8 / 255).float().mean(dim=(1, 2, 3))
+    assert wet.max() < 0.6
+    assert 0.03 < float(wet.mean()) < 0.35
+    assert float(rain.amax(dim=(1, 2, 3)).median()) > 0.2
+
+
+def test_rain_is_gray_and_falls_in_one_direction():
+    clean = torch.full((8, 3, 128, 128), 0.3)
+    rain = degraded("derain", None, clean) - clean
+    assert (rain - rain.mean(dim=1, keepdim=True)).abs().max() < 1e-5
+    vertical = (rain[..., 4:, :] - rain[..., :-4, :]).abs().mean()
+    horizontal = (rain[..., :, 4:] - rain[..., :, :-4]).abs().mean()
+    assert vertical < 0.8 * horizontal
+
+
+def test_low_light_is_dark_and_keeps_what_is_bright_brighter():
+    ramp = torch.linspace(0.1, 1.0, 64).expand(8, 3, 64, 64)
+    dark = degraded("lowlight", None, ramp)
+    assert dark.mean() < 0.4 * ramp.mean()
+    assert (dark[..., 48:].mean(dim=(1, 2, 3)) > dark[..., :16].mean(dim=(1, 2, 3))).all()
+
+
+@pytest.mark.parametrize("variant", ["motion", "defocus"])
+def test_blur_keeps_flat_pictures_and_smooths_detail(variant: str):
+    flat = torch.full((4, 3, 64, 64), 0.5)
+    assert (degraded("deblur", variant, flat) - flat).abs().mean() < 2 / 255
+    detail = (torch.arange(64) % 2).float().expand(4, 3, 64, 64)
+    assert degraded("deblur", variant, detail).std() < 0.8 * detail.std()
+
+
+def test_super_resolution_inputs_are_matlabs_when_plain():
+    from restore_cli.imaging.resize import downscale_matlab
+
+    clean = torch.randint(0, 256, (1, 3, 24, 36), generator=torch.Generator().manual_seed(0))
+    lr = degraded("sr", None, clean / 255)
+    expected = downscale_matlab(clean[0].permute(1, 2, 0).numpy().astype(np.uint8), 2)
+    assert np.array_equal((lr[0] * 255).round().permute(1, 2, 0).numpy().astype(np.uint8), expected)
+
+
+def test_sizes_that_the_scale_does_not_divide_are_refused():
+    with pytest.raises(ValueError, match="no multiple"):
+        degraded("sr", "photo", torch.zeros(1, 3, 33, 32))
+
+
+@pytest.mark.parametrize("quality", [40, 75, 95])
+@pytest.mark.parametrize("subsample", [False, True])
+def test_jpeg_loses_what_a_real_encoder_loses(quality: int, subsample: bool):
+    """Pillow's libjpeg is the reference: our result is far nearer to its result than to the original."""
+    generator = torch.Generator().manual_seed(0)
+    picture = (smooth_pictures(1, 80) + 0.05 * torch.randn(1, 3, 80, 80, generator=generator)).clamp(0, 1)
+    original = (picture[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(original).save(file, "JPEG", quality=quality, subsampling=2 if subsample else 0)
+    reference = np.asarray(Image.open(file)).astype(float)
+    ours = compress_jpeg(
+        torch.from_numpy(original.copy()).permute(2, 0, 1)[None] / 255,
+        torch.tensor([float(quality)]),
+        subsample=subsample,
+    )
+    ours_8bit = (ours[0] * 255).round().permute(1, 2, 0).numpy()
+    distance = math.sqrt(((ours_8bit - reference) ** 2).mean())
+    loss = math.sqrt(((original - reference) ** 2).mean())
+    assert distance < 0.35 * loss + 0.7
+    assert abs(math.sqrt(((ours_8bit - original) ** 2).mean()) / loss - 1) < 0.05
+
+
+def test_jpeg_of_lower_quality_loses_more():
+    picture = smooth_pictures(1).repeat(2, 1, 1, 1) + 0.1 * torch.rand(
+        2, 3, 64, 64, generator=torch.Generator().manual_seed(0)
+    )
+    picture = picture.clamp(0, 1)
+    result = compress_jpeg(picture, torch.tensor([30.0, 95.0]))
+    errors = ((result - picture) ** 2).mean(dim=(1, 2, 3))
+    assert errors[0] > 1.5 * errors[1]
+
+
+def test_kernels_sum_to_one_and_are_centred():
+    generator = torch.Generator().manual_seed(0)
+    value, angle = torch.tensor([0.8, 3.0]), torch.tensor([0.3, 2.0])
+    axis = torch.arange(31.0) - 15
+    for kernels in (
+        gaussian_kernels(value, value / 2, angle, 31),
+        line_kernels(4 * value, value / 2, angle, 31),
+        disc_kernels(value, 31),
+        trajectory_kernels(4 * value, 31, generator),
+    ):
+        assert torch.allclose(kernels.sum(dim=(1, 2)), torch.ones(2), atol=1e-5)
+        assert ((kernels.sum(dim=2) * axis).sum(dim=1).abs() < 0.5).all()
+        assert ((kernels.sum(dim=1) * axis).sum(dim=1).abs() < 0.5).all()
+
+
+def test_each_picture_is_filtered_with_its_own_kernel():
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    identity, shift = torch.zeros(3, 3), torch.zeros(3, 3)
+    identity[1, 1], shift[1, 2] = 1.0, 1.0
+    result = filter_each(images, torch.stack([identity, shift]))
+    assert torch.equal(result[0], images[0])
+    assert torch.equal(result[1, :, :, :-1], images[1, :, :, 1:])

@@ -1,0 +1,35 @@
+"""Small pictures and a tiny recipe, so that real training runs in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def write_pictures(folder: Path, count: int, side: int = 96, seed: int = 0) -> Path:
+    """Write smooth coloured pictures with edges, PNG."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:side, 0:side] / side
+    for index in range(count):
+        angle, frequency = random.uniform(0, 3.14), random.uniform(2, 9)
+        wave = np.sin(2 * np.pi * frequency * (rows * np.cos(angle) + columns * np.sin(angle)))
+        colour = random.uniform(0.2, 0.8, 3)
+        image = np.clip(colour + 0.3 * np.sign(wave)[..., None] * random.uniform(0.3, 1, 3), 0, 1)
+        Image.fromarray((image * 255).astype(np.uint8)).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with six pictures of 96x96."""
+    return write_pictures(tmp_path_factory.mktemp("pictures") / "train", 6)
+
+
+@pytest.fixture(scope="session")
+def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with two other pictures of 64x64."""
+    return write_pictures(tmp_path_factory.mktemp("pictures") / "val", 2, 64, seed=1)
