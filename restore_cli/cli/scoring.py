@@ -5,6 +5,7 @@ Stage 1, ASK, on its way back: `evaluate.py` decides what is scored, this module
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,7 +91,8 @@ def score(wanted: Wanted, places: ResultPlaces, out: Output) -> Report:
     candidates = (floor_candidate(wanted.protocol), *_load(wanted, out))
     facts = tuple(candidate.facts for candidate in candidates)
     protocol = wanted.protocol
-    out.note(f"{protocol.subject}, {len(wanted.pairs)} pictures, protocol {protocol.name}: {protocol.statement}")
+    count = f"{len(wanted.pairs)} picture{'' if len(wanted.pairs) == 1 else 's'}"
+    out.note(f"{protocol.subject}, {count}, protocol {protocol.name}: {protocol.statement}")
     gallery = CropGallery(
         chooser=facts[1].label, floor=facts[0].label, scale=protocol.scale, keep=CROPS_OF_A_KIND if places.html else 0
     )
@@ -154,7 +156,11 @@ def _extra_metrics(wanted: Wanted) -> dict[str, Metric]:
 
 def _load(wanted: Wanted, out: Output) -> Iterator[Candidate]:
     """Load all weights before the first picture, so that none is found missing after an hour."""
+    sigma = wanted.protocol.sigma
     for chosen in wanted.weights:
+        low, high = chosen.entry.sigma_range or (0.0, math.inf)
+        if sigma is not None and not low <= sigma <= high:
+            out.warn(f"{chosen.label} was trained at sigma {low:g} to {high:g}, not {sigma:g}")
         with out.transfer_progress(chosen.entry.file) as progress:
             candidate = load_candidate(
                 chosen, wanted.wishes, channels=wanted.protocol.channels, offline=wanted.offline, progress=progress
@@ -204,12 +210,7 @@ def _conclude(report: Report, gallery: CropGallery, places: ResultPlaces, out: O
         for table in (pictures_table(report), means_table(report)):
             out.data("")
             out.table(table.headers, table.rows, numeric=table.headers[1:])
-    for candidate in report.candidates:
-        for metric in report.protocol.metrics:
-            reported = report.reported(candidate, metric)
-            if reported is not None:
-                figure = f"{TITLES[metric]} {reported.value:g} on {reported.dataset}"
-                out.note(f"{candidate.label}: reported {figure} ({reported.origin}; {reported.protocol})")
+    _tell_reported(report, out)
     failed = len({failure.image for failure in report.failures})
     if failed:
         out.warn(f"{failed} of {failed + len(report.images)} pictures have no or not all scores: the means lack them")
@@ -221,3 +222,15 @@ def _conclude(report: Report, gallery: CropGallery, places: ResultPlaces, out: O
         page = report_page(report, gallery, report.candidates[1].label)
         publish(page.encode(), places.html, overwrite=places.overwrite)
         out.note(f"wrote {places.html}")
+
+
+def _tell_reported(report: Report, out: Output) -> None:
+    """Say of each reported figure how it was taken and how far ours is from it."""
+    for candidate in report.candidates:
+        for metric in report.protocol.metrics:
+            reported = report.reported(candidate, metric)
+            if reported is not None:
+                origin = f"{reported.origin} on {reported.dataset}: {reported.protocol}"
+                difference = rounded(report.difference(candidate, metric), metric, signed=True)
+                figure = f"{TITLES[metric]} {rounded(reported.value, metric)} ({origin})"
+                out.note(f"{candidate.label}: reported {figure}; ours is {difference} from it")

@@ -20,11 +20,11 @@ class TextTable:
 
 
 def means_table(report: Report) -> TextTable:
-    """Lay out a row for each candidate: means, what they are above the floor, reported figures and differences."""
+    """Lay out a row for each candidate: means, what they are above the floor, reported figures (ours less these)."""
     metrics = report.protocol.metrics
     told = [metric for metric in metrics if any(report.reported(each, metric) for each in report.candidates)]
     headers = ["mean of", *(TITLES[metric] for metric in metrics), f"above {report.floor.label}"]
-    headers += [f"reported {TITLES[metric]} (difference)" for metric in told]
+    headers += [f"reported {TITLES[metric]}" for metric in told]
     rows = []
     for candidate in report.candidates:
         row = [candidate.label, *(rounded(report.mean(candidate.label, metric), metric) for metric in metrics)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,19 @@ class TestScores:
         ran = run("eval", "denoise", "--gray", "--sigma", 25, "--clean", "clean", "--weights", weights, "--json")
         assert ran.code == 0
         assert json_lines(ran)[-1]["subject"] == "denoise gray sigma 25"
+
+    def test_noise_beyond_what_weights_were_trained_for_is_said(self, run: Run, tiny: Tiny):
+        from restore_cli.weights.load import entry_from_file, load_weights, save_weights
+
+        clean_folder("a.png")
+        wide = tiny("denoise", scale=1)
+        entry = entry_from_file(wide)
+        assert entry is not None
+        narrow = replace(entry, sigma_range=(0.0, 30.0))
+        save_weights(Path("narrow.safetensors"), load_weights(entry, wide).network.state_dict(), narrow)
+        ran = run("eval", "denoise", "--sigma", 45, "--clean", "clean", "--weights", "narrow.safetensors")
+        assert ran.code == 0
+        assert "was trained at sigma 0 to 30, not 45" in ran.err
 
     def test_every_task_makes_its_own_inputs(self, run: Run, tiny: Tiny):
         clean_folder("a.png")

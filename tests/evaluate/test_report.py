@@ -119,7 +119,7 @@ def test_csv_has_pictures_then_means_then_reported_figures() -> None:
 def test_the_table_of_means_carries_protocol_gain_and_difference() -> None:
     table = means_table(report_of(reported()))
     assert table.headers == (
-        "mean of", "PSNR-Y", "SSIM-Y", "above bicubic", "reported PSNR-Y (difference)", "protocol",
+        "mean of", "PSNR-Y", "SSIM-Y", "above bicubic", "reported PSNR-Y", "protocol",
     )  # fmt: skip
     assert table.rows == (
         ("bicubic", "29.500", "0.8800", "", "", "paper"),
