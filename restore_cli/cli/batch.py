@@ -31,29 +31,44 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
     Raises:
         RestoreError: If the weights or the device cannot be had; no picture was touched.
     """
-    from restore_cli.inference.pipeline import run_jobs
-    from restore_cli.inference.restorer import Restorer
-    from restore_cli.weights.load import load_weights
-
-    with out.transfer_progress(entry.file) as progress:
-        weights = load_weights(entry, plan.weights.path, offline=plan.offline, progress=progress)
-    for note in weights.notes:
-        out.note(note)
-    restorer = Restorer(weights, plan.run)
-    facts = restorer.describe()
-    out.note(f"{entry.id} ({weights.digest}) on {facts.device} in {facts.dtype}")
-    out.detail(f"why: {facts.reason}")
-
     total = len(plan.jobs) + len(plan.skipped)
-    teller = _Teller(out=out, restorer=restorer, total=total, debug=debug)
-    with stop_on_signals() as asked, out.image_progress(total, plan.task):
-        summary = run_jobs(plan, restorer, on_result=teller.tell, stop=asked.stop)
+    with out.image_progress(total, "loading"):
+        from restore_cli.inference.pipeline import run_jobs
+        from restore_cli.inference.restorer import Restorer
+
+        weights = _load(plan, entry, out)
+        restorer = Restorer(weights, plan.run)
+        _say_facts(restorer, plan, out)
+        out.image_now(plan.task)
+        teller = _Teller(out=out, restorer=restorer, total=total, debug=debug)
+        with stop_on_signals() as asked:
+            summary = run_jobs(plan, restorer, on_result=teller.tell, stop=asked.stop)
     _conclude(summary, plan, weights, teller.facts, out)
     if asked.exit_code is not None:
         return asked.exit_code
     if summary.fatal is not None:
         return summary.fatal.exit_code
     return RestoreError.exit_code if summary.failed else 0
+
+
+def _load(plan: JobPlan, entry: WeightsEntry, out: Output) -> LoadedWeights:
+    from restore_cli.weights.load import load_weights
+
+    with out.transfer_progress(entry.file) as progress:
+        weights = load_weights(entry, plan.weights.path, offline=plan.offline, progress=progress)
+    for note in weights.notes:
+        out.note(note)
+    return weights
+
+
+def _say_facts(restorer: Restorer, plan: JobPlan, out: Output) -> None:
+    facts = restorer.describe()
+    which, digest = restorer.weights.entry.id, restorer.weights.digest
+    if plan.weights.path is not None:  # nobody but its owner can tell whether it is the right file
+        which += f" from {plan.weights.path} ({digest})"
+    out.note(f"{which} on {facts.device} in {facts.dtype}")
+    out.detail(f"why: {facts.reason}")
+    out.detail(f"weights: {restorer.weights.path} ({digest})")
 
 
 class _Teller:

@@ -241,7 +241,11 @@ class Output:
 
     @contextlib.contextmanager
     def _bar_shown(self, bar: Progress) -> Iterator[Progress]:
+        """Show a bar, in place of the one that is shown already, if any."""
         with self._lock:
+            outer = self._bar
+            if outer is not None:
+                outer.stop()
             self._bar = bar
             bar.start()
         try:
@@ -249,7 +253,9 @@ class Output:
         finally:
             with self._lock:
                 bar.stop()
-                self._bar = None
+                self._bar = outer
+                if outer is not None:
+                    outer.start()
 
     @contextlib.contextmanager
     def _bar_hidden(self) -> Iterator[None]:

@@ -222,3 +222,9 @@ class TestTerminal:
     def test_a_download_has_a_bar_of_its_own(self):
         code = "with out.transfer_progress('w.pth') as advance:\n advance(500_000, 1_000_000)\n"
         assert "w.pth" in run_on_terminal(code)[0]
+
+    def test_a_download_takes_the_place_of_the_bar_of_pictures_and_gives_it_back(self):
+        code = "with out.image_progress(1, 'loading'):\n"
+        code += " with out.transfer_progress('w.pth') as advance:\n  advance(1, 2)\n out.image_now('sr')\n"
+        shown = run_on_terminal(code)[0]
+        assert shown.index("loading") < shown.index("w.pth") < shown.rindex("sr ")

@@ -88,7 +88,7 @@ class TestOneRun:
     def test_the_digest_of_ones_own_weights_is_told(self, sr: Run, tiny: Tiny):
         picture("a.png")
         digest = hashlib.sha256(tiny().read_bytes()).hexdigest()
-        assert f"ramit-tiny-sr (sha256:{digest}) on cpu in float32" in sr("a.png").err
+        assert f"ramit-tiny-sr from {tiny()} (sha256:{digest}) on cpu in float32" in sr("a.png").err
 
     def test_verbose_says_why_and_quiet_says_nothing(self, sr: Run):
         picture("a.png")
