@@ -18,7 +18,7 @@ from restore_cli.imaging.modes import image_from
 from restore_cli.imaging.picture import Picture
 from restore_cli.imaging.profiles import srgb_profile
 
-__all__ = ["encode", "losses", "output_format", "suffix_of"]
+__all__ = ["check_size", "encode", "losses", "output_format", "suffix_of"]
 
 _WHITE = 1.0
 _PNG_LEVEL = 6
@@ -74,7 +74,7 @@ def encode(picture: Picture, *, format: str, quality: int = 95, strip: bool = Fa
     if not 1 <= quality <= 100:
         msg = f"quality must be within 1 and 100, not {quality}"
         raise ValueError(msg)
-    _check_size(picture, format)
+    check_size(picture.height, picture.width, format=format)
     if not np.isfinite(picture.pixels).all() or not (picture.alpha is None or np.isfinite(picture.alpha).all()):
         msg = "the result holds values that are not finite"
         raise EncodeError(msg)
@@ -87,6 +87,20 @@ def encode(picture: Picture, *, format: str, quality: int = 95, strip: bool = Fa
         reason = " ".join(str(error).split()) or type(error).__name__
         raise EncodeError(f"the {format} encoder failed: {reason}") from error
     return buffer.getvalue()
+
+
+def check_size(height: int, width: int, *, format: str) -> None:  # noqa: A002 - as in `encode`
+    """Refuse a size that a format cannot hold, before a picture of that size is made.
+
+    Raises:
+        EncodeError: If a side is longer than the format allows.
+        ValueError: If the format is not written.
+    """
+    side, most = max(height, width), _limits_of(format).longest_side
+    if most is not None and side > most:
+        able = [name for name, limits in _FORMATS.items() if limits.longest_side is None or limits.longest_side >= side]
+        msg = f"{width}x{height} pixels are more than {format} holds ({most} a side)"
+        raise EncodeError(msg, hint=f"write {' or '.join(able)} instead")
 
 
 def losses(picture: Picture, *, format: str, strip: bool = False) -> tuple[str, ...]:  # noqa: A002 - as in `encode`
@@ -115,15 +129,6 @@ def _limits_of(format_name: str) -> _Format:
         msg = f"unknown output format {format_name!r}; known: {', '.join(WRITABLE_FORMATS)}"
         raise ValueError(msg)
     return _FORMATS[format_name]
-
-
-def _check_size(picture: Picture, format_name: str) -> None:
-    side = max(picture.height, picture.width)
-    most = _FORMATS[format_name].longest_side
-    if most is not None and side > most:
-        able = [name for name, limits in _FORMATS.items() if limits.longest_side is None or limits.longest_side >= side]
-        msg = f"{picture.width}x{picture.height} pixels are more than {format_name} holds ({most} a side)"
-        raise EncodeError(msg, hint=f"write {' or '.join(able)} instead")
 
 
 def _is_written_deep(picture: Picture, limits: _Format) -> bool:

@@ -122,7 +122,8 @@ class Engine:
         while (restored := self._attempt(runner, padded, layout, warn, stop)) is None:
             less = smaller_layout(layout, height, width, arch=self._arch, overlap=self._wishes.overlap)
             if less is not None:
-                warn(f"memory ran out on {runner.device}; redone in tiles of {less.tile}, {less.batch} at once")
+                at_once = f", {less.batch} at once" if less.batch > 1 else ""
+                warn(f"memory ran out on {runner.device}; redone in tiles of {less.tile}{at_once}")
                 layout = less
             elif runner.device.type != "cpu":
                 warn(f"memory ran out on {runner.device}; redone on the CPU")

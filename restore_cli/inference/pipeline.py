@@ -21,7 +21,7 @@ from typing import Literal, get_args
 
 from restore_cli.errors import DeviceError, ImageError, RestoreError, StorageError
 from restore_cli.imaging.decode import decode
-from restore_cli.imaging.encode import encode, losses, output_format
+from restore_cli.imaging.encode import check_size, encode, losses, output_format
 from restore_cli.imaging.picture import Picture
 from restore_cli.imaging.publish import make_folder, publish
 from restore_cli.inference.device import is_out_of_memory
@@ -232,7 +232,7 @@ class _Coordinator:
             elif flight.stage is _Stage.READ and self._leaving.is_set():
                 flight.finish("stopped")
             elif flight.stage is _Stage.READ and net_is_free:
-                work = partial(self._restorer.restore_picture, picture, stop=self._leaving)
+                work = partial(_restore, picture, flight.job, self._plan.write, self._restorer, self._leaving)
                 flight.launch(_Stage.RUNNING, net, work)
             # The order of the plan holds in the net, and only one restored picture may wait for a writer.
             net_is_free &= flight.stage not in _BEFORE_WRITING
@@ -274,13 +274,26 @@ class _Coordinator:
             self._report(result)
 
 
+def _restore(
+    picture: Picture, job: ImageJob, wishes: WriteWishes, restorer: Restorer, stop: threading.Event
+) -> Picture:
+    """Run the net, unless the result would be too large for its file."""
+    height, width = picture.height * restorer.scale, picture.width * restorer.scale
+    check_size(height, width, format=_format_of(picture, job, wishes))
+    return restorer.restore_picture(picture, stop=stop)
+
+
 def _write(picture: Picture, job: ImageJob, wishes: WriteWishes) -> tuple[str, ...]:
     """Encode and publish; return what the format could not hold."""
-    format_name = wishes.format or output_format(picture.format, job.target.suffix)
+    format_name = _format_of(picture, job, wishes)
     data = encode(picture, format=format_name, quality=wishes.quality, strip=wishes.strip)
     make_folder(job.target.parent)
     publish(data, job.target, overwrite=wishes.existing == "overwrite")
     return losses(picture, format=format_name, strip=wishes.strip)
+
+
+def _format_of(picture: Picture, job: ImageJob, wishes: WriteWishes) -> str:
+    return wishes.format or output_format(picture.format, job.target.suffix)
 
 
 def _named_fault(error: BaseException, flight: _Flight) -> RestoreError:

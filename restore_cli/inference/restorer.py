@@ -106,6 +106,11 @@ class Restorer:
         """Return the network and its facts: entry, digest, path."""
         return self._weights
 
+    @property
+    def scale(self) -> int:
+        """Return the factor from input to output size, 1 for the same size."""
+        return self._weights.entry.scale
+
     def describe(self, size: tuple[int, int] | None = None) -> RunFacts:
         """Return how pictures are run: as it was wished, or as it comes out for one size.
 
@@ -196,10 +201,9 @@ class Restorer:
         return self._engine.restore(pixels, stop=stop)
 
     def _enlarge_alpha(self, alpha: FloatImage) -> FloatImage:
-        scale = self._weights.entry.scale
-        if scale == 1:
+        if self.scale == 1:
             return alpha
-        height, width = (length * scale for length in alpha.shape)
+        height, width = (length * self.scale for length in alpha.shape)
         if alpha.min() == alpha.max():
             return np.full((height, width), alpha[0, 0], dtype=np.float32)
         return matlab_bicubic(alpha[..., None], height, width)[..., 0].clip(0.0, 1.0)

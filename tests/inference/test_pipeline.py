@@ -29,6 +29,8 @@ Restore = Callable[[Picture], Picture]
 class FakeRestorer:
     """Stands in for a network; notes how many pictures it was given and whether two were ever in it at once."""
 
+    scale = 1
+
     def __init__(self, restore: Restore = lambda picture: picture) -> None:
         self.restore = restore
         self.seen = 0
@@ -342,21 +344,33 @@ def test_results_of_failed_pictures_do_not_keep_their_pixels(tmp_path: Path):
     assert [reference() for reference in pixels] == [None] * 3
 
 
-def test_stages_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    encode = pipeline.encode
+def test_the_last_is_encoded_and_the_next_decoded_while_one_is_in_the_net(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    decode, encode = pipeline.decode, pipeline.encode
+    everyone_busy = threading.Barrier(3)
 
-    def slow_encode(picture: Picture, **options: object) -> bytes:
-        time.sleep(0.05)
-        return encode(picture, **options)
+    def meet_when(number: int, expected: int) -> None:
+        if number == expected:
+            everyone_busy.wait(timeout=30)
 
-    def slow_restore(picture: Picture) -> Picture:
-        time.sleep(0.05)
+    def meeting_decode(path: Path) -> Picture:
+        meet_when(int(path.stem), 2)
+        return decode(path)
+
+    def meeting_restore(picture: Picture) -> Picture:
+        meet_when(number_of(picture), 1)
         return picture
 
-    monkeypatch.setattr(pipeline, "encode", slow_encode)
-    _, summary = run(plan_of(make_pictures(tmp_path, 8), jobs_in_flight=1), FakeRestorer(slow_restore))
+    def meeting_encode(picture: Picture, **options: object) -> bytes:
+        meet_when(number_of(picture), 0)
+        return encode(picture, **options)
 
-    assert summary.seconds < 0.75  # one after the other would take 0.8 at least
+    monkeypatch.setattr(pipeline, "decode", meeting_decode)
+    monkeypatch.setattr(pipeline, "encode", meeting_encode)
+    _, summary = run(plan_of(make_pictures(tmp_path, 4), jobs_in_flight=1), FakeRestorer(meeting_restore))
+
+    assert summary.ok == 4
 
 
 def test_a_format_that_holds_less_warns_and_an_impossible_one_fails_that_picture(tmp_path: Path):
@@ -371,6 +385,18 @@ def test_a_format_that_holds_less_warns_and_an_impossible_one_fails_that_picture
 
     assert "transparency" in results[0].warnings[0]
     assert "not written as .psd" in str(results[1].error)
+
+
+def test_a_result_too_large_for_its_format_is_refused_before_the_work(tmp_path: Path):
+    source = tmp_path / "long.png"
+    Image.new("L", (5000, 1)).save(source)
+    restorer = FakeRestorer()
+    restorer.scale = 4
+
+    results, _ = run(plan_of([ImageJob(source=source, target=tmp_path / "long.webp")]), restorer)
+
+    assert "20000x4 pixels are more than WEBP holds" in str(results[0].error)
+    assert restorer.seen == 0
 
 
 def test_an_existing_file_is_only_replaced_when_asked_for(tmp_path: Path):
