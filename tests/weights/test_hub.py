@@ -93,6 +93,7 @@ def test_a_file_of_the_hub_is_fetched_into_its_cache_and_found_there(
     assert server.seen == []
 
 
+@pytest.mark.slow
 def test_wrong_bytes_from_the_hub_are_refused_and_not_kept(cache: Path, server: Server, tmp_path: Path) -> None:
     server.answers[FILE] = speaking(BODY[::-1])
     run = fetching(server, tmp_path)
@@ -115,6 +116,7 @@ def test_a_download_cut_on_the_hub_is_taken_up(cache: Path, server: Server, tmp_
     assert bytes.fromhex(json.loads(run.stdout)["bytes"]) == BODY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [404, 200])
 def test_a_page_of_the_hub_is_not_weights(cache: Path, server: Server, tmp_path: Path, status: int) -> None:
     server.answers[FILE] = lambda request: request.page(status)
