@@ -1,12 +1,13 @@
 """The report as text cells for people.
 
-One wide table where there is room, else two narrow ones (what a network costs, what it took). Conditions that are the
-same for all rows stand once in a line above, the others get a column. Laid out here, printed by `cli.output`.
+One wide table where there is room, else several narrow ones, cut between groups of columns that belong together.
+Conditions that are the same for all rows stand once in a line above, the others get a column. Laid out here, printed by
+`cli.output`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ from restore_cli.bench.against import Change, Comparison
 from restore_cli.bench.report import Report
 
 _NOTHING = "-"
-_GAP = 2  # blanks between two columns
+_GAP = 3  # characters between two columns as Rich draws them
+_EDGES = 2
 
 _RowJson = Mapping[str, Any]
 
@@ -33,9 +35,9 @@ class TextTable:
 
     @property
     def width(self) -> int:
-        """Return the characters a line needs."""
-        columns = zip(self.headers, *self.rows, strict=True)
-        return sum(max(map(len, column)) + _GAP for column in columns)
+        """Return the characters a drawn line needs."""
+        columns = list(zip(self.headers, *self.rows, strict=True))
+        return sum(max(map(len, column)) for column in columns) + _GAP * (len(columns) - 1) + _EDGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class _Column:
 def lay_out(
     report: Report, comparison: Comparison | None, *, tolerance: float, width: int | None
 ) -> tuple[str, tuple[TextTable, ...]]:
-    """Return a line of what all rows share, and the report as one table or two.
+    """Return a line of what all rows share, and the report in as many tables as the width needs.
 
     Args:
         report: At least one row.
@@ -58,20 +60,29 @@ def lay_out(
     rows = [row.to_json() for row in report.rows]
     if comparison is not None:
         rows = [{**row, **_ratios(change)} for row, change in zip(rows, comparison.changes, strict=True)]
-    title = _title(report, rows)
-    names = [_Column(header="network", text=lambda row: str(row["id"])), *_varying(rows)]
-    figures = [*_FIGURES, *([_COMPILE] if any(row["compiled"] for row in rows) else [])]
+    names = (_Column(header="network", text=lambda row: str(row["id"])), *_varying(rows))
+    groups: list[tuple[_Column, ...]] = [_COSTS]
+    if any(row["latency_median_seconds"] is not None or row["error"] is not None for row in rows):
+        groups += [_LATENCY, (*_RESOURCES, _COMPILE) if any(row["compiled"] for row in rows) else _RESOURCES]
     if comparison is not None:
-        figures += _ratio_columns(tolerance)
-    if all(row["latency_median_seconds"] is None and row["error"] is None for row in rows):
-        return title, (_table([*names, *_COSTS], rows),)
-    wide = _table([*names, *_COSTS, *figures], rows)
-    if width is None or wide.width <= width:
-        return title, (wide,)
-    return title, (_table([*names, *_COSTS], rows), _table([*names, *figures], rows))
+        groups.append(_ratio_columns(tolerance))
+    return _title(report, rows), tuple(_pack(names, groups, rows, width))
 
 
-def explain(report: Report) -> tuple[str, ...]:
+def _pack(
+    names: Sequence[_Column], groups: Sequence[Sequence[_Column]], rows: Sequence[_RowJson], width: int | None
+) -> Iterator[TextTable]:
+    """Put groups of columns side by side while they fit; every table begins with the names."""
+    columns = [*names, *groups[0]]
+    for group in groups[1:]:
+        if width is not None and _table([*columns, *group], rows).width > width:
+            yield _table(columns, rows)
+            columns = [*names]
+        columns += group
+    yield _table(columns, rows)
+
+
+def explain(report: Report, comparison: Comparison | None) -> tuple[str, ...]:
     """Say in a line each how the figures are to be read."""
     lines = [
         "Mult-Adds (the paper's convention) and FLOPs (torch's count, 2 a multiply-add): of one 1280x720 output.",
@@ -89,6 +100,8 @@ def explain(report: Report) -> tuple[str, ...]:
         f"Units: one Conv2d(64, 64, 3) on 192x320, {_range([unit * 1e3 for unit in units])} ms here "
         f"({_range(rates)} GFLOP/s); conv %: share of its rate. Copying: {_range(copies)} GB/s."
     )
+    if comparison is not None:
+        lines.append("x: this run by the earlier one, below 1 is better; !: grown beyond the tolerance.")
     return tuple(lines)
 
 
@@ -111,7 +124,9 @@ def _bytes(value: int | None) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return _NOTHING
-    decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    if value < 1:
+        return f"{value:.3g}"
+    decimals = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:,.{decimals}f}"
 
 
@@ -129,12 +144,14 @@ _COSTS = (
     _Column(header="Mult-Adds", text=lambda row: _giga(row["mult_adds_1280x720"])),
     _Column(header="FLOPs", text=lambda row: _giga(row["flops_1280x720"])),
 )
-_FIGURES = (
+_LATENCY = (
     _Column(header="median", text=lambda row: "failed" if row["error"] else _seconds(row["latency_median_seconds"])),
     _Column(header="p10", text=lambda row: _seconds(row["latency_p10_seconds"])),
     _Column(header="p90", text=lambda row: _seconds(row["latency_p90_seconds"])),
     _Column(header="runs", text=lambda row: str(row["runs"] or _NOTHING)),
     _Column(header="Mpixel/s", text=lambda row: _number(row["output_mpixels_per_second"])),
+)
+_RESOURCES = (
     _Column(header="memory", text=lambda row: _bytes(row["peak_memory_bytes"])),
     _Column(header="units", text=lambda row: _number(row["conv_units"])),
     _Column(header="conv %", text=lambda row: _percent(row["share_of_conv_rate"])),
@@ -184,17 +201,17 @@ def _ratios(change: Change | None) -> dict[str, float | None]:
     return {f"{name}_ratio": None if change is None else getattr(change, name) for name in names}
 
 
-def _ratio_columns(tolerance: float) -> list[_Column]:
+def _ratio_columns(tolerance: float) -> tuple[_Column, ...]:
     def ratio(value: float | None) -> str:
         if value is None:
             return "new"
-        return f"x{value:.3f}{'!' if value > 1 + tolerance else ''}"
+        return f"{value:.3f}{'!' if value > 1 + tolerance else ''}"
 
-    return [
-        _Column(header="vs latency", text=lambda row: ratio(row["latency_ratio"])),
-        _Column(header="vs units", text=lambda row: ratio(row["units_ratio"])),
-        _Column(header="vs memory", text=lambda row: ratio(row["memory_ratio"])),
-    ]
+    return (
+        _Column(header="x latency", text=lambda row: ratio(row["latency_ratio"])),
+        _Column(header="x units", text=lambda row: ratio(row["units_ratio"])),
+        _Column(header="x memory", text=lambda row: ratio(row["memory_ratio"])),
+    )
 
 
 def _table(columns: Sequence[_Column], rows: Sequence[_RowJson]) -> TextTable:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restore_cli.cli.options import MESSAGES, NETWORK, Device, OutputOptions, command, complete_model
+from restore_cli.cli.options import MESSAGES, NETWORK, Device, OutputOptions, complete_model
 from restore_cli.cli.output import Output
+from restore_cli.cli.registration import command
 from restore_cli.errors import RestoreError, UsageError
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ def _print_table(out: Output, report: Report, comparison: Comparison | None, tol
     out.note(title)
     for table in tables:
         out.table(table.headers, table.rows, numeric=table.headers[1:])
-    for line in explain(report):
+    for line in explain(report, comparison):
         out.note(line)
 
 

@@ -2,6 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
 from restore_cli.bench.against import compare
 from restore_cli.bench.table import TextTable, explain, lay_out
 from tests.bench.samples import a_measurement, a_report, a_row
@@ -22,12 +27,32 @@ def test_one_table_holds_it_all_where_there_is_room():
     assert cell(table, "units") == "50.0"
 
 
-def test_two_tables_hold_it_where_a_line_is_short_and_no_line_is_longer():
-    _, tables = lay_out(a_report(), None, tolerance=0.1, width=80)
-    assert len(tables) == 2
-    assert all(table.width <= 80 for table in tables)
-    assert cell(tables[0], "params") == "960,616"
-    assert cell(tables[1], "median") == "2.00 s"
+def test_where_lines_are_short_several_tables_hold_it_and_none_is_wider():
+    report = a_report(a_row(a_measurement(), id="ramit-1-denoise-color"))
+    _, (costs, latency, resources) = lay_out(report, None, tolerance=0.1, width=80)
+    assert max(table.width for table in (costs, latency, resources)) <= 80
+    assert cell(costs, "params") == "960,616"
+    assert cell(latency, "median") == "2.00 s"
+    assert cell(resources, "network") == "ramit-1-denoise-color"
+    assert cell(resources, "memory") == "250 MB"
+
+
+def test_no_column_is_lost_whatever_the_width():
+    report = a_report()
+    _, (wide,) = lay_out(report, None, tolerance=0.1, width=None)
+    _, narrow = lay_out(report, None, tolerance=0.1, width=1)
+    assert [header for table in narrow for header in table.headers if header != "network"] == list(wide.headers[1:])
+
+
+def test_a_width_is_what_a_terminal_needs():
+    _, (table,) = lay_out(a_report(), None, tolerance=0.1, width=None)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in table.headers:
+        drawn.add_column(header)
+    for row in table.rows:
+        drawn.add_row(*row)
+    console = Console(width=1000)
+    assert Measurement.get(console, console.options, drawn).maximum <= table.width
 
 
 def test_conditions_that_vary_get_a_column_and_leave_the_title():
@@ -53,9 +78,9 @@ def test_ratios_to_an_earlier_report_are_shown_and_marked_beyond_the_tolerance()
     earlier = a_report(a_row(a_measurement((1.0,)))).to_json()
     report = a_report(a_row(a_measurement((1.5,))), a_row(a_measurement(), batch=2))
     _, (table,) = lay_out(report, compare(report, earlier), tolerance=0.1, width=None)
-    assert cell(table, "vs latency") == "x1.500!"
-    assert cell(table, "vs memory") == "x1.000"
-    assert cell(table, "vs latency", 1) == "new"
+    assert cell(table, "x latency") == "1.500!"
+    assert cell(table, "x memory") == "1.000"
+    assert cell(table, "x latency", 1) == "new"
 
 
 def test_compile_time_has_a_column_of_its_own():
@@ -66,4 +91,4 @@ def test_compile_time_has_a_column_of_its_own():
 
 
 def test_the_notes_say_that_the_weights_are_random():
-    assert any("random weights" in line for line in explain(a_report()))
+    assert any("random weights" in line for line in explain(a_report(), None))

@@ -88,7 +88,7 @@ def test_a_network_is_measured_and_held_against_itself(tmp_path: Path, capsys: p
 
     assert run([*MEASURE, "--against", str(earlier), "--tolerance", "1000"]) == 0
     printed = capsys.readouterr()
-    assert "vs latency" in printed.out
+    assert "x latency" in printed.out
     assert "random weights" in printed.err
 
     faster = json.loads(text)
