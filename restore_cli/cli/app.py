@@ -3,7 +3,7 @@
 Stage 1, ASK. Every command lives in a module beside this one, listed in `COMMANDS` with the line that `restore --help`
 shows for it. The module is imported, and its options are built, only when its command is typed: with all of them
 `restore --help` took 0.39 s of CPU, this way 0.19 s. Such a module offers a `typer.Typer` named `app`: one that holds
-the command (`options.command(app, "doctor", ...)`), or one of the command's name that holds its sub-commands
+the command (`registration.command(app, "doctor", ...)`), or one of the command's name that holds its sub-commands
 (`typer.Typer(name="models")`).
 """
 

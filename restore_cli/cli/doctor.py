@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from restore_cli import __version__
-from restore_cli.cli.options import OutputOptions, command
+from restore_cli.cli.options import OutputOptions
 from restore_cli.cli.output import Output
+from restore_cli.cli.registration import command
 from restore_cli.errors import DeviceError, RestoreError
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from restore_cli.cli.options import WEIGHTS, NetworkOptions, Offline, OutputOptions, command, complete_model
+from restore_cli.cli.options import WEIGHTS, NetworkOptions, Offline, OutputOptions, complete_model
+from restore_cli.cli.registration import command
 from restore_cli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restore_cli.cli.options import Offline, OutputOptions, command, complete_model
+from restore_cli.cli.options import Offline, OutputOptions, complete_model
 from restore_cli.cli.output import Output
+from restore_cli.cli.registration import command
 from restore_cli.errors import DigestError, WeightsError
 
 if TYPE_CHECKING:

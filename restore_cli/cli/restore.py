@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restore_cli.cli.options import FileOptions, OutputOptions, Paths, RunOptions, WeightsOptions, command
+from restore_cli.cli.options import FileOptions, OutputOptions, Paths, RunOptions, WeightsOptions
 from restore_cli.cli.output import Output
+from restore_cli.cli.registration import command
 from restore_cli.errors import UsageError, WeightsError
 from restore_cli.plan import ImageJob, JobPlan, WeightsChoice, plan_images
 

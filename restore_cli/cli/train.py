@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from restore_cli.cli.options import NETWORK, Device, OutputOptions, Threads, command_of_its_own
+from restore_cli.cli.options import NETWORK, Device, OutputOptions, Threads
 from restore_cli.cli.output import Output
+from restore_cli.cli.registration import command_of_its_own
 from restore_cli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -1,0 +1,124 @@
+"""The one way to make a function a command, and the form all help has.
+
+Stage 1, ASK. A command takes its options in frozen dataclasses (`options`), whose fields are spread on the command
+line, so that five commands need not repeat thirty options:
+
+    @command(app, "derain", examples="restore derain street.jpg")
+    def derain(paths: Paths, files: FileOptions, said: OutputOptions) -> None:
+        "Take rain streaks out of pictures."
+
+Help is plain text in sections rather than Rich panels: with them `restore --help` took 0.36 s, without 0.17 s.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+Command = Callable[..., None]
+
+
+class SectionedCommand(TyperCommand):
+    """Print the help of a command with its options under the headings they were declared with."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return what follows the command's name in the usage line, arguments as their metavar writes them."""
+        pieces: list[str] = super().collect_usage_pieces(ctx)
+        return [pieces[0], *(parameter.metavar or parameter.name for parameter in self._arguments())]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options to `formatter`, a heading for each section."""
+        _write_sections(self.get_params(ctx), ctx, formatter)
+
+    def _arguments(self) -> list[Any]:
+        return [parameter for parameter in self.params if parameter.param_type_name == "argument"]
+
+
+class SectionedGroup(TyperGroup):
+    """Print the help of a command that has commands below it in the same form."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write options and the commands below to `formatter`, a heading for each section."""
+        _write_sections(self.get_params(ctx), ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+def _write_sections(parameters: list[Any], ctx: Any, formatter: Any) -> None:
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for parameter in parameters:
+        record = parameter.get_help_record(ctx)
+        if record is None:
+            continue
+        heading = getattr(parameter, "rich_help_panel", None) or "Options"
+        if parameter.param_type_name == "argument":
+            heading, record = "Arguments", (parameter.metavar or record[0], record[1])
+        sections.setdefault(heading, []).append(record)
+    for heading, records in sections.items():
+        with formatter.section(heading):
+            formatter.write_dl(records)
+
+
+def command(app: typer.Typer, name: str, *, examples: str) -> Callable[[Command], Command]:
+    """Register a function as the command `name`; its dataclass parameters become the options of their fields.
+
+    Args:
+        app: Where to register it.
+        name: What is typed.
+        examples: Command lines to show at the end of --help, one a line.
+    """
+
+    def register(function: Command) -> Command:
+        app.command(name, cls=SectionedCommand, epilog=_epilog(examples))(_spread(function))
+        return function
+
+    return register
+
+
+def command_of_its_own(app: typer.Typer, *, examples: str) -> Callable[[Command], Command]:
+    """Register a function as what `app` does itself when none of the commands below it is called.
+
+    The function takes a `typer.Context` too and returns at once where its `invoked_subcommand` is set.
+
+    Args:
+        app: The group.
+        examples: Command lines to show at the end of --help, one a line.
+    """
+
+    def register(function: Command) -> Command:
+        app.callback(invoke_without_command=True, cls=SectionedGroup, epilog=_epilog(examples))(_spread(function))
+        return function
+
+    return register
+
+
+def _epilog(examples: str) -> str:
+    lines = inspect.cleandoc(examples).splitlines()
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+def _spread(function: Command) -> Command:
+    """Return `function` with each dataclass parameter replaced by the dataclass's fields."""
+    groups: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        members = [parameter]
+        group: Any = parameter.annotation
+        if isinstance(group, type) and is_dataclass(group):
+            groups[parameter.name] = group
+            members = list(inspect.signature(group, eval_str=True).parameters.values())
+        parameters += [member.replace(kind=inspect.Parameter.KEYWORD_ONLY) for member in members]
+
+    def invoke(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        function(**values)
+
+    invoke.__doc__ = function.__doc__
+    invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    invoke.__dict__["__signature__"] = inspect.Signature(parameters)
+    return invoke
