@@ -146,32 +146,34 @@ def _figure(image: Uint8Image, box: Box, title: str, detail: str, *, style: str 
 
 
 def _pictures(report: Report) -> str:
-    """Lay out the scores of each picture, with bars for what the first metric gained over the floor."""
-    first = report.protocol.metrics[0]
-    headings = ["picture"]
-    for candidate in report.candidates:
-        headings += [f"{candidate.label} {TITLES[metric]}" for metric in report.protocol.metrics]
-        headings += [] if candidate.floor else [f"above {report.floor.label}"]
-    gains = [
-        abs(gain)
+    """Lay out the scores of each picture: a column for each candidate, with bars for the gain over the floor."""
+    gains = [report.gain(facts.label, image) for image in report.images for facts in report.candidates]
+    longest = max((abs(gain) for gain in gains if gain is not None and math.isfinite(gain)), default=0.0) or 1.0
+    rows = "".join(
+        f"<tr><td>{escape(image)}</td>"
+        f"{''.join(_picture_cell(report, image, candidate, longest) for candidate in report.candidates)}</tr>"
         for image in report.images
-        for candidate in report.candidates
-        if (gain := report.gain(candidate.label, image)) is not None and math.isfinite(gain)
-    ]
-    longest = max(gains, default=0.0) or 1.0
-    rows = []
-    for image in report.images:
-        cells = [f"<td>{escape(image)}</td>"]
-        for candidate in report.candidates:
-            score = report.score(image, candidate.label)
-            cells += [
-                f"<td>{rounded(None if score is None else score.values[metric], metric)}</td>"
-                for metric in report.protocol.metrics
-            ]
-            if not candidate.floor:
-                cells.append(_signed_cell(report.gain(candidate.label, image), first, longest=longest))
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<h2>Each picture</h2>{_table(headings, ''.join(rows), kind='pictures')}"
+    )
+    first, *others = (TITLES[metric] for metric in report.protocol.metrics)
+    explanation = f"{first}; below it {', '.join(others)} and the {first} above {report.floor.label}."
+    table = _table(["", *(candidate.label for candidate in report.candidates)], rows, kind="pictures")
+    return f"<h2>Each picture</h2><p class='note'>{escape(explanation)}</p>{table}"
+
+
+def _picture_cell(report: Report, image: str, candidate: CandidateFacts, longest: float) -> str:
+    score = report.score(image, candidate.label)
+    if score is None:
+        return "<td>-</td>"
+    first, *others = report.protocol.metrics
+    details = [escape(rounded(score.values[metric], metric)) for metric in others]
+    bar = ""
+    gain = None if candidate.floor else report.gain(candidate.label, image)
+    if gain is not None and not math.isnan(gain):
+        direction = "down" if gain < 0 else "up"
+        details.append(f'<b class="{direction}">{rounded(gain, first, signed=True)}</b>')
+        width = min(100.0, 100.0 * abs(gain) / longest)
+        bar = f'<span class="bar {direction}"><i style="width:{width:.1f}%"></i></span>'
+    return f'<td>{rounded(score.values[first], first)}{bar}<span class="run">{" &nbsp; ".join(details)}</span></td>'
 
 
 def _failures(report: Report) -> str:
@@ -191,14 +193,10 @@ def _table(headings: Iterable[str], rows: str, *, kind: str) -> str:
     )
 
 
-def _signed_cell(value: float | None, metric: str, *, longest: float | None = None) -> str:
+def _signed_cell(value: float | None, metric: str) -> str:
     if value is None or math.isnan(value):
         return "<td>-</td>"
-    bar = ""
-    if longest is not None:
-        width = min(100.0, 100.0 * abs(value) / longest)
-        bar = f'<span class="bar"><i style="width:{width:.1f}%"></i></span>'
-    return f'<td class="{"down" if value < 0 else "up"}">{rounded(value, metric, signed=True)}{bar}</td>'
+    return f'<td class="{"down" if value < 0 else "up"}">{rounded(value, metric, signed=True)}</td>'
 
 
 def _decibels(squared_error: float) -> str:
