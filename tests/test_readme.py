@@ -1,0 +1,54 @@
+"""README tells the truth: its generated parts are fresh and its commands run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.readme import README, render
+
+TEXT = README.read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Every command of README's bash blocks, the installing part left to tests/test_wheel.py."""
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
+    return [line.rpartition("&& ")[2] for line in lines if line.strip() and not line.startswith("#")]
+
+
+def run_in_checkout(folder: Path, *command: str) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_generated_parts_are_fresh():
+    assert render(TEXT) == TEXT, "run `python -m tests.readme`"
+
+
+def test_the_test_command_is_the_one_that_runs_these_tests():
+    assert any(command == "python -m pytest" for command in commands())
+
+
+@pytest.mark.slow
+def test_every_command_runs_as_it_stands(tmp_path: Path):
+    shutil.copytree(ROOT / "tests" / "samples", tmp_path / "tests" / "samples")
+    ours = [command for command in commands() if command.startswith("restore ")]
+    assert len(ours) >= 6
+    for command in ours:
+        run_in_checkout(tmp_path, "bash", "-c", command)
+
+
+@pytest.mark.slow
+def test_the_python_example_runs_as_it_stands(tmp_path: Path):
+    shutil.copytree(ROOT / "tests" / "samples", tmp_path / "tests" / "samples")
+    for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
+        run_in_checkout(tmp_path, sys.executable, "-c", block)
