@@ -146,7 +146,6 @@ def test_the_shell_completes_commands_and_models(here: Path, typed: str, offered
     ran = run_apart(
         [],
         _RESTORE_COMPLETE="complete_bash",
-        _PYTHON__M_RESTORE_CLI_COMPLETE="complete_bash",
         COMP_WORDS=typed,
         COMP_CWORD=str(len(typed.split()) - 1),
     )
