@@ -276,3 +276,15 @@ def test_threads_do_not_change_the_pixels():
         torch.set_num_threads(before)
 
     np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu_gives_the_cpus_pixels_in_batches_of_tiles():
+    network, pixels = Convolutions(depth=2), noise(200, 152)
+    results = [
+        make_engine(network, RunWishes(device=device, tile=64, overlap=16)).restore(pixels).pixels
+        for device in ("cpu", "cuda")
+    ]
+
+    np.testing.assert_allclose(*results, atol=1e-5)
