@@ -18,7 +18,7 @@ from tests.cli.conftest import Ran, Run, picture
 Tiny = Callable[..., Path]
 
 
-def clean_folder(*names: str, size: tuple[int, int] = (44, 36), mode: str = "RGB") -> None:
+def clean_folder(*names: str, size: tuple[int, int] = (24, 22), mode: str = "RGB") -> None:
     for name in names or ("a.png", "b.png"):
         picture(f"clean/{name}", size=size, mode=mode)
 
@@ -147,7 +147,7 @@ class TestFiles:
             "out/bicubic/a.png", "out/bicubic/b.png", "out/sr-x2-3-False/a.png", "out/sr-x2-3-False/b.png",
         ]  # fmt: skip
         with Image.open("out/bicubic/a.png") as image:
-            assert image.size == (44, 36)
+            assert image.size == (24, 22)
 
     def test_the_saved_pictures_are_those_that_were_scored(self, sr: Run):
         from restore_cli.metrics.psnr import psnr_y
