@@ -1,0 +1,140 @@
+"""Training a tiny network for real: it learns, it resumes bit for bit, it stops cleanly."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from restore_cli.errors import TrainingError
+from restore_cli.train.checkpoint import BEST, LAST, read_checkpoint
+from restore_cli.train.journal import read_journal
+from restore_cli.train.loop import Interval
+from restore_cli.train.processes import Processes
+from restore_cli.train.request import TrainRequest
+from restore_cli.train.session import Machine, Session, make_loop, prepare
+
+MACHINE = Machine(device=torch.device("cpu"), processes=Processes(), cache_mebibytes=64, readers=1)
+
+
+def request_for(pictures: Path, held_out: Path, **wishes: object) -> TrainRequest:
+    settings: dict[str, object] = {"steps": 8, "batch": 2, "patch": 32, "log_every": 2, "validate_every": 2}
+    settings |= {"recipe": "ramit-lite-sr-x2", "data": (str(pictures),), "val": (str(held_out),)}
+    return TrainRequest(**(settings | wishes))  # type: ignore[arg-type]
+
+
+def train(request: TrainRequest, folder: Path, stop: threading.Event | None = None) -> tuple[Session, list[Interval]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    session, intervals = prepare(request, MACHINE), []
+    make_loop(session, MACHINE, folder, on_interval=intervals.append, stop=stop or threading.Event()).run()
+    return session, intervals
+
+
+def test_a_run_leaves_a_log_the_last_state_and_the_best_weights(pictures: Path, held_out: Path, tmp_path: Path):
+    session, intervals = train(request_for(pictures, held_out), tmp_path)
+    assert [interval.step for interval in intervals] == [2, 4, 6, 8]
+    assert [line["step"] for line in read_journal(tmp_path)] == [2, 4, 6, 8]
+    assert [interval.score is not None for interval in intervals] == [False, True, False, True]
+    assert read_checkpoint(tmp_path / LAST)["step"] == 8
+    best = read_checkpoint(tmp_path / BEST)
+    assert session.state.best is not None
+    assert best["score"] == session.state.best.score == max(i.score for i in intervals if i.score is not None)
+
+
+class PulledError(Exception):
+    """Stands for the plug that was pulled."""
+
+
+@pytest.mark.parametrize("recipe", ["ramit-lite-sr-x2", "ramit-lite-denoise-color"])
+def test_a_run_cut_off_and_resumed_is_the_uninterrupted_run_bit_for_bit(
+    recipe: str, pictures: Path, held_out: Path, tmp_path: Path
+):
+    request = request_for(pictures, held_out, recipe=recipe)
+    whole, _ = train(request, tmp_path / "whole")
+
+    def pull(interval: Interval) -> None:
+        if interval.step == 6:
+            raise PulledError
+
+    session = prepare(request, MACHINE)
+    (tmp_path / "cut").mkdir()
+    with pytest.raises(PulledError):
+        make_loop(session, MACHINE, tmp_path / "cut", on_interval=pull, stop=threading.Event()).run()
+    assert read_checkpoint(tmp_path / "cut" / LAST)["step"] == 4
+    resumed, _ = train(request, tmp_path / "cut")
+    for part in ("network", "averaged"):
+        one, other = whole.state.to_dict()[part], resumed.state.to_dict()[part]
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    kept = ("step", "loss", "rate", "score")
+    logs = [[{k: line.get(k) for k in kept} for line in read_journal(tmp_path / run)] for run in ("whole", "cut")]
+    assert logs[0] == logs[1]
+
+
+def test_a_run_told_to_stop_saves_where_it_is(pictures: Path, held_out: Path, tmp_path: Path):
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(KeyboardInterrupt):
+        train(request_for(pictures, held_out), tmp_path, stop)
+    assert read_checkpoint(tmp_path / LAST)["step"] == 1
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
+    pictures: Path, held_out: Path, tmp_path: Path
+):
+    request = request_for(pictures, held_out, steps=4)
+    train(request, tmp_path)
+    longer = prepare(request_for(pictures, held_out, steps=8), MACHINE)
+    loop = make_loop(longer, MACHINE, tmp_path, on_interval=lambda _: None, stop=threading.Event())
+    longer.state.timeline = prepare(request_for(pictures, held_out, steps=8), MACHINE).state.timeline
+    with torch.no_grad():
+        next(longer.state.network.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match="not finite at step 6") as caught:
+        loop.run()
+    assert LAST in caught.value.message
+    state = read_checkpoint(tmp_path / LAST)
+    assert state["step"] == 4
+    assert all(torch.isfinite(t).all() for t in state["network"].values() if t.is_floating_point())
+
+
+def test_a_loss_that_runs_away_stops_the_run(pictures: Path, held_out: Path, tmp_path: Path):
+    with pytest.raises(TrainingError, match=r"runs away|not finite"):
+        train(request_for(pictures, held_out, steps=60, rate=30.0, log_every=4), tmp_path)
+
+
+def test_accumulated_parts_give_the_step_of_the_whole_batch(pictures: Path, held_out: Path, tmp_path: Path):
+    whole, _ = train(request_for(pictures, held_out, steps=2, batch=4), tmp_path / "whole")
+    parts, _ = train(request_for(pictures, held_out, steps=2, batch=4, accumulate=2), tmp_path / "parts")
+    for one, other in zip(whole.state.network.parameters(), parts.state.network.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=2e-5)
+
+
+def test_frozen_parts_stay_still_until_their_time(pictures: Path, held_out: Path, tmp_path: Path):
+    request = request_for(pictures, held_out, steps=4, freeze=("stage", "shallow"), freeze_until=0.5)
+    session = prepare(request, MACHINE)
+    before = {name: tensor.clone() for name, tensor in session.state.network.state_dict().items()}
+    seen: list[bool] = []
+
+    def look(_: Interval) -> None:
+        now = session.state.network.state_dict()
+        seen.append(torch.equal(now["shallow.conv.weight"], before["shallow.conv.weight"]))
+        assert not torch.equal(now["to_target.final_conv.weight"], before["to_target.final_conv.weight"])
+
+    make_loop(session, MACHINE, tmp_path, on_interval=look, stop=threading.Event()).run()
+    assert seen == [True, False]
+
+
+def test_a_budget_of_minutes_sets_the_steps_and_ends_at_rate_zero(pictures: Path, held_out: Path, tmp_path: Path):
+    session, intervals = train(request_for(pictures, held_out, steps=None, minutes=0.02), tmp_path)
+    assert session.recipe.steps is not None
+    assert 2 < intervals[-1].step == intervals[-1].steps < session.recipe.steps / 10
+    assert intervals[-1].progress == pytest.approx(1.0)
+    assert intervals[-1].rate == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_small_network_beats_bicubic_on_held_out_pictures(pictures: Path, held_out: Path, tmp_path: Path):
+    session, intervals = train(request_for(pictures, held_out, steps=150, batch=4, log_every=50), tmp_path)
+    assert intervals[-1].score is not None
+    assert intervals[-1].score > session.baseline + 0.5
