@@ -7,7 +7,7 @@ RGB networks here exactly as they do when users restore them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.plan import RunWishes
 from restore_cli.weights.manifest import Manifest, WeightsEntry
 from restore_cli.weights.store import Progress
+
+_FLOOR_LABELS = ("bicubic", "identity")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +47,15 @@ class ChosenWeights:
 
 def floor_candidate(protocol: Protocol) -> Candidate:
     """Return what every network must beat: MATLAB's bicubic for super-resolution, the input itself elsewhere."""
+    bicubic, identity = _FLOOR_LABELS
     if protocol.scale == 1:
-        return Candidate(facts=CandidateFacts(label="identity", floor=True), restore=lambda degraded: degraded)
+        return Candidate(facts=CandidateFacts(label=identity, floor=True), restore=lambda degraded: degraded)
 
     def enlarge(degraded: Picture) -> Picture:
         height, width = protocol.scale * degraded.height, protocol.scale * degraded.width
         return replace(degraded, pixels=matlab_bicubic(degraded.pixels, height, width))
 
-    return Candidate(facts=CandidateFacts(label="bicubic", floor=True), restore=enlarge)
+    return Candidate(facts=CandidateFacts(label=bicubic, floor=True), restore=enlarge)
 
 
 def choose_weights(
@@ -74,7 +77,7 @@ def choose_weights(
     chosen += [_own_file(file, protocol, manifest) for file in files]
     chosen = chosen or [_listed(None, protocol, manifest)]
     distinct = {(weights.entry.id, weights.path): weights for weights in chosen}
-    return _with_distinct_labels(tuple(distinct.values()))
+    return _with_distinct_labels(distinct.values())
 
 
 def load_candidate(
@@ -162,12 +165,15 @@ def _refuse_other_purpose(entry: WeightsEntry, protocol: Protocol, path: Path) -
         raise UsageError(f"{path} is for {entry.task}{factor}{gray}, not for {protocol.subject}")
 
 
-def _with_distinct_labels(chosen: tuple[ChosenWeights, ...]) -> tuple[ChosenWeights, ...]:
-    """Number labels that several share: two files may have one name in two folders."""
-    labels = [weights.label for weights in chosen]
-    return tuple(
-        replace(weights, label=f"{weights.label}-{labels[:place].count(weights.label) + 1}")
-        if labels.count(weights.label) > 1
-        else weights
-        for place, weights in enumerate(chosen)
-    )
+def _with_distinct_labels(chosen: Iterable[ChosenWeights]) -> tuple[ChosenWeights, ...]:
+    """Number labels from their second use on: two files may have one name in two folders, or be called as the floor."""
+    taken = set(_FLOOR_LABELS)
+    labelled = []
+    for weights in chosen:
+        label, number = weights.label, 1
+        while label in taken:
+            number += 1
+            label = f"{weights.label}-{number}"
+        taken.add(label)
+        labelled.append(replace(weights, label=label))
+    return tuple(labelled)

@@ -130,7 +130,13 @@ class TestScores:
         other.write_bytes(tiny().read_bytes())
         summary = json_lines(sr("--clean", "clean", "--weights", other, "--json"))[-1]
         names = [candidate["candidate"] for candidate in summary["candidates"]]
-        assert names == ["bicubic", "sr-x2-3-False-1", "sr-x2-3-False-2"]
+        assert names == ["bicubic", "sr-x2-3-False", "sr-x2-3-False-2"]
+
+    def test_weights_called_as_the_floor_do_not_take_its_place(self, run: Run, tiny: Tiny):
+        clean_folder("a.png")
+        Path("bicubic.safetensors").write_bytes(tiny().read_bytes())
+        ran = run("eval", "sr", "--scale", 2, "--clean", "clean", "--weights", "bicubic.safetensors", "--json")
+        assert [candidate["candidate"] for candidate in json_lines(ran)[-1]["candidates"]] == ["bicubic", "bicubic-2"]
 
 
 class TestFiles:
