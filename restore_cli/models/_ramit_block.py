@@ -2,12 +2,13 @@
 
 Stage 5, RUN; `ramit` builds the network of them and states the paper, the origin and the licence. Section 3.2 of the
 paper is the block, 3.3 MobiVari. How it is laid out, and why:
-- Tensors are (N, C, H, W) in channels-last memory: 1x1 convolutions are matrix products over the last axis, LayerNorm
-  runs where the channels already lie, and queries, keys and values are strided views of one product.
+- Tensors are (N, C, H, W) in channels-last memory: 1x1 convolutions and LayerNorm run where the channels already lie,
+  and queries, keys and values of all heads are views of what a convolution wrote.
 - A 1x1 convolution commutes with shifting and cutting, so the C channels of a block's input are cut into windows, not
   the 3C of its projection, and the channel heads are not cut at all.
 - Channel attention is three steps: sums over positions (additive over the parts of an image), the d x d matrix made of
   them, and its application, so that a runner may choose where the sums come from.
+- Operations work in place where autograd allows it: new memory costs more than most of the arithmetic.
 - Under autocast the norms, the logits of both attentions, LayerNorm and the residual stream stay in float32.
 
 Letters: N batch, C = `dim` channels, H W feature size, P = H * W positions, h heads in all, d = C / h channels a head,
@@ -34,10 +35,12 @@ CHUNK_POSITIONS = 16_384  # float32 products summed over 32,767 positions or mor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
+    """Return `x` in float32, or in its own type where that is wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def autocast_off(x: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which operations on `x` keep its type."""
     # The meta device, on which costs are counted, has no autocast that could be on.
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
@@ -48,34 +51,34 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def channels_first(x: Tensor) -> Tensor:
-    """Return (N, H, W, C) as (N, C, H, W), a view in channels-last memory."""
-    return x.permute(0, 3, 1, 2)
+    """Return (N, H, W, C) as (N, C, H, W): a view, or a copy on Apple GPUs, whose convolutions err on such views."""
+    x = x.permute(0, 3, 1, 2)
+    return x.contiguous() if x.is_mps else x
 
 
-def _project(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Apply a 1x1 convolution's weight (out, in, 1, 1) to (..., in); 2-D inside, which every backend gets right."""
-    flat = F.linear(tokens.reshape(-1, tokens.shape[-1]), weight.flatten(1), bias)
-    return flat.view(*tokens.shape[:-1], weight.shape[0])
-
-
-def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply an ungrouped 1x1 convolution to (N, C, H, W) as a matrix product."""
-    return channels_first(_project(channels_last(x), conv.weight, conv.bias))
+def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Apply a 1x1 convolution's weight (out, in, 1, 1) to (N, H, W, in)."""
+    # Not F.linear: on the CPU that fills its output with the bias first, a pass over memory more.
+    return channels_last(F.conv2d(channels_first(x), weight, bias))
 
 
 def cut_windows(x: Tensor, window_size: int, shift: int = 0) -> Tensor:
-    """Cut (N, H, W, C) into windows (B, L, C) after a cyclic shift by `-shift` in both axes, without a mask."""
+    """Cut (N, H, W, C) into windows (B, window_size, window_size, C).
+
+    Before, the image is shifted cyclically by `-shift` in both axes. There is no mask, as in the original: windows at
+    the border see the opposite border.
+    """
     if shift:
         x = torch.roll(x, (-shift, -shift), (1, 2))
     n, height, width, channels = x.shape
     x = x.reshape(n, height // window_size, window_size, width // window_size, window_size, channels)
-    return x.transpose(2, 3).reshape(-1, window_size * window_size, channels)
+    return x.transpose(2, 3).reshape(-1, window_size, window_size, channels)
 
 
-def merge_windows(windows: Tensor, height: int, width: int, window_size: int, shift: int = 0) -> Tensor:
-    """Undo `cut_windows`: (B, L, C) to (N, height, width, C)."""
-    channels = windows.shape[-1]
-    x = windows.view(-1, height // window_size, width // window_size, window_size, window_size, channels)
+def merge_windows(windows: Tensor, height: int, width: int, shift: int = 0) -> Tensor:
+    """Undo `cut_windows`: (B, window_size, window_size, C) to (N, height, width, C)."""
+    window_size, channels = windows.shape[2:]
+    x = windows.reshape(-1, height // window_size, width // window_size, window_size, window_size, channels)
     x = x.transpose(2, 3).reshape(-1, height, width, channels)
     return torch.roll(x, (shift, shift), (1, 2)) if shift else x
 
@@ -119,14 +122,15 @@ class QKVProjection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Project (N, C, H, W) to (N, 3C, H, W)."""
-        return _pointwise(self.qkv, x)
+        projected: Tensor = self.qkv(x)
+        return projected
 
-    def heads(self, tokens: Tensor, first: int, last: int) -> Tensor:
-        """Project tokens (..., C) for the heads `first` up to `last`, exclusive, alone: (..., heads, 3, d)."""
-        rows = slice(3 * self.head_dim * first, 3 * self.head_dim * last)
-        bias = None if self.qkv.bias is None else self.qkv.bias[rows]
-        projected = _project(tokens, self.qkv.weight[rows], bias)
-        return projected.view(*tokens.shape[:-1], last - first, 3, self.head_dim)
+    def parts(self, x: Tensor, heads: slice, parts: slice) -> Tensor:
+        """Project (N, H, W, C) to some of the parts (query, key, value) of some heads: (N, H * W, parts, heads, d)."""
+        weight = self.qkv.weight.view(-1, 3, self.head_dim, x.shape[-1])[heads, parts].transpose(0, 1)
+        bias = None if self.qkv.bias is None else self.qkv.bias.view(-1, 3, self.head_dim)[heads, parts].transpose(0, 1)
+        projected = project(x, weight.flatten(0, 2)[..., None, None], None if bias is None else bias.flatten())
+        return projected.reshape(x.shape[0], -1, *weight.shape[:3])
 
 
 class SpatialSelfAttention(nn.Module):
@@ -136,6 +140,7 @@ class SpatialSelfAttention(nn.Module):
 
     def __init__(self, head_dim: int, heads: int, window_size: int) -> None:
         super().__init__()
+        self.window_size = window_size
         span = 2 * window_size - 1
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), START_LOGIT_SCALE))
         self.relative_position_bias_table = nn.Parameter(torch.empty(span * span, heads))
@@ -152,26 +157,28 @@ class SpatialSelfAttention(nn.Module):
         bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
         return bias.t().reshape(-1, tokens, tokens)
 
-    def forward(self, qkv: Tensor, helper: Tensor | None = None) -> Tensor:
+    def forward(self, qk: Tensor, v: Tensor, helper: Tensor | None = None) -> Tensor:
         """Attend within windows.
 
         Args:
-            qkv: (B, L, h1, 3, d).
-            helper: (B, L, d) to weight the values of every head with, or None.
+            qk: Queries and keys, (B, L, 2, h1, d).
+            v: Values, (B, L, h1, d).
+            helper: (B, L, d) to weight every head's values with, or None.
 
         Returns:
-            (B, L, h1 * d).
+            (B, window_size, window_size, h1 * d).
         """
-        with autocast_off(qkv):
-            qk = at_least_float32(qkv[..., :2, :])
-            qk = qk * qk.square().sum(-1, keepdim=True).clamp_min(NORM_EPS**2).rsqrt()
-            v = at_least_float32(qkv[..., 2, :])
+        with autocast_off(qk):
+            qk, v = at_least_float32(qk), at_least_float32(v)
+            scale = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp().flatten(1)
+            scale = torch.stack((scale, torch.ones_like(scale)))  # (2, h1, 1), for the queries alone
+            q, k = (qk * (scale / torch.linalg.vector_norm(qk, dim=-1, keepdim=True).clamp_min(NORM_EPS))).unbind(2)
             if helper is not None:
                 v = v * helper[:, :, None]
-            q = qk[..., 0, :].transpose(1, 2) * self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-            k, v = qk[..., 1, :].transpose(1, 2), v.transpose(1, 2)  # (B, h1, L, d)
+            q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, h1, L, d)
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.position_bias()[None], scale=1.0)
-        return _project(out.transpose(1, 2).flatten(2), self.proj.weight, self.proj.bias)
+        windows = out.transpose(1, 2).reshape(-1, self.window_size, self.window_size, self.proj.in_channels)
+        return project(windows, self.proj.weight, self.proj.bias)
 
 
 class ChannelSums(NamedTuple):
@@ -201,14 +208,15 @@ class ChannelSelfAttention(nn.Module):
         self.proj = nn.Conv2d(heads * head_dim, heads * head_dim, 1)
 
     @staticmethod
-    def sums(qkv: Tensor) -> ChannelSums:
-        """Sum over the positions of (N, P, h2, 3, d)."""
-        with autocast_off(qkv):
-            q, k, _ = at_least_float32(qkv).transpose(1, 2).unbind(3)  # (N, h2, P, d)
+    def sums(qk: Tensor) -> ChannelSums:
+        """Sum over the positions of (N, P, 2, h2, d)."""
+        with autocast_off(qk):
+            qk = at_least_float32(qk)
+            q, k = qk.transpose(1, 3).unbind(2)  # (N, h2, P, d)
             starts = range(0, q.shape[2], CHUNK_POSITIONS)
             chunks = [slice(start, start + CHUNK_POSITIONS) for start in starts]
             products = torch.stack([q[:, :, chunk].transpose(2, 3) @ k[:, :, chunk] for chunk in chunks]).sum(0)
-            return ChannelSums(products, q.square().sum(2), k.square().sum(2))
+            return ChannelSums(products, *qk.square().sum(1).unbind(1))
 
     def matrix(self, sums: ChannelSums) -> Tensor:
         """Return the attention of every channel to every other of its head, (N, h2, d, d), rows summing to 1."""
@@ -229,14 +237,14 @@ class ChannelSelfAttention(nn.Module):
         """Attend over channels.
 
         Args:
-            qkv: (N, P, h2, 3, d).
+            qkv: (N, P, 3, h2, d).
             helper: (N, P) to weight the values with, or None.
 
         Returns:
             (N, P, h2 * d).
         """
-        matrix = self.matrix(self.sums(qkv))
-        v = qkv[..., 2, :]
+        matrix = self.matrix(self.sums(qkv[:, :, :2]))
+        v = qkv[:, :, 2]
         if helper is not None:
             v = v * helper[..., None, None]
         return self.apply_matrix(matrix, v)
@@ -252,8 +260,8 @@ class MobiVari1(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, dim, H, W) to (N, out_dim, H, W)."""
-        y = F.leaky_relu(self.dw_conv(x), NEGATIVE_SLOPE) + x
-        z = F.leaky_relu(_pointwise(self.pw_conv, y), NEGATIVE_SLOPE)
+        y = F.leaky_relu(self.dw_conv(x), NEGATIVE_SLOPE, inplace=True) + x
+        z = F.leaky_relu(self.pw_conv(y), NEGATIVE_SLOPE, inplace=True)
         return z + x if z.shape == x.shape else z
 
 
@@ -269,13 +277,14 @@ class MobiVari2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, dim, H, W) to (N, out_dim, H, W)."""
-        e = F.leaky_relu(self.exp_conv(x), NEGATIVE_SLOPE)
-        y = F.leaky_relu(self.dw_conv(e) + e, NEGATIVE_SLOPE)
-        z = _pointwise(self.pw_conv, y)
-        return z + x if z.shape == x.shape else z
+        e = F.leaky_relu(self.exp_conv(x), NEGATIVE_SLOPE, inplace=True)
+        y = F.leaky_relu(self.dw_conv(e).add_(e), NEGATIVE_SLOPE, inplace=True)
+        z: Tensor = self.pw_conv(y)
+        return z.add_(x) if z.shape == x.shape else z
 
 
 def mobivari(dim: int, out_dim: int, mv_ver: int, exp_factor: float, exp_groups: int) -> nn.Module:
+    """Build MobiVari of either version; the first takes no expansion."""
     return MobiVari1(dim, out_dim) if mv_ver == 1 else MobiVari2(dim, out_dim, exp_factor, exp_groups)
 
 
@@ -290,7 +299,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
-        return _pointwise(self.out, F.gelu(_pointwise(self.hidden, x)))
+        widened: Tensor = self.out(F.gelu(self.hidden(x)))
+        return widened
 
 
 class BlockOutput(NamedTuple):
@@ -361,28 +371,30 @@ class DRAMiTransformer(nn.Module):
             Features (N, C, H, W), spatial (N, h1 * d, H, W) and channel attention (N, h2 * d, H, W), and their
             mixture (N, C, H, W).
         """
-        tokens = channels_last(x)
-        spatial = self.attend_space(tokens, ch)
-        channel = self.attend_channels(tokens, sp)
+        spatial = self.attend_space(channels_last(x), ch)
+        channel = self.attend_channels(channels_last(x), sp)
         both = channels_first(torch.cat((spatial, channel), -1))
         mixed = self.mobivari(both)
-        x = x + self.drop_path(self.norm1(mixed))
-        x = x + self.drop_path(self.norm2(self.ffn(x)))
+        x = self.drop_path(self.norm1(mixed)).add_(x)
+        x = self.drop_path(self.norm2(self.ffn(x))).add_(x)
         return BlockOutput(x, both[:, : spatial.shape[-1]], both[:, spatial.shape[-1] :], mixed)
 
-    def attend_space(self, tokens: Tensor, ch: Tensor | None) -> Tensor:
+    def attend_space(self, x: Tensor, ch: Tensor | None) -> Tensor:
         """Attend (N, H, W, C) within shifted windows, (N, H, W, h1 * d); `ch` as in `forward`."""
         helper = None
         if self.helper and ch is not None:
-            mean = channels_last(at_least_float32(ch)).reshape(*tokens.shape[:3], self.channel_heads, -1).mean(3)
-            helper = cut_windows(mean, self.window_size, self.shift)
-        qkv = self.qkv_proj.heads(cut_windows(tokens, self.window_size, self.shift), 0, self.spatial_heads)
-        windows = self.sp_attn(qkv, helper)
-        return merge_windows(windows, tokens.shape[1], tokens.shape[2], self.window_size, self.shift)
+            mean = channels_last(at_least_float32(ch)).reshape(*x.shape[:3], self.channel_heads, -1).mean(3)
+            helper = cut_windows(mean, self.window_size, self.shift).flatten(1, 2)
+        windows = cut_windows(x, self.window_size, self.shift)
+        heads = slice(self.spatial_heads)
+        # Two products, so that what is normalised lies together: on the CPU half the time of a strided pass.
+        qk = self.qkv_proj.parts(windows, heads, slice(2))
+        v = self.qkv_proj.parts(windows, heads, slice(2, 3)).squeeze(2)
+        return merge_windows(self.sp_attn(qk, v, helper), x.shape[1], x.shape[2], self.shift)
 
-    def attend_channels(self, tokens: Tensor, sp: Tensor | None) -> Tensor:
+    def attend_channels(self, x: Tensor, sp: Tensor | None) -> Tensor:
         """Attend (N, H, W, C) over channels, (N, H, W, h2 * d); `sp` as in `forward`."""
         helper = at_least_float32(sp).mean(1).flatten(1) if self.helper and sp is not None else None
-        qkv = self.qkv_proj.heads(tokens.flatten(1, 2), self.spatial_heads, self.num_head)
+        qkv = self.qkv_proj.parts(x, slice(self.spatial_heads, None), slice(3))
         channel: Tensor = self.ch_attn(qkv, helper)
-        return channel.view(*tokens.shape[:3], -1)
+        return channel.view(*x.shape[:3], -1)

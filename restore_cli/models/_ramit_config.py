@@ -69,6 +69,7 @@ class Config:
             (len(self.depths) == STAGES and min(self.depths) > 0, f"depths must be {STAGES} positive numbers"),
             (self.window_size > 1, "window_size must be at least 2"),
             (self.mv_ver in (1, 2), "mv_ver must be 1 or 2"),
+            (self.mv_ver == 1 or self._groups_divide(), "exp_groups and mix_exp_groups must divide what they expand"),
             (self.scale >= 1, "scale must be at least 1"),
             (self.channels in (1, 3), "channels must be 1 or 3"),
             (len(self.mean) == len(self.std) == self.channels, "mean and std must have one number a channel"),
@@ -84,6 +85,11 @@ class Config:
     def channel_heads(self) -> int:
         """Return h2, the number of heads that attend over channels."""
         return int(self.num_heads * self.chsa_head_ratio)
+
+    def _groups_divide(self) -> bool:
+        quarters = self.dim // 4 + self.dim // 16
+        mixed = (self.dim + quarters, 2 * self.dim + quarters)
+        return self.dim % self.exp_groups == 0 and all(dim % self.mix_exp_groups == 0 for dim in mixed)
 
     @property
     def unit(self) -> int:

@@ -7,7 +7,7 @@ from a description of the network and keeps the checkpoints' keys, so that they 
 What differs from the origin, and why:
 - Padding is the caller's: sizes must be multiples of four windows, so that one padder serves every network.
 - The blocks work in channels-last memory and project after cutting windows (see `_ramit_block`), for speed.
-- Under autocast the residual stream and the last convolution stay in float32.
+- Under autocast everything but the blocks stays in float32: a tenth of the arithmetic, and half of the rounding error.
 
 Letters: N batch, C = `dim` channels, H W size of the input.
 """
@@ -68,8 +68,9 @@ class ShallowModule(nn.Module):
         self.conv = nn.Conv2d(channels, dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, H, W) to (N, C, H, W), float32 or better: it begins the residual stream."""
-        return at_least_float32(self.conv(x))
+        """Map (N, channels, H, W) to (N, C, H, W)."""
+        features: Tensor = self.conv(x)
+        return features
 
 
 class Stage(nn.Module):
@@ -115,11 +116,12 @@ class Downsizing(nn.Module):
         self.reduction = mobivari(4 * config.dim, config.dim, config.mv_ver, config.exp_factor, config.exp_groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, C, H / 2, W / 2), float32 or better."""
+        """Map (N, C, H, W) to (N, C, H / 2, W / 2)."""
         n, channels, height, width = x.shape
         squares = channels_last(x).reshape(n, height // 2, 2, width // 2, 2, channels).transpose(2, 3)
         phases = squares.reshape(n, height // 2, width // 2, 4 * channels)
-        return at_least_float32(self.reduction(self.norm(channels_first(phases))))
+        reduced: Tensor = self.reduction(self.norm(channels_first(phases)))
+        return reduced
 
 
 class Bottleneck(nn.Module):
@@ -172,11 +174,16 @@ class Reconstruction(nn.Module):
         self.final_conv = nn.Conv2d(config.channels, config.channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, channels, scale * H, scale * W), float32 or better."""
-        x = F.pixel_shuffle(self.conv(self.mobivari(x)), self.scale)
-        with autocast_off(x):
-            image: Tensor = self.final_conv(at_least_float32(x))
+        """Map (N, C, H, W) to (N, channels, scale * H, scale * W)."""
+        image: Tensor = self.final_conv(F.pixel_shuffle(self.conv(self.mobivari(x)), self.scale))
         return image
+
+
+def _in_float32(module: nn.Module, *inputs: Tensor) -> Tensor:
+    """Run a module in float32 (or better) even under autocast."""
+    with autocast_off(inputs[0]):
+        output: Tensor = module(*map(at_least_float32, inputs))
+    return output
 
 
 class RAMiT(nn.Module):
@@ -241,19 +248,19 @@ class RAMiT(nn.Module):
         if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
             msg = f"RAMiT takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
             raise ValueError(msg)
-        x = ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        shallow = self.shallow(x)
+        x = channels_first(channels_last((x - self.mean) / self.std).contiguous())
+        shallow = _in_float32(self.shallow, x)
         o1, a1 = self.stage1(shallow)
-        o2, a2 = self.stage2(self.down1(o1))
-        o3, a3 = self.stage3(self.down2(o2))
-        o4, a4 = self.stage4(self.bottleneck(shallow, o1, o2, o3))
-        out: Tensor = self.to_target(o4 * self.attn_mix(a1, a2, a3, a4) + shallow)
+        o2, a2 = self.stage2(_in_float32(self.down1, o1))
+        o3, a3 = self.stage3(_in_float32(self.down2, o2))
+        o4, a4 = self.stage4(_in_float32(self.bottleneck, shallow, o1, o2, o3))
+        out = _in_float32(self.to_target, o4 * _in_float32(self.attn_mix, a1, a2, a3, a4) + shallow)
         if self.config.scale == 1:
             out = out + x
         elif self.config.image_skip:
             # The antialiased form has the field's cubic (a = -0.5); enlarging, it smooths nothing.
             out = out + F.interpolate(x, scale_factor=self.config.scale, mode="bicubic", antialias=True)
-        return out * self.std + self.mean
+        return torch.addcmul(self.mean, out, self.std)
 
 
 ARCH = Arch(
@@ -262,6 +269,9 @@ ARCH = Arch(
     build=RAMiT,
     multiple_of=32,
     global_attention=True,
+    # Under bfloat16 autocast single pixels of the published x4 network moved by 3.7 levels (0.28 in the mean square's
+    # root), of the others by 0.6 to 2.5: no loss a PSNR shows, yet more than a default may change.
+    dtypes=("float32",),
     paper="Reciprocal Attention Mixing Transformer for Lightweight Image Restoration, arXiv 2305.11474",
     mult_adds=mult_adds,
 )
