@@ -33,7 +33,7 @@ class BenchWishes:
         threads: CPU threads of one operation; None leaves torch's choice.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         compile: Run through torch.compile, its time told apart.
-        runs: Timed runs; None takes as many as fit `seconds`, at least three; 0 counts only.
+        runs: Timed runs; None takes as many as fit `seconds`, three even if they take three times that; 0 counts only.
         warmup: Runs before them that are not timed, at least one; None takes as many as fill a second.
         seconds: How long the timed runs of a row may take where `runs` is None.
     """

@@ -18,6 +18,7 @@ OnStep = Callable[[Stage, int, int | None], None]
 """Told before each step: the stage, steps done in it, and how many there will be (None where time decides)."""
 
 MIN_RUNS = 3
+MAX_BUDGETS = 3  # so that a run of a minute is not waited for three times
 MAX_RUNS = 100
 MAX_WARMUP_RUNS = 20
 WARMUP_SECONDS = 1.0
@@ -107,8 +108,9 @@ def time_runs(
     Args:
         run: One run.
         synchronize: Waits for the device.
-        runs: How often, at least 1; None takes as many as fit the budget, 3 at least and 100 at most.
-        budget_seconds: Begin no further run after this long where `runs` is None.
+        runs: How often, at least 1; None takes as many as fit the budget, 100 at most and 3 at least, or fewer where
+            three take more than three budgets.
+        budget_seconds: See `runs`.
         on_step: Told before each run.
     """
     seconds: list[float] = []
@@ -119,7 +121,8 @@ def time_runs(
         while len(seconds) < (runs or MAX_RUNS):
             on_step("timing", len(seconds), runs)
             seconds.append(time_once(run, synchronize))
-            if runs is None and len(seconds) >= MIN_RUNS and sum(seconds) >= budget_seconds:
+            budgets = 1 if len(seconds) >= MIN_RUNS else MAX_BUDGETS
+            if runs is None and sum(seconds) >= budgets * budget_seconds:
                 break
     finally:
         if collecting:

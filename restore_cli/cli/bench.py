@@ -72,7 +72,7 @@ class BenchOptions:
             min=0,
             metavar="N",
             rich_help_panel=MEASURING,
-            help="Timed runs a row; 0 only counts. [default: what fits --seconds, 3 to 100]",
+            help="Timed runs a row; 0 only counts. [default: what fits --seconds, 3 to 100, fewer if very slow]",
         ),
     ] = None
     warmup: Annotated[

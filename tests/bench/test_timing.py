@@ -6,14 +6,16 @@ import time
 import numpy as np
 import pytest
 
-from restore_cli.bench.timing import MAX_WARMUP_RUNS, MIN_RUNS, Stage, percentile, time_once, time_runs, warm_up
+from restore_cli.bench import timing
+from restore_cli.bench.timing import MAX_RUNS, MAX_WARMUP_RUNS, Stage, percentile, time_once, time_runs, warm_up
 
 
 class Work:
-    """Count runs and steps."""
+    """Take a set time by a clock of its own, and count runs and steps."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
+        self.now = 0.0
         self.runs = 0
         self.collecting: list[bool] = []
         self.steps: list[tuple[Stage, int, int | None]] = []
@@ -21,7 +23,10 @@ class Work:
     def run(self) -> None:
         self.runs += 1
         self.collecting.append(gc.isenabled())
-        time.sleep(self.seconds)
+        self.now += self.seconds
+
+    def clock(self) -> float:
+        return self.now
 
     def synchronize(self) -> None: ...
 
@@ -50,17 +55,19 @@ def test_as_many_runs_are_timed_as_were_asked_for():
     assert work.steps == [("timing", done, 5) for done in range(5)]
 
 
-def test_the_least_number_of_runs_is_timed_whatever_the_budget():
-    work = Work(seconds=0.01)
-    seconds = time_runs(work.run, work.synchronize, runs=None, budget_seconds=0, on_step=work.on_step)
-    assert len(seconds) == MIN_RUNS
-
-
-def test_a_budget_is_filled_and_then_left():
-    work = Work(seconds=0.01)
-    seconds = time_runs(work.run, work.synchronize, runs=None, budget_seconds=0.08, on_step=work.on_step)
-    assert sum(seconds) >= 0.08
-    assert sum(seconds[:-1]) < 0.08
+@pytest.mark.parametrize(
+    ("seconds", "runs"),
+    [(1e-4, MAX_RUNS), (0.5, 20), (4.0, 3), (9.0, 3), (14.0, 3), (20.0, 2), (45.0, 1)],
+)
+def test_a_budget_of_ten_seconds_decides_how_many_runs_are_timed(
+    seconds: float, runs: int, monkeypatch: pytest.MonkeyPatch
+):
+    work = Work(seconds)
+    monkeypatch.setattr(timing.time, "perf_counter", work.clock)
+    samples = time_runs(work.run, work.synchronize, runs=None, budget_seconds=10, on_step=work.on_step)
+    monkeypatch.undo()
+    assert len(samples) == work.runs == runs
+    assert samples == pytest.approx([seconds] * runs)
 
 
 def test_the_garbage_collector_rests_while_time_is_taken_and_works_again_afterwards():
