@@ -6,7 +6,9 @@ differ in the few options of their task; all else is one function, `_restore`.
 
 from __future__ import annotations
 
+import math
 import os
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +19,7 @@ import typer
 from restore_cli.cli.options import FileOptions, OutputOptions, Paths, RunOptions, WeightsOptions
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
-from restore_cli.errors import UsageError, WeightsError
+from restore_cli.errors import ImageError, UsageError, WeightsError
 from restore_cli.plan import ImageJob, JobPlan, WeightsChoice, plan_images
 
 if TYPE_CHECKING:
@@ -30,20 +32,41 @@ _LARGEST_SIGMA = 50.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sigma:
+    """A noise level as --sigma takes it: a number on the 0..255 scale, or None for "auto"."""
+
+    level: float | None
+
+    @classmethod
+    def parse(cls, text: str) -> Sigma:
+        """Read "auto" or a number from 0 to 50."""
+        if text == "auto":
+            return cls(level=None)
+        try:
+            level = float(text)
+        except ValueError:
+            level = math.nan
+        if not 0.0 <= level <= _LARGEST_SIGMA:
+            msg = f"{text!r} is neither a number from 0 to {_LARGEST_SIGMA:g} nor auto."
+            raise typer.BadParameter(msg)
+        return cls(level=level)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Wanted:
     """What the options of a task ask for.
 
     Attributes:
         task: Command name of the task.
         scale: Factor of super-resolution; None leaves it to the weights, or else to the default.
-        sigma: Noise level, 0..255 scale; None where it is unknown or not the task.
+        sigma: Noise level; None where it is unknown or not the task.
         gray: Whether the gray network is wanted; None where the pictures decide.
         variant: Special form of the task.
     """
 
     task: str
     scale: int | None = 1
-    sigma: float | None = None
+    sigma: Sigma | None = None
     gray: bool | None = False
     variant: str | None = None
 
@@ -86,19 +109,20 @@ def sr(
     examples="""
     restore denoise photo.png                     writes photo_denoised.png beside it
     restore denoise --sigma 25 scans/ clean/      restores a folder into another
+    restore denoise --sigma auto photo.png        tells how noisy it is
     restore denoise --beside --recursive a/ b/    writes a_denoised/ and b_denoised/
     """,
 )
 def denoise(
     paths: Paths,
     sigma: Annotated[
-        float | None,
+        Sigma | None,
         typer.Option(
             "--sigma",
-            min=0,
-            max=_LARGEST_SIGMA,
-            metavar="0..50",
-            help="Strength of the noise on the 0..255 scale. [default: the network finds it itself]",
+            parser=Sigma.parse,
+            metavar="0..50|auto",
+            help="Strength of the noise on the 0..255 scale; auto estimates and tells it. "
+            "[default: the network finds it itself]",
         ),
     ] = None,
     gray: Annotated[
@@ -163,7 +187,11 @@ def _restore(
     entry = _choose_entry(wanted, weights)
     jobs, skipped = plan_images(files.path_wishes(paths, task_suffix=get_task(wanted.task).suffix(entry.scale)), write)
     if wanted.gray is None and weights.weights is None and _are_all_gray(jobs):
-        entry = _choose_entry(replace(wanted, gray=True), weights)
+        wanted = replace(wanted, gray=True)
+        entry = _choose_entry(wanted, weights)
+    if wanted.sigma is not None and wanted.sigma.level is None:
+        wanted = replace(wanted, sigma=_estimate_sigma(jobs, out))
+        entry = _choose_entry(wanted, weights)
     plan = JobPlan(
         task=wanted.task,
         weights=WeightsChoice(id=entry.id, path=weights.weights),
@@ -204,7 +232,7 @@ def _choose_entry(wanted: _Wanted, weights: WeightsOptions) -> WeightsEntry:
         task=wanted.task,
         scale=DEFAULT_SCALE if wanted.scale is None else wanted.scale,
         channels=channels,
-        sigma=wanted.sigma,
+        sigma=None if wanted.sigma is None else wanted.sigma.level,
         variant=wanted.variant,
     )
 
@@ -244,14 +272,34 @@ def _require_own_place(report: Path | None, plan: JobPlan) -> None:
         raise UsageError(f"--report {report} is one of the pictures", hint="name another file")
 
 
+def _estimate_sigma(jobs: Sequence[ImageJob], out: Output) -> Sigma | None:
+    """Tell how noisy each picture is, and return the level in the middle: a run takes one network.
+
+    A picture that cannot be read is passed over here: it is told when its turn comes.
+    """
+    from restore_cli.imaging.decode import decode
+    from restore_cli.metrics.noise_level import estimate_sigma
+
+    levels: list[float] = []
+    for job in jobs:
+        try:
+            picture = decode(job.source)
+        except ImageError:
+            continue
+        levels.append(estimate_sigma(picture.pixels))
+        out.note(f"{job.source}: noise of about sigma {levels[-1]:.1f}")
+    return Sigma(level=min(statistics.median_low(levels), _LARGEST_SIGMA)) if levels else None
+
+
 def _say_sigma(wanted: _Wanted, entry: WeightsEntry, out: Output) -> None:
     """Tell where the noise level of a request is not one the weights were trained for."""
-    if wanted.sigma is None or entry.sigma_range is None:
+    level = None if wanted.sigma is None else wanted.sigma.level
+    if level is None or entry.sigma_range is None:
         return
     low, high = entry.sigma_range
-    if not low <= wanted.sigma <= high:
+    if not low <= level <= high:
         trained = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        out.warn(f"{entry.id} was trained at sigma {trained}, the nearest there is to {wanted.sigma:g}")
+        out.warn(f"{entry.id} was trained at sigma {trained}, the nearest there is to {level:g}")
 
 
 def _show(plan: JobPlan, entry: WeightsEntry, out: Output) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import Ran, Run, command, environment, picture
+from tests.conftest import ROOT
 
 Tiny = Callable[..., Path]
 
@@ -307,6 +309,21 @@ class TestWeights:
         assert "warning" not in run("denoise", "--weights", weights, "--sigma", "20", "-n", "a.png").err
         ran = run("denoise", "--weights", weights, "--sigma", "40", "-n", "a.png")
         assert "warning: ramit-tiny-denoise was trained at sigma 15 to 25, the nearest there is to 40" in ran.err
+
+    def test_the_noise_of_a_picture_is_estimated_and_told(self, run: Run, tiny: Tiny):
+        weights = tiny("denoise", scale=1, sigma_range=(0.0, 5.0))
+        noisy = ROOT / "tests" / "samples" / "still_life_noisy.png"
+        ran = run("denoise", "--weights", weights, "--sigma", "auto", "-n", noisy, "out/")
+        told = re.search(r"still_life_noisy.png: noise of about sigma ([0-9.]+)", ran.err)
+        assert told is not None, ran.err
+        assert float(told[1]) == pytest.approx(25, abs=2.5)
+        assert "was trained at sigma 0 to 5" in ran.err
+
+    @pytest.mark.parametrize("sigma", ["-1", "51", "nan", "much"])
+    def test_a_noise_level_that_does_not_exist_is_refused(self, run: Run, sigma: str):
+        ran = run("denoise", "--sigma", sigma, "a.png")
+        assert ran.code == 2
+        assert "is neither a number from 0 to 50 nor auto" in ran.err
 
 
 class TestGray:
