@@ -139,6 +139,16 @@ class Recipe:
     frozen: Frozen | None = None
     paper: bool = False
 
+    @property
+    def family(self) -> str:
+        """Return the -m name of its networks: the recipe's name without the task."""
+        return self.name.partition(f"-{self.task}")[0]
+
+    @property
+    def served_variant(self) -> str | None:
+        """Return the form of the task that its weights serve: a mixture of noise serves the plain one."""
+        return None if self.variant == "mixed" else self.variant
+
     def config(self) -> Config:
         """Return the configuration of the network (imports torch)."""
         from restore_cli.models.ramit import Config
@@ -185,11 +195,7 @@ def default_recipe(task: str, scale: int, channels: int, variant: str | None) ->
     """
     wanted = (task, scale, channels, variant)
     for recipe in _RECIPES.values():
-        if not recipe.paper and wanted in {
-            (recipe.task, recipe.scale, recipe.channels, recipe.variant),
-            # Denoising is trained on a mixture of noise as papers and as files have it, without asking.
-            (recipe.task, recipe.scale, recipe.channels, None if recipe.variant == "mixed" else recipe.variant),
-        }:
+        if not recipe.paper and wanted == (recipe.task, recipe.scale, recipe.channels, recipe.served_variant):
             return recipe
     words = [task, f"x{scale}" if scale > 1 else "", "gray" if channels == 1 else "", variant or ""]
     raise UsageError(

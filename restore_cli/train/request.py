@@ -1,21 +1,17 @@
-"""What a training was asked for, and the file in the run's folder that remembers it.
+"""What a training was asked for.
 
-First stage of training, ASK: plain facts from the command line, no torch. A resumed run takes them from its folder, so
-that it goes on as it began; what only changes the speed may differ.
+First stage of training, ASK: plain facts from the command line, no torch. What only changes the speed is not among
+them (`session.Machine`), so that a run may be resumed on another machine.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Self
 
-from restore_cli.errors import TrainingError, UsageError
+from restore_cli.errors import UsageError
 from restore_cli.train.recipes import WHOLE_PROGRESS, Frozen, Phase, Recipe, get_recipe
-
-NAME = "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,27 +91,3 @@ class TrainRequest:
             raise ValueError(msg)
         plain: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
         return cls(**plain)
-
-
-def write_request(folder: Path, request: TrainRequest, facts: Mapping[str, Any]) -> None:
-    """Remember a request, and what was found out about it, in the run's folder."""
-    temporary = folder / f".{NAME}.part"
-    content = {"request": request.to_json(), **facts}
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / NAME)
-
-
-def read_run(folder: Path) -> tuple[TrainRequest, dict[str, Any]]:
-    """Return the request a run was started with, and the facts noted beside it.
-
-    Raises:
-        TrainingError: If the folder holds no run, or its file is damaged.
-    """
-    path = folder / NAME
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        return TrainRequest.from_json(facts.pop("request")), facts
-    except FileNotFoundError as error:
-        raise TrainingError(f"{folder} holds no training run ({NAME} is missing)") from error
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise TrainingError(f"{path} is damaged: {error}") from error

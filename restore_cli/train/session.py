@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import torch
 from torch import nn
@@ -28,6 +27,7 @@ from restore_cli.train.pictures import MEBIBYTE, PictureFile, PictureForm, Pictu
 from restore_cli.train.processes import Processes
 from restore_cli.train.recipes import Recipe
 from restore_cli.train.request import TrainRequest
+from restore_cli.train.run_file import RunFacts, checkout_commit
 from restore_cli.train.sampling import CropSampler
 from restore_cli.train.state import TrainingState
 from restore_cli.train.timeline import Timeline, timeline_of_epochs, timeline_of_steps
@@ -81,7 +81,7 @@ class Session:
     validation: Validation | None
     baseline: float
     started_from: WarmStart | None
-    facts: dict[str, Any]
+    facts: RunFacts
 
 
 def prepare(request: TrainRequest, machine: Machine) -> Session:
@@ -117,13 +117,14 @@ def prepare(request: TrainRequest, machine: Machine) -> Session:
         processes=machine.processes.count,
     )
     validation = _validation(request, recipe, task, options, arch.multiple_of, machine)
-    facts = {
-        "recipe": dataclasses.asdict(recipe),
-        "config": dict(config.to_json()),
-        "pictures": len(store),
-        "data_digest": data_digest(store.files),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-    }
+    facts = RunFacts(
+        recipe=recipe,
+        config=config.to_json(),
+        pictures=len(store),
+        data_digest=data_digest(store.files),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        commit=checkout_commit(),
+    )
     return Session(
         request=request,
         recipe=recipe,

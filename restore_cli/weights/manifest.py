@@ -15,7 +15,7 @@ from restore_cli.errors import ManifestError, UsageError, WeightsError
 from restore_cli.weights.entry import Score, Source, WeightsEntry, entry_from_json, require_obtainable
 from restore_cli.weights.fields import Fields, did_you_mean, strict_json
 
-__all__ = ["Manifest", "Score", "Source", "WeightsEntry", "load_manifest"]
+__all__ = ["Manifest", "Score", "Source", "WeightsEntry", "load_manifest", "parse_manifest"]
 
 _FILE_NAME = "weights_manifest.json"
 _SCHEMA = 1
@@ -149,7 +149,7 @@ def load_manifest(path: Path | None = None) -> Manifest:
     if len(data) > _MAX_MANIFEST_BYTES:
         raise ManifestError(f"{path}: larger than {_MAX_MANIFEST_BYTES >> 20} MiB, which no manifest is")
     try:
-        return _parse(data)
+        return parse_manifest(data)
     except ManifestError as error:
         raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
 
@@ -160,7 +160,12 @@ def _own_manifest() -> Path:
     return inside if inside.is_file() else package.parent / _FILE_NAME
 
 
-def _parse(data: bytes) -> Manifest:
+def parse_manifest(data: bytes) -> Manifest:
+    """Check the bytes of a manifest and return what they say.
+
+    Raises:
+        ManifestError: If they break the schema; entry and field are in the message.
+    """
     top = Fields(strict_json(data), "the manifest", ("schema", "entries"))
     schema = top.integer("schema", low=0, high=1 << 31)
     if schema != _SCHEMA:

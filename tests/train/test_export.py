@@ -1,0 +1,172 @@
+"""Exported weights are the run's best, say themselves what they are, and become the defaults of their commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from restore_cli.errors import TrainingError, UsageError
+from restore_cli.train.checkpoint import BEST, LAST, read_checkpoint, write_checkpoint
+from restore_cli.train.export import ExportWishes, read_export, ship_export, write_export
+from restore_cli.train.processes import Processes
+from restore_cli.train.recipes import recipe_names
+from restore_cli.train.request import TrainRequest
+from restore_cli.train.run_file import NAME, write_run
+from restore_cli.train.session import Machine, prepare
+from restore_cli.weights.load import entry_from_file, load_weights
+from restore_cli.weights.manifest import load_manifest
+from tests.conftest import ROOT
+from tests.train.conftest import write_pictures
+
+MACHINE = Machine(device=torch.device("cpu"), processes=Processes(), cache_mebibytes=64, readers=1)
+OURS = [name for name in recipe_names() if name.startswith("ramit-lite")]
+
+
+def begun_run(folder: Path, pictures: Path, recipe: str = "ramit-lite-sr-x2", *, validated: bool = True) -> Path:
+    """Leave what a run leaves, at its first step: a network at its random start, moved off its zeros."""
+    request = TrainRequest(recipe=recipe, data=(str(pictures),), val=(str(pictures),), batch=1, patch=32, seed=3)
+    session = prepare(dataclasses.replace(request, val=()), MACHINE)
+    with torch.no_grad():
+        for parameter in session.state.averaged.parameters():
+            parameter.add_(0.01)
+    folder.mkdir()
+    write_run(folder, request, session.facts)
+    state = session.state.to_dict()
+    write_checkpoint(folder / LAST, {**state, "step": 9, "seconds": 12.3})
+    if validated:
+        write_checkpoint(folder / BEST, {"step": 6, "score": 31.25, "network": state["averaged"]})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of x2 super-resolution; not to be written to."""
+    return begun_run(tmp_path_factory.mktemp("runs") / "x2", pictures)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What a checkout has of weights."""
+    (tmp_path / "checkout" / "restore_cli" / "weights").mkdir(parents=True)
+    shutil.copy(ROOT / "weights_manifest.json", tmp_path / "checkout")
+    return tmp_path / "checkout"
+
+
+def outputs(network: torch.nn.Module) -> torch.Tensor:
+    with torch.inference_mode():
+        result: torch.Tensor = network(torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    return result
+
+
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 0.0), (True, 2e-3)])
+def test_the_file_restores_what_the_averaged_network_of_the_best_checkpoint_restores(
+    half: bool, tolerance: float, run: Path, pictures: Path, tmp_path: Path
+):
+    path = tmp_path / "mine.safetensors"
+    write_export(read_export(run, ExportWishes(half=half)), path)
+    entry = entry_from_file(path)
+    assert entry is not None
+    session = prepare(TrainRequest(recipe="ramit-lite-sr-x2", data=(str(pictures),), batch=1), MACHINE)
+    session.state.averaged.load_state_dict(read_checkpoint(run / BEST)["network"])
+    expected = outputs(session.state.averaged)
+    assert (outputs(load_weights(entry, path).network) - expected).abs().max() <= tolerance
+    assert expected.std() > 0.01
+
+
+def test_the_entry_tells_how_the_weights_were_made_and_no_path_of_the_person(run: Path, tmp_path: Path):
+    path = tmp_path / "mine.safetensors"
+    wishes = ExportWishes(id="my-own-x2", licence="CC0", notes="trained on stripes", half=True)
+    entry = write_export(read_export(run, wishes), path)
+    assert (entry.id, entry.model, entry.file, entry.bytes) == (
+        "my-own-x2",
+        "ramit-lite",
+        path.name,
+        path.stat().st_size,
+    )
+    assert (entry.licence, entry.notes, entry.bundled) == ("CC0", "trained on stripes", True)
+    assert [(score.metric, score.value, score.scale) for score in entry.scores] == [("psnr_y", 31.25, 2)]
+    training: Any = entry.training
+    assert (training["recipe"], training["seed"], training["steps"], training["seconds"]) == (
+        "ramit-lite-sr-x2",
+        3,
+        9,
+        12,
+    )
+    assert training["chosen_at_step"] == 6
+    assert training["data"]["folders"] == ["train"]
+    assert training["data"]["pictures"] == 6
+    assert str(tmp_path.anchor) not in json.dumps(dict(training))
+
+
+def test_what_is_shipped_becomes_the_default_of_its_command(checkout: Path, tmp_path: Path):
+    large = write_pictures(tmp_path / "large", 1, 128)
+    for name in OURS:
+        entry = ship_export(read_export(begun_run(tmp_path / name, large, name), ExportWishes()), checkout)
+        assert entry.id == name
+    manifest = load_manifest(checkout / "weights_manifest.json")
+    for wanted, expected in [
+        ({"task": "sr", "scale": 2}, "sr-x2"),
+        ({"task": "sr", "scale": 3}, "sr-x3"),
+        ({"task": "sr", "scale": 4}, "sr-x4"),
+        ({"task": "sr", "scale": 4, "variant": "photo"}, "sr-x4-photo"),
+        ({"task": "denoise"}, "denoise-color"),
+        ({"task": "denoise", "sigma": 25.0}, "denoise-color"),
+        ({"task": "denoise", "channels": 1}, "denoise-gray"),
+        ({"task": "derain"}, "derain"),
+        ({"task": "lowlight"}, "lowlight"),
+        ({"task": "deblur", "variant": "motion"}, "deblur-motion"),
+    ]:
+        assert manifest.select(**wanted).id == f"ramit-lite-{expected}"  # type: ignore[arg-type]
+    for name in OURS:
+        entry = manifest.get(name)
+        load_weights(entry, checkout / "restore_cli" / "weights" / "bundled" / entry.file)
+
+
+def test_a_better_checkpoint_replaces_what_was_shipped(run: Path, checkout: Path):
+    ship_export(read_export(run, ExportWishes()), checkout)
+    better = ship_export(read_export(run, ExportWishes(half=True)), checkout)
+    entries = [entry for entry in load_manifest(checkout / "weights_manifest.json").entries if entry.bundled]
+    assert entries == [better]
+
+
+def test_a_run_that_did_not_note_its_commit_is_told_it(pictures: Path, tmp_path: Path):
+    run = begun_run(tmp_path / "run", pictures)
+    facts = json.loads((run / NAME).read_text())
+    facts.pop("commit")
+    (run / NAME).write_text(json.dumps(facts))
+    assert read_export(run, ExportWishes()).entry.origin.startswith("restore-cli ")
+    told = read_export(run, ExportWishes(commit="28eadec")).entry
+    assert (told.origin, dict(told.training or {})["commit"]) == ("restore-cli@28eadec", "28eadec")
+
+
+def test_a_run_without_validation_gives_its_last_average_and_no_score(pictures: Path, tmp_path: Path):
+    run = begun_run(tmp_path / "run", pictures, validated=False)
+    export = read_export(run, ExportWishes())
+    assert export.entry.scores == ()
+    assert all(
+        torch.equal(tensor, export.state_dict[k]) for k, tensor in read_checkpoint(run / LAST)["averaged"].items()
+    )
+
+
+def test_a_folder_without_a_run_and_a_run_without_a_checkpoint_are_refused(run: Path, tmp_path: Path):
+    with pytest.raises(TrainingError, match="holds no training run"):
+        read_export(tmp_path, ExportWishes())
+    shutil.copy(run / NAME, tmp_path)
+    with pytest.raises(TrainingError, match="no checkpoint"):
+        read_export(tmp_path, ExportWishes())
+
+
+def test_a_file_name_no_manifest_can_hold_is_refused(run: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="no name for a weights file"):
+        write_export(read_export(run, ExportWishes()), tmp_path / "weights.pth")
+
+
+def test_only_a_checkout_can_be_shipped_to(run: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="no checkout"):
+        ship_export(read_export(run, ExportWishes()), tmp_path)
