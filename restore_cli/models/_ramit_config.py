@@ -73,7 +73,7 @@ class Config:
             (self.scale >= 1, "scale must be at least 1"),
             (self.channels in (1, 3), "channels must be 1 or 3"),
             (len(self.mean) == len(self.std) == self.channels, "mean and std must have one number a channel"),
-            (min(self.std) > 0, "std must be positive"),
+            (all(std > 0 for std in self.std), "std must be positive"),
             (0 <= self.drop_path < 1, "drop_path must lie in [0, 1)"),
         )
         for holds, message in checks:
@@ -86,15 +86,17 @@ class Config:
         """Return h2, the number of heads that attend over channels."""
         return int(self.num_heads * self.chsa_head_ratio)
 
-    def _groups_divide(self) -> bool:
-        quarters = self.dim // 4 + self.dim // 16
-        mixed = (self.dim + quarters, 2 * self.dim + quarters)
-        return self.dim % self.exp_groups == 0 and all(dim % self.mix_exp_groups == 0 for dim in mixed)
-
     @property
     def unit(self) -> int:
         """Return the number that height and width must be multiples of."""
         return self.window_size << (STAGES - 2)
+
+    def _groups_divide(self) -> bool:
+        if min(self.exp_groups, self.mix_exp_groups) < 1:
+            return False
+        quarters = self.dim // 4 + self.dim // 16
+        mixed = (self.dim + quarters, 2 * self.dim + quarters)
+        return self.dim % self.exp_groups == 0 and all(dim % self.mix_exp_groups == 0 for dim in mixed)
 
     @classmethod
     def tiny(cls) -> Self:

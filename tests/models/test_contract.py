@@ -1,0 +1,179 @@
+"""What every network of the folder promises, whoever wrote it: a new file is tested here without an edit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from restore_cli.models import Arch, architecture_names, get_architecture
+
+RESTORING = [name for name in architecture_names() if get_architecture(name).restores]
+
+
+@pytest.fixture(params=RESTORING)
+def arch(request: pytest.FixtureRequest) -> Arch:
+    return get_architecture(request.param)
+
+
+@pytest.fixture
+def network(arch: Arch) -> nn.Module:
+    torch.manual_seed(0)
+    return arch.build(arch.config.tiny()).eval()
+
+
+def pictures(arch: Arch, *, count: int = 2) -> Tensor:
+    """Return smooth pictures with some grain, twice as wide as high."""
+    side, channels = arch.multiple_of, arch.config.tiny().channels
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand((count, channels, 4, 8), generator=generator)
+    smooth = nn.functional.interpolate(coarse, size=(side, 2 * side), mode="bilinear", align_corners=False)
+    return (smooth + 0.05 * torch.randn(smooth.shape, generator=generator)).clamp(0, 1)
+
+
+def test_the_files_name_is_the_architectures(arch: Arch):
+    assert get_architecture(arch.name) is arch
+    assert arch.dtypes[0] == "float32"
+
+
+def test_an_unknown_architecture_is_refused_with_the_known_names():
+    with pytest.raises(ValueError, match=r"unknown architecture 'ramitt'; known: .*ramit"):
+        get_architecture("ramitt")
+
+
+@torch.inference_mode()
+def test_the_output_is_scale_times_the_input(arch: Arch, network: nn.Module):
+    x = pictures(arch)
+    scale = arch.config.tiny().scale
+    restored = network(x)
+    assert restored.shape == (*x.shape[:2], scale * x.shape[2], scale * x.shape[3])
+    assert restored.dtype == torch.float32
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("change", ["height", "width", "channels", "dimensions", "empty"])
+def test_an_input_that_does_not_fit_is_refused(arch: Arch, network: nn.Module, change: str):
+    x = pictures(arch)
+    wrong = {
+        "height": x[:, :, 1:],
+        "width": x[..., : arch.multiple_of + 1],
+        "channels": torch.cat((x, x), 1),
+        "dimensions": x[0],
+        "empty": x[:, :, :0],
+    }
+    with pytest.raises(ValueError, match=str(arch.multiple_of)):
+        network(wrong[change])
+
+
+@torch.inference_mode()
+def test_a_batch_gives_what_its_pictures_give_one_by_one(arch: Arch, network: nn.Module):
+    x = pictures(arch, count=3)
+    one_by_one = torch.cat([network(picture[None]) for picture in x])
+    torch.testing.assert_close(network(x), one_by_one, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_the_input_is_left_as_it_was_and_a_second_run_gives_the_same(arch: Arch, network: nn.Module):
+    x = pictures(arch)
+    before = x.clone()
+    assert torch.equal(network(x), network(x))
+    assert torch.equal(x, before)
+
+
+@torch.inference_mode()
+def test_memory_layout_does_not_matter(arch: Arch, network: nn.Module):
+    x = pictures(arch)
+    other = network(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(network(x), other, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_flat_pictures_stay_finite_and_so_do_their_gradients(arch: Arch, network: nn.Module, level: float):
+    restored = network(torch.full_like(pictures(arch), level))
+    restored.square().mean().backward()
+    assert restored.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+@torch.inference_mode()
+def test_bfloat16_autocast_comes_near_float32(arch: Arch, network: nn.Module):
+    x = pictures(arch)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = network(x)
+    difference = (near.float() - network(x)).abs()
+    assert difference.max() <= 0.03
+    assert difference.mean() <= 0.005
+
+
+@torch.inference_mode()
+def test_float64_agrees_with_float32(arch: Arch, network: nn.Module):
+    x = pictures(arch)
+    restored = network(x)
+    exact = network.double()(x.double())
+    assert exact.dtype == torch.float64
+    torch.testing.assert_close(restored.double(), exact, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_state_dict_makes_another_network_the_same(arch: Arch, network: nn.Module):
+    torch.manual_seed(1)
+    other = arch.build(arch.config.tiny()).eval()
+    x = pictures(arch)
+    assert not torch.equal(network(x), other(x))
+    other.load_state_dict(network.state_dict(), strict=True)
+    assert torch.equal(network(x), other(x))
+
+
+def test_a_state_dict_shares_no_memory_and_has_no_gaps(network: nn.Module):
+    tensors = list(network.state_dict().values())
+    assert len({tensor.data_ptr() for tensor in tensors}) == len(tensors)
+    assert all(tensor.is_contiguous() for tensor in tensors)
+
+
+def test_a_configuration_survives_json(arch: Arch):
+    config = arch.config.tiny()
+    assert arch.config.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_unknown_and_missing_fields_of_a_configuration_are_named(arch: Arch):
+    values = arch.config.tiny().to_json()
+    with pytest.raises(ValueError, match="wings"):
+        arch.config.from_json(values | {"wings": 2})
+    for name in values:
+        with pytest.raises(ValueError, match=name):
+            arch.config.from_json({key: value for key, value in values.items() if key != name})
+
+
+def test_gradients_reach_every_parameter(arch: Arch, network: nn.Module):
+    restored = network.train()(pictures(arch))
+    (restored - 0.5).abs().mean().backward()
+    idle = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert not idle
+
+
+def test_training_under_bfloat16_autocast_gives_float32_gradients(arch: Arch, network: nn.Module):
+    with torch.autocast("cpu", torch.bfloat16):
+        restored = network.train()(pictures(arch))
+    (restored.float() - 0.5).abs().mean().backward()
+    for p in network.parameters():
+        assert p.grad is not None
+        assert p.grad.dtype == torch.float32
+        assert p.grad.isfinite().all()
+
+
+@torch.inference_mode()
+@pytest.mark.slow
+def test_the_graph_compiles_in_one_piece(arch: Arch, network: nn.Module):
+    x = pictures(arch)
+    compiled = torch.compile(network, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), network(x))
+
+
+def test_multiply_adds_grow_with_the_padded_size(arch: Arch):
+    if arch.mult_adds is None:
+        pytest.skip("the paper states none")
+    config, side = arch.config.tiny(), arch.multiple_of
+    one, two = arch.mult_adds(config, side, side), arch.mult_adds(config, side + 1, side)
+    assert 0 < one < two == arch.mult_adds(config, 2 * side, side)
