@@ -57,7 +57,7 @@ def train(
     from restore_cli.train.session import prepare
 
     with joined(machine.processes, machine.device):
-        session = prepare(request, machine)
+        session = prepare(request, machine, run.out)
         if machine.processes.leads:
             tell_plan(session, machine, out)
         if run.out is not None and not run.dry_run:
@@ -126,7 +126,7 @@ def _request(pictures: PictureOptions, chosen: TaskOptions, speed: SpeedOptions,
     from restore_cli.train.run_file import NAME, read_run
 
     exists = run.out is not None and (run.out / NAME).is_file()
-    if run.out is not None and run.resume and exists:
+    if run.out is not None and run.resume and (exists or not pictures.data):
         request, _ = read_run(run.out)
         for group, free in ((pictures, {"cache_budget"}), (chosen, set()), (speed, {"device", "threads", "compile"})):
             _refuse_changes(group, free)
@@ -146,7 +146,7 @@ def _request(pictures: PictureOptions, chosen: TaskOptions, speed: SpeedOptions,
         batch=chosen.batch,
         patch=chosen.patch,
         rate=chosen.lr,
-        warm_start=chosen.warm_start,
+        warm_start=_source(chosen.warm_start),
         freeze=tuple(chosen.freeze or ()),
         freeze_until=chosen.freeze_until,
         seed=chosen.seed,
@@ -207,3 +207,7 @@ def _machine(speed: SpeedOptions, cache_mebibytes: int) -> Machine:
 def _paths(given: list[Path] | None) -> tuple[str, ...]:
     # Absolute, so that a run may be resumed from another folder.
     return tuple(str(path.absolute()) for path in given or ())
+
+
+def _source(given: str | None) -> str | None:
+    return str(Path(given).absolute()) if given is not None and Path(given).exists() else given

@@ -27,7 +27,7 @@ from restore_cli.train.pictures import MEBIBYTE, PictureFile, PictureForm, Pictu
 from restore_cli.train.processes import Processes
 from restore_cli.train.recipes import Recipe
 from restore_cli.train.request import TrainRequest
-from restore_cli.train.run_file import RunFacts, checkout_commit
+from restore_cli.train.run_file import NAME, RunFacts, checkout_commit, read_run
 from restore_cli.train.sampling import CropSampler
 from restore_cli.train.state import TrainingState
 from restore_cli.train.timeline import Timeline, timeline_of_epochs, timeline_of_steps
@@ -69,7 +69,7 @@ class Session:
         maker: Makes batches.
         validation: Scores the network; None where nothing is held out, or on a process that does not lead.
         baseline: Score of doing nothing, NaN without validation.
-        started_from: What became of the parameters in a warm start, None without one.
+        started_from: What became of the parameters in a warm start, None without one or where the run is resumed.
         facts: What is noted in the run's folder.
     """
 
@@ -84,8 +84,13 @@ class Session:
     facts: RunFacts
 
 
-def prepare(request: TrainRequest, machine: Machine) -> Session:
+def prepare(request: TrainRequest, machine: Machine, folder: Path | None = None) -> Session:
     """Read the pictures, build the network, lay out the steps.
+
+    Args:
+        request: What is asked for.
+        machine: Where it runs.
+        folder: The run's folder; a network that will be filled from its checkpoint needs no warm start.
 
     Raises:
         UsageError: If wishes contradict each other.
@@ -102,7 +107,8 @@ def prepare(request: TrainRequest, machine: Machine) -> Session:
     arch = get_architecture(ARCHITECTURE)
     network: nn.Module = arch.build(config)
     started_from = None
-    if request.warm_start is not None:
+    resumed = folder is not None and (folder / LAST).is_file()
+    if request.warm_start is not None and not resumed:
         started_from = warm_start(network, request.warm_start, scale=recipe.scale, channels=recipe.channels)
     network = network.to(machine.device).train()
     timeline = lay_timeline(recipe, request, len(store))
@@ -141,7 +147,16 @@ def prepare(request: TrainRequest, machine: Machine) -> Session:
 def make_loop(
     session: Session, machine: Machine, folder: Path, *, on_interval: Callable[[Interval], None], stop: Event
 ) -> Loop:
-    """Return the loop of a session, at the last checkpoint of its folder where there is one."""
+    """Return the loop of a session, at the last checkpoint of its folder where there is one.
+
+    Raises:
+        TrainingError: If the folder holds a run that was begun with something else.
+    """
+    if (folder / NAME).is_file():
+        begun_with, facts = read_run(folder)
+        facts.refuse_change(session.facts, folder)
+        if begun_with != session.request:
+            raise TrainingError(f"{folder} holds a run of another request", hint="begin a new one in another folder")
     if (folder / LAST).is_file():
         session.state.load_dict(read_checkpoint(folder / LAST))
     request = session.request
