@@ -67,6 +67,9 @@ def _work(case: Case, wishes: BenchWishes, sender: Connection) -> None:
     # Ctrl-C reaches the whole process group; the parent ends this process and tells the user.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from restore_cli.bench.measure import measure
+    from restore_cli.inference.allocator import keep_freed_memory
+
+    keep_freed_memory()  # as the restoring commands do
 
     def on_step(stage: Stage, done: int, total: int | None) -> None:
         sender.send(_Step(stage=stage, done=done, total=total))

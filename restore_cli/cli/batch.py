@@ -33,9 +33,11 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
     """
     total = len(plan.jobs) + len(plan.skipped)
     with out.image_progress(total, "loading"):
+        from restore_cli.inference.allocator import keep_freed_memory
         from restore_cli.inference.pipeline import run_jobs
         from restore_cli.inference.restorer import Restorer
 
+        keep_freed_memory()
         weights = _load(plan, entry, out)
         restorer = Restorer(weights, plan.run)
         _say_facts(restorer, plan, out)

@@ -85,8 +85,11 @@ def score(wanted: Wanted, places: ResultPlaces, out: Output) -> Report:
     Raises:
         RestoreError: If weights, the device or a place for results cannot be had.
     """
+    from restore_cli.inference.allocator import keep_freed_memory
+
     start = time.perf_counter()
     _check_places(wanted, places)
+    keep_freed_memory()
     metrics = _extra_metrics(wanted)
     candidates = (floor_candidate(wanted.protocol), *_load(wanted, out))
     facts = tuple(candidate.facts for candidate in candidates)
