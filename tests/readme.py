@@ -36,6 +36,24 @@ def weights_table() -> str:
     return "\n".join(lines)
 
 
+def scores_table() -> str:
+    """List the measured scores of the bundled weights, as the manifest holds them."""
+    lines = ["| weights | pictures | protocol | PSNR | SSIM |", "|---|---|---|---|---|"]
+    for entry in load_manifest().entries:
+        if not entry.bundled:
+            continue
+        values = {(score.dataset, score.sigma, score.protocol, score.metric): score.value for score in entry.scores}
+        for dataset, sigma, protocol in dict.fromkeys(key[:3] for key in values):
+            named = dataset if sigma is None else f"{dataset}, sigma {sigma:g}"
+            cells = [
+                " / ".join(f"{value:.{digits}f}" for key, value in values.items()
+                           if key[:3] == (dataset, sigma, protocol) and key[3].startswith(kind))
+                for kind, digits in (("psnr", 2), ("ssim", 4))
+            ]  # fmt: skip
+            lines.append(f"| `{entry.id}` | {named} | {protocol} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def command(entry: WeightsEntry) -> str:
     """Write the command line that uses an entry."""
     words = ["restore", entry.task]
@@ -52,7 +70,7 @@ def command(entry: WeightsEntry) -> str:
 
 def render(text: str) -> str:
     """Return README's text with every generated block renewed."""
-    for name, block in (("tree", tree()), ("weights", weights_table())):
+    for name, block in (("tree", tree()), ("weights", weights_table()), ("scores", scores_table())):
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         if not pattern.search(text):
             msg = f"README.md has no block <!-- {name} --> ... <!-- end {name} -->"
