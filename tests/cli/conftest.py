@@ -85,7 +85,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def write(
         task: str = "sr", *, scale: int = 2, channels: int = 3, sigma_range: tuple[float, float] | None = None
     ) -> Path:
-        path = folder / f"{task}-x{scale}-{channels}-{sigma_range is not None}.safetensors"
+        trained_at = "" if sigma_range is None else f"-{sigma_range[0]:g}-{sigma_range[1]:g}"
+        path = folder / f"{task}-x{scale}-{channels}{trained_at}.safetensors"
         if not path.exists():
             config = arch.config.from_json(
                 {**arch.config.tiny().to_json(), "scale": scale, "channels": channels, "mean": [0.5] * channels,

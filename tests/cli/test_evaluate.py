@@ -47,7 +47,7 @@ class TestScores:
         assert "2 px border cut" in lines[1]
         assert [line.split()[0] for line in lines[3:6]] == ["PSNR-Y", "a", "b"]
         assert lines[-3].split()[:4] == ["mean", "of", "PSNR-Y", "SSIM-Y"]
-        assert [line.split()[0] for line in lines[-2:]] == ["bicubic", "sr-x2-3-False"]
+        assert [line.split()[0] for line in lines[-2:]] == ["bicubic", "sr-x2-3"]
         assert all(line.endswith("paper") for line in lines[-2:])
 
     def test_each_picture_is_told_on_stderr_while_it_runs(self, sr: Run):
@@ -61,7 +61,7 @@ class TestScores:
         clean_folder()
         *images, summary = json_lines(sr("--clean", "clean", "--json"))
         assert [(line["image"], line["candidate"]) for line in images] == [
-            ("a", "bicubic"), ("a", "sr-x2-3-False"), ("b", "bicubic"), ("b", "sr-x2-3-False"),
+            ("a", "bicubic"), ("a", "sr-x2-3"), ("b", "bicubic"), ("b", "sr-x2-3"),
         ]  # fmt: skip
         assert {line["protocol"] for line in [*images, summary]} == {"paper"}
         network = summary["candidates"][1]
@@ -130,7 +130,7 @@ class TestScores:
         other.write_bytes(tiny().read_bytes())
         summary = json_lines(sr("--clean", "clean", "--weights", other, "--json"))[-1]
         names = [candidate["candidate"] for candidate in summary["candidates"]]
-        assert names == ["bicubic", "sr-x2-3-False", "sr-x2-3-False-2"]
+        assert names == ["bicubic", "sr-x2-3", "sr-x2-3-2"]
 
     def test_weights_called_as_the_floor_do_not_take_its_place(self, run: Run, tiny: Tiny):
         clean_folder("a.png")
@@ -150,7 +150,7 @@ class TestFiles:
         assert Path("s.html").read_text(encoding="utf-8").count("<img ") == 2 * 2 * 4
         saved = sorted(str(path) for path in Path("out").rglob("*.png"))
         assert saved == [
-            "out/bicubic/a.png", "out/bicubic/b.png", "out/sr-x2-3-False/a.png", "out/sr-x2-3-False/b.png",
+            "out/bicubic/a.png", "out/bicubic/b.png", "out/sr-x2-3/a.png", "out/sr-x2-3/b.png",
         ]  # fmt: skip
         with Image.open("out/bicubic/a.png") as image:
             assert image.size == (24, 22)
@@ -160,7 +160,7 @@ class TestFiles:
 
         clean_folder("a.png")
         line = json_lines(sr("--clean", "clean", "--save-images", "out", "--json"))[1]
-        saved, clean = (np.asarray(Image.open(path)) for path in ("out/sr-x2-3-False/a.png", "clean/a.png"))
+        saved, clean = (np.asarray(Image.open(path)) for path in ("out/sr-x2-3/a.png", "clean/a.png"))
         assert psnr_y(saved, clean, crop_border=2) == line["scores"]["psnr_y"]
 
     @pytest.mark.parametrize(

@@ -190,6 +190,7 @@ def test_every_command_shows_examples_in_its_help(run: Run, command: str) -> Non
 @pytest.mark.shared
 def test_the_originals_at_hand_pass_the_check(run: Run, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESTORE_WEIGHTS_DIR", str(shared / "weights"))
-    found = objects(run("models", "verify", "--json").out)
+    verified = objects(run("models", "verify", "--json").out)
+    found = [item for item in verified if Path(item["path"]).is_relative_to(shared)]
     assert len(found) == 8
-    assert {item["status"] for item in found} == {"ok"}
+    assert {item["status"] for item in verified} == {"ok"}
