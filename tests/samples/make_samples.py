@@ -163,17 +163,19 @@ def render(height: int = HEIGHT, width: int = WIDTH) -> npt.NDArray[np.uint8]:
     return np.asarray(np.rint(srgb * 255), dtype=np.uint8)
 
 
-def rain(random: np.random.RandomState, streaks: int = 160, slope: float = 0.25) -> Array:
-    """Return the light (HEIGHT, WIDTH), 0..1, that streaks of rain of one direction add."""
-    layer = np.zeros((HEIGHT, WIDTH))
+def rain(random: np.random.RandomState, streaks: int = 90, slope: float = 0.25) -> Array:
+    """Return the light (HEIGHT, WIDTH), 0..1, that soft streaks of rain of one direction add."""
+    fine = SAMPLES_PER_SIDE
+    layer = np.zeros((HEIGHT * fine, WIDTH * fine))
     for _ in range(streaks):
-        top, left = random.uniform(-20, HEIGHT), random.uniform(-20, WIDTH)
-        strength = random.uniform(0.1, 0.4)
-        for step in np.arange(0, random.uniform(8, 24), 0.5):
+        top, left = random.uniform(-20, HEIGHT) * fine, random.uniform(-20, WIDTH) * fine
+        strength, length = random.uniform(0.15, 0.5), random.uniform(8, 24) * fine
+        for step in np.arange(0, length, 0.5):
             row, column = int(top + step), int(left + slope * step)
-            if 0 <= row < HEIGHT and 0 <= column < WIDTH:
-                layer[row, column] = max(layer[row, column], strength)
-    return layer
+            light = strength * np.sin(np.pi * step / length)  # fades in and out along its way
+            if 0 <= row < layer.shape[0] and 0 <= column < layer.shape[1] - fine:
+                layer[row, column : column + fine] = np.maximum(layer[row, column : column + fine], light)
+    return layer.reshape(HEIGHT, fine, WIDTH, fine).mean((1, 3))
 
 
 def main() -> None:
