@@ -17,6 +17,8 @@ FOLDERS = {
     "Rain100L, 20 pairs": ("test/rain100l/HQ", "test/rain100l/LQ"),
     "val_div2k256": ("train/val_div2k256", None),
 }
+# Minutes each on two cores: `python -m pytest -m exhaustive` runs them, CI leaves them out.
+EXHAUSTIVE = {"McMaster", "Rain100L, 20 pairs"}
 # Scores taken while training carry its own protocol's name; `restore eval` does not take them.
 EVALUATED = {"paper", "8bit", "synthetic"}
 
@@ -40,8 +42,16 @@ def test_every_bundled_checkpoint_states_a_score_that_eval_takes():
 @pytest.mark.shared
 @pytest.mark.parametrize(
     ("entry", "dataset", "sigma"),
-    stated(),
-    ids=lambda value: value.id if isinstance(value, WeightsEntry) else str(value).replace(" ", ""),
+    [
+        pytest.param(
+            entry,
+            dataset,
+            sigma,
+            marks=[pytest.mark.exhaustive] if dataset in EXHAUSTIVE else [],
+            id=f"{entry.id}-{dataset}-{sigma}".replace(" ", ""),
+        )
+        for entry, dataset, sigma in stated()
+    ],
 )
 def test_a_stated_score_is_reproduced(entry: WeightsEntry, dataset: str, sigma: float | None, shared: Path):
     clean, degraded = FOLDERS[dataset]
