@@ -42,7 +42,8 @@ def scores_table() -> str:
     for entry in load_manifest().entries:
         if not entry.bundled:
             continue
-        values = {(score.dataset, score.sigma, score.protocol, score.metric): score.value for score in entry.scores}
+        evaluated = [score for score in entry.scores if score.protocol in {"paper", "8bit", "synthetic"}]
+        values = {(score.dataset, score.sigma, score.protocol, score.metric): score.value for score in evaluated}
         for dataset, sigma, protocol in dict.fromkeys(key[:3] for key in values):
             named = dataset if sigma is None else f"{dataset}, sigma {sigma:g}"
             cells = [
