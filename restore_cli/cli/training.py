@@ -12,7 +12,7 @@ import typer
 
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
-from restore_cli.train.loop import Interval
+from restore_cli.train.journal import Interval
 from restore_cli.train.run_file import NAME, write_run
 from restore_cli.train.session import Machine, Session, make_loop
 

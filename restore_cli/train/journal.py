@@ -6,10 +6,46 @@ A resumed run drops the lines behind its checkpoint first, since those steps are
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 NAME = "log.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """What the steps since the last interval came to.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps in all, as far as is known now.
+        progress: 0..1.
+        loss: Mean L1 loss on values in [0, 1].
+        gradient_norm: Mean norm of the gradient before it was clipped.
+        rate: Learning rate of the last step.
+        patch: Side of the patches in degraded pixels.
+        batch: Samples a step.
+        images_per_second: Patches a second, all processes together.
+        seconds: Time spent since the first start, resumed runs added up.
+        seconds_left: Estimate of the time to come.
+        score: Mean validation PSNR in dB, None where this interval was not validated.
+        best: Whether that score is the best so far.
+    """
+
+    step: int
+    steps: int
+    progress: float
+    loss: float
+    gradient_norm: float
+    rate: float
+    patch: int
+    batch: int
+    images_per_second: float
+    seconds: float
+    seconds_left: float
+    score: float | None = None
+    best: bool = False
 
 
 class Journal:
@@ -27,10 +63,10 @@ class Journal:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="ascii")
         temporary.replace(self._path)
 
-    def write(self, fact: dict[str, Any]) -> None:
-        """Append one fact; each is opened, written and closed, so that a kill loses at most a line."""
+    def write(self, interval: Interval) -> None:
+        """Append one interval; the file is opened and closed each time, so that a kill loses at most a line."""
         with self._path.open("a", encoding="ascii") as file:
-            file.write(json.dumps(fact) + "\n")
+            file.write(json.dumps(_fact(interval)) + "\n")
 
 
 def read_journal(folder: Path) -> list[dict[str, Any]]:
@@ -45,3 +81,20 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return facts
+
+
+def _fact(interval: Interval) -> dict[str, Any]:
+    fact: dict[str, Any] = {
+        "step": interval.step,
+        "steps": interval.steps,
+        "loss": round(interval.loss, 7),
+        "gradient_norm": round(interval.gradient_norm, 5),
+        "rate": interval.rate,
+        "patch": interval.patch,
+        "batch": interval.batch,
+        "images_per_second": round(interval.images_per_second, 2),
+        "seconds": round(interval.seconds, 2),
+    }
+    if interval.score is not None:
+        fact |= {"score": round(interval.score, 4), "best": interval.best}
+    return fact

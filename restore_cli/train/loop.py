@@ -1,8 +1,9 @@
 """The loop: batch, loss, gradient, step, average; now and then a look at how it goes.
 
 Stage of training in which the time is spent. What must not happen by halves happens at the end of an interval of
-a fixed number of steps: numbers are read off the device, the loss is judged, the log is written, the network validated,
-the checkpoint replaced. A checkpoint is only ever made of weights whose losses and gradients were finite.
+a fixed number of steps: numbers are read off the device, the loss is judged, the log is written, the network validated.
+The checkpoint that is due then is made one step later, when the loss of those very weights is known: a step that ruined
+the network is found before it replaces the last good state, not after.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from torch.nn.parallel import DistributedDataParallel
 from restore_cli.errors import TrainingError
 from restore_cli.train.batches import Batch, BatchMaker, BatchShape, Prefetcher
 from restore_cli.train.checkpoint import BEST, LAST, write_checkpoint
-from restore_cli.train.journal import Journal
+from restore_cli.train.journal import Interval, Journal
+from restore_cli.train.loss_watch import LossWatch
 from restore_cli.train.processes import Processes
 from restore_cli.train.recipes import Frozen
 from restore_cli.train.state import Best, TrainingState
 from restore_cli.train.timeline import learning_rate, retimed
 from restore_cli.train.validation import Validation
 
-_DIVERGED_FACTOR = 5.0
 _RATE_MEMORY = 0.7
 
 
@@ -46,7 +47,7 @@ class LoopOptions:
         accumulate: Parts a batch is cut into, one after the other, to save memory.
         log_every: Steps of an interval.
         validate_every: Intervals between validations.
-        save_seconds: Seconds after which the state is saved at the end of an interval, validated or not.
+        save_seconds: Seconds after which the state is saved behind an interval, validated or not.
         minutes: Budget of time for everything, None where the steps are fixed.
         frozen: What is held still at first, None for nothing.
     """
@@ -63,38 +64,13 @@ class LoopOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interval:
-    """What the steps since the last interval came to.
+class _Numbers:
+    """What all processes together came to in an interval, and what any of them wishes."""
 
-    Attributes:
-        step: Steps done.
-        steps: Steps in all, as far as is known now.
-        progress: 0..1.
-        loss: Mean L1 loss on values in [0, 1].
-        gradient_norm: Mean norm of the gradient before it was clipped.
-        rate: Learning rate of the last step.
-        patch: Side of the patches in degraded pixels.
-        batch: Samples a step.
-        images_per_second: Patches a second, all processes together.
-        seconds: Time spent since the first start, resumed runs added up.
-        seconds_left: Estimate of the time to come.
-        score: Mean validation PSNR in dB, None where this interval was not validated.
-        best: Whether that score is the best so far.
-    """
-
-    step: int
-    steps: int
-    progress: float
     loss: float
     gradient_norm: float
-    rate: float
-    patch: int
-    batch: int
-    images_per_second: float
-    seconds: float
-    seconds_left: float
-    score: float | None = None
-    best: bool = False
+    stop: bool
+    save: bool
 
 
 class Loop:
@@ -134,17 +110,18 @@ class Loop:
         self._journal = Journal(folder, state.step) if processes.leads else None
         self._runner: nn.Module | None = None
         self._all_trained = True
-        self._lowest_loss = math.inf
+        self._watch = LossWatch()
         self._pixel_seconds: float | None = None
         self._aside_seconds = 0.0
         self._begun = time.monotonic() - state.seconds
         self._saved = time.monotonic()
+        self._save_due = False
 
     def run(self) -> None:
         """Train until the timeline ends, or until told to stop.
 
         Raises:
-            TrainingError: If the loss is not finite or runs away; the last good checkpoint stands.
+            TrainingError: If loss or weights are not finite, or the loss runs away; the last good checkpoint stands.
             KeyboardInterrupt: If told to stop; the state is saved.
         """
         state = self.state
@@ -170,18 +147,26 @@ class Loop:
             sums += self._step(batch)
             steps += 1
             pixels += shape.batch * shape.patch**2
-            if self._stop.is_set() and self._processes.count == 1:
-                self._finite(sums / steps)
-                self._save()
-                raise KeyboardInterrupt
-            if state.step % options.log_every == 0:
+            if state.step % options.log_every == 0 or (self._stop.is_set() and self._processes.count == 1):
                 break
-        loss, norm = self._finite(self._processes.mean(sums / steps))
+        numbers = self._agreed_numbers(sums / steps)
         elapsed = time.monotonic() - begun
-        self._judge(loss)
+        self._judge(numbers.loss, steps * shape.batch)
         if not built:  # the first interval includes compilation and says nothing about the next
             self._measure(elapsed / pixels)
-        self._close_interval(loss, norm, shape, steps * shape.batch / elapsed)
+        if not numbers.stop or state.step % options.log_every == 0 or state.step == state.timeline.steps:
+            self._close_interval(numbers, shape, steps * shape.batch / elapsed)
+        if numbers.stop:
+            self._save()
+            raise KeyboardInterrupt
+
+    def _agreed_numbers(self, means: torch.Tensor) -> _Numbers:
+        """Return what all processes together came to: they must save and stop at the same step."""
+        elapsed = time.monotonic() - self._saved
+        wishes = torch.tensor([self._stop.is_set(), elapsed > self._options.save_seconds], device=means.device)
+        loss, norm, stop, save = self._processes.mean(torch.cat([means, wishes.float()])).tolist()
+        self._require_finite(loss, norm)
+        return _Numbers(loss=loss, gradient_norm=norm, stop=stop > 0.0, save=save > 0.0)
 
     def _step(self, batch: Batch) -> torch.Tensor:
         state, options = self.state, self._options
@@ -199,6 +184,8 @@ class Loop:
                 loss = functional.l1_loss(restored.float(), clean[index]) * share
                 torch.autograd.backward(loss)
             total += loss.detach()
+        if self._save_due:
+            self._save_if_good(total)
         clip = math.inf if state.optimisation.clip is None else state.optimisation.clip
         norm = nn.utils.clip_grad_norm_(state.network.parameters(), clip)
         state.optimiser.step()
@@ -239,20 +226,21 @@ class Loop:
             seconds_per_pixel if known is None else _RATE_MEMORY * known + (1.0 - _RATE_MEMORY) * seconds_per_pixel
         )
 
-    def _finite(self, sums: torch.Tensor) -> tuple[float, float]:
-        loss, norm = sums.tolist()
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingError(
-                f"loss or gradient is not finite at step {self.state.step}; {self._last_good()}",
-                hint="lower --lr, or train without --bf16",
-            )
-        return loss, norm
+    def _require_finite(self, *values: float) -> None:
+        if not all(math.isfinite(value) for value in values):
+            raise self._not_finite()
 
-    def _judge(self, loss: float) -> None:
-        self._lowest_loss = min(self._lowest_loss, loss)
-        if loss > _DIVERGED_FACTOR * self._lowest_loss:
+    def _not_finite(self) -> TrainingError:
+        return TrainingError(
+            f"loss, gradient or weights are not finite at step {self.state.step}; {self._last_good()}",
+            hint="lower --lr, or train without --bf16",
+        )
+
+    def _judge(self, loss: float, samples: int) -> None:
+        away = self._watch.add(loss, samples)
+        if away is not None:
             raise TrainingError(
-                f"the loss runs away at step {self.state.step}: {loss:.4g} after {self._lowest_loss:.4g}; "
+                f"the loss runs away at step {self.state.step}: {away:.4g} after {self._watch.lowest:.4g}; "
                 f"{self._last_good()}",
                 hint="lower --lr",
             )
@@ -261,7 +249,7 @@ class Loop:
         path = self._folder / LAST
         return f"the last good checkpoint is {path}" if path.is_file() else "no checkpoint was made yet"
 
-    def _close_interval(self, loss: float, norm: float, shape: BatchShape, images_per_second: float) -> None:
+    def _close_interval(self, numbers: _Numbers, shape: BatchShape, images_per_second: float) -> None:
         state = self.state
         aside = time.monotonic()
         ended = state.step >= state.timeline.steps
@@ -278,8 +266,8 @@ class Loop:
             step=state.step,
             steps=state.timeline.steps,
             progress=state.progress,
-            loss=loss,
-            gradient_norm=norm,
+            loss=numbers.loss,
+            gradient_norm=numbers.gradient_norm,
             rate=float(state.optimiser.param_groups[0]["lr"]),
             patch=shape.patch,
             batch=shape.batch,
@@ -290,12 +278,11 @@ class Loop:
             best=best,
         )
         if self._journal is not None:
-            self._journal.write(_fact(interval))
+            self._journal.write(interval)
             self._on_interval(interval)
         if best:
             self._save_best()
-        if validated or time.monotonic() - self._saved > self._options.save_seconds:
-            self._save()
+        self._save_due = self._save_due or validated or numbers.save
 
     def _validate(self) -> float | None:
         score = None if self._validation is None else self._validation.score(self.state.averaged)
@@ -327,8 +314,19 @@ class Loop:
         )
         return left * self._pixel_seconds * self._aside_factor(max(state.seconds, 1e-6))
 
+    def _save_if_good(self, loss: torch.Tensor) -> None:
+        """Save the state before a step, now that the loss of its weights is known; else wait for a better moment."""
+        value = float(self._processes.mean(loss.clone()))
+        self._require_finite(value)
+        if not self._watch.suspects(value):
+            self._save()
+
     def _save(self) -> None:
         begun = time.monotonic()
+        self._save_due = False
+        weights = self.state.network.parameters()
+        if not torch.stack([tensor.detach().isfinite().all() for tensor in weights]).all():
+            raise self._not_finite()
         self.state.seconds = begun - self._begun
         if self._processes.leads:
             write_checkpoint(self._folder / LAST, self.state.to_dict())
@@ -356,20 +354,3 @@ class Loop:
                 yield
         else:
             yield
-
-
-def _fact(interval: Interval) -> dict[str, Any]:
-    fact: dict[str, Any] = {
-        "step": interval.step,
-        "steps": interval.steps,
-        "loss": round(interval.loss, 7),
-        "gradient_norm": round(interval.gradient_norm, 5),
-        "rate": interval.rate,
-        "patch": interval.patch,
-        "batch": interval.batch,
-        "images_per_second": round(interval.images_per_second, 2),
-        "seconds": round(interval.seconds, 2),
-    }
-    if interval.score is not None:
-        fact |= {"score": round(interval.score, 4), "best": interval.best}
-    return fact

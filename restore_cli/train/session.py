@@ -22,7 +22,8 @@ from restore_cli.models import Config, get_architecture
 from restore_cli.tasks import DegradeOptions, Task, get_task
 from restore_cli.train.batches import GROUPS_MOST, BatchMaker
 from restore_cli.train.checkpoint import LAST, read_checkpoint
-from restore_cli.train.loop import Interval, Loop, LoopOptions
+from restore_cli.train.journal import Interval
+from restore_cli.train.loop import Loop, LoopOptions
 from restore_cli.train.pictures import MEBIBYTE, PictureFile, PictureForm, PictureStore, find_pictures, pair_pictures
 from restore_cli.train.processes import Processes
 from restore_cli.train.recipes import Recipe

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from restore_cli.train.request import TrainRequest
+from restore_cli.train.run_file import RunFacts, write_run
 from tests.cli.conftest import Run, picture
 
 
@@ -31,3 +33,33 @@ def test_a_folder_of_pictures_becomes_weights_that_restore_pictures(run: Run, da
     restored = run("sr", "--weights", "mine.safetensors", data / "0.png", "big.png", "--device", "cpu")
     assert restored.code == 0, restored.err
     assert Path("big.png").is_file()
+
+
+def test_a_run_whose_pictures_or_recipe_changed_is_not_resumed(run: Run, data: Path):
+    begun = run(
+        "train", "--task", "sr", "--scale", 2, "--data", data, "--out", "run", "--steps", 1, "--batch", 1,
+        "--device", "cpu",
+    )  # fmt: skip
+    assert begun.code == 0, begun.err
+    new = picture("data/new.png", size=(72, 68))
+    refused = run("train", "--resume", "--out", "run", "--device", "cpu")
+    assert refused.code == 1
+    assert refused.err.splitlines()[-1].startswith("restore: error: the pictures of run changed since it was begun")
+    new.unlink()
+    content = json.loads(Path("run/run.json").read_text())
+    content["recipe"]["optimisation"]["rate"] = 0.5
+    Path("run/run.json").write_text(json.dumps(content))
+    refused = run("train", "--resume", "--out", "run", "--device", "cpu")
+    assert refused.code == 1
+    assert refused.err.splitlines()[-1].startswith("restore: error: the recipe of run changed since it was begun")
+
+
+@pytest.mark.parametrize("option", [("--lr", 1), ("--data", "data"), ("--bf16",), ("--log-every", 7)])
+def test_options_that_would_make_it_another_run_are_refused_with_resume(option: tuple[object, ...], run: Run):
+    request = TrainRequest(recipe="ramit-lite-sr-x2", data=("data",))
+    facts = RunFacts(recipe=request.adjusted_recipe(), config={}, pictures=1, data_digest="", parameters=1)
+    Path("run").mkdir()
+    write_run(Path("run"), request, facts)
+    refused = run("train", "--resume", "--out", "run", *option)
+    assert refused.code == 2
+    assert f"{option[0]} cannot change while a run is resumed" in refused.err
