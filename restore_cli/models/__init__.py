@@ -66,6 +66,7 @@ class Arch:
         paper: Title and arXiv id.
         mult_adds: Multiply-adds in the paper's own convention for an input of (height, width) pixels before padding,
             or None where the paper states none.
+        block: Class of the block that a network repeats, which training compiles one by one; None where there is none.
         convert_state_dict: Official checkpoint keys to ours; None where they are equal.
     """
 
@@ -78,6 +79,7 @@ class Arch:
     dtypes: tuple[str, ...] = ("float32",)
     paper: str
     mult_adds: Callable[[Any, int, int], int] | None = None
+    block: type[nn.Module] | None = None
     convert_state_dict: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 

@@ -274,4 +274,5 @@ ARCH = Arch(
     dtypes=("float32",),
     paper="Reciprocal Attention Mixing Transformer for Lightweight Image Restoration, arXiv 2305.11474",
     mult_adds=mult_adds,
+    block=DRAMiTransformer,
 )

@@ -43,7 +43,7 @@ class LoopOptions:
     Attributes:
         device: Where the network is.
         bf16: Run the network under bfloat16 autocast.
-        compile: Run it through torch.compile.
+        compiled_block: Class of the blocks to run through torch.compile, one by one; None compiles nothing.
         accumulate: Parts a batch is cut into, one after the other, to save memory.
         log_every: Steps of an interval.
         validate_every: Intervals between validations.
@@ -54,7 +54,7 @@ class LoopOptions:
 
     device: torch.device
     bf16: bool = False
-    compile: bool = False
+    compiled_block: type[nn.Module] | None = None
     accumulate: int = 1
     log_every: int = 50
     validate_every: int = 10
@@ -212,11 +212,11 @@ class Loop:
         for name, parameter in self.state.network.named_parameters():
             parameter.requires_grad_(frozen is None or not still or not frozen.holds(name))
         runner: nn.Module = self.state.network
+        if self._options.compiled_block is not None and self._runner is None:
+            _compile_blocks(runner, self._options.compiled_block)
         if self._processes.count > 1:
             device = self._options.device
             runner = DistributedDataParallel(runner, device_ids=[device] if device.type == "cuda" else None)
-        if self._options.compile:
-            runner = torch.compile(runner, dynamic=False)  # type: ignore[assignment]
         self._runner = runner
         return True
 
@@ -348,9 +348,21 @@ class Loop:
     @contextlib.contextmanager
     def _without_exchange(self, *, waiting: bool) -> Iterator[None]:
         """Leave gradients unshared while more parts of the same batch follow."""
-        runner = getattr(self._runner, "_orig_mod", self._runner)
-        if waiting and isinstance(runner, DistributedDataParallel):
-            with runner.no_sync():
+        if waiting and isinstance(self._runner, DistributedDataParallel):
+            with self._runner.no_sync():
                 yield
         else:
             yield
+
+
+def _compile_blocks(network: nn.Module, block: type[nn.Module]) -> None:
+    """Compile a network's blocks where they stand; the averaged copy that is validated stays as it is.
+
+    One block is some hundred operations, a network thousands: on two CPU cores its compilation took over ten minutes
+    where the blocks' took two and a half, and the steps were 1.5 times faster all the same.
+    """
+    blocks = [module for module in network.modules() if isinstance(module, block)]
+    # Every block and size of patch is a compilation of the same code; the default limit is 8.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 8 * len(blocks))
+    for module in blocks:
+        module.compile(dynamic=False)

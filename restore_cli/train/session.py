@@ -46,7 +46,7 @@ class Machine:
     Attributes:
         device: Where the network is.
         processes: Who else trains.
-        compile: Run the network through torch.compile.
+        compile: Run the network's blocks through torch.compile.
         cache_mebibytes: Memory for decoded pictures.
         readers: Threads that decode pictures at the start.
     """
@@ -165,7 +165,7 @@ def make_loop(
     options = LoopOptions(
         device=machine.device,
         bf16=request.bf16,
-        compile=machine.compile,
+        compiled_block=get_architecture(ARCHITECTURE).block if machine.compile else None,
         accumulate=request.accumulate,
         log_every=request.log_every,
         validate_every=request.validate_every or max(1, intervals // VALIDATIONS),
