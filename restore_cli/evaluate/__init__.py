@@ -8,6 +8,6 @@ score.py        every picture through every candidate
 report.py       means, reported figures beside ours; JSON and CSV
 table.py        the report as rows of text
 crops.py        the worst and best places
-page.py         the report and the crops as one HTML page (style in page.css)
+page.py         the report and the crops as one HTML page
 perceptual.py   LPIPS, through an extra
 """

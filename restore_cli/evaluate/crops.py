@@ -12,20 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from restore_cli.evaluate.sample import Sample, Uint8Image, as_8bit
+from restore_cli.evaluate.sample import Sample, as_8bit
 from restore_cli.evaluate.score import Outcome
+from restore_cli.pages.pictures import Box, Uint8Image
+from restore_cli.pages.places import Weights, heaviest_box, squared_error
 
 CropKind = Literal["worst", "best"]
-Box = tuple[int, int, int, int]
-"""(top, left, height, width) in pixels of the truth."""
-
-_Errors = npt.NDArray[np.float64]
-
-# Whole input pixels at every scale: 96 is a multiple of 2, 3 and 4, and so is its half, the step of the search.
-_SIDE_PIXELS = 96
-_STEP_PIXELS = 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +45,7 @@ class Crop:
 
     def squared_error(self, label: str) -> float:
         """Return the mean squared error of one candidate within the crop, on 0..255 values."""
-        return float(_squared_error(self.restored[label], self.clean).mean())
+        return float(squared_error(self.restored[label], self.clean).mean())
 
 
 class CropGallery:
@@ -77,10 +70,10 @@ class CropGallery:
         sample, restored = outcome.sample, outcome.restored
         if sample is None or not {self._chooser, self._floor} <= restored.keys():
             return
-        error = _squared_error(restored[self._chooser], sample.clean)
-        gain = _squared_error(restored[self._floor], sample.clean) - error
+        error = squared_error(restored[self._chooser], sample.clean)
+        gain = squared_error(restored[self._floor], sample.clean) - error
         for kind, weights in _by_kind(error, gain):
-            box, weight = _heaviest_box(weights, self._scale)
+            box, weight = heaviest_box(weights, self._scale)
             self._keep_crop(_cut(kind, sample, restored, box, weight, self._scale))
 
     def crops(self, kind: CropKind) -> tuple[Crop, ...]:
@@ -110,33 +103,5 @@ def _cut(
     )
 
 
-def _by_kind(error: _Errors, gain: _Errors) -> tuple[tuple[CropKind, _Errors], ...]:
+def _by_kind(error: Weights, gain: Weights) -> tuple[tuple[CropKind, Weights], ...]:
     return ("worst", error), ("best", gain)
-
-
-def _squared_error(a: Uint8Image, b: Uint8Image) -> _Errors:
-    """Return the squared difference, mean over channels: float64 (H, W)."""
-    difference = a.astype(np.float64) - b.astype(np.float64)
-    return np.asarray((difference * difference).mean(axis=2))
-
-
-def _heaviest_box(weights: _Errors, scale: int) -> tuple[Box, float]:
-    """Return the (top, left, height, width) of the search grid with the largest mean weight, and that mean."""
-    height, width = (min(_SIDE_PIXELS, side - side % scale) for side in weights.shape)
-    sums = np.pad(weights, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
-    tops = _starts(weights.shape[0], height, scale)
-    lefts = _starts(weights.shape[1], width, scale)
-    boxes = (
-        sums[np.ix_(tops + height, lefts + width)]
-        - sums[np.ix_(tops, lefts + width)]
-        - sums[np.ix_(tops + height, lefts)]
-        + sums[np.ix_(tops, lefts)]
-    )
-    row, column = np.unravel_index(int(boxes.argmax()), boxes.shape)
-    return (int(tops[row]), int(lefts[column]), height, width), float(boxes[row, column]) / (height * width)
-
-
-def _starts(length: int, side: int, scale: int) -> npt.NDArray[np.intp]:
-    """Return where boxes may begin: every half box, and the last that fits, all multiples of the scale."""
-    last = (length - side) // scale * scale
-    return np.array(sorted({*range(0, last + 1, _STEP_PIXELS), last}), dtype=np.intp)

@@ -1,26 +1,21 @@
 """Write a run of scores as one HTML page that needs no other file: tables, and crops beside the truth.
 
-Stage 7 of scoring, WRITE. Pictures are PNG data URIs at their own resolution, enlarged by the browser without
-smoothing, so that what is seen is what was scored. There is no script in the page.
+Stage 7 of scoring, WRITE. The page's frame and its pictures are those of `pages`.
 """
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
-from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
 
-from restore_cli import __version__
-from restore_cli.evaluate.crops import Box, Crop, CropGallery
+from restore_cli.evaluate.crops import Crop, CropGallery
 from restore_cli.evaluate.report import TITLES, CandidateFacts, Report, rounded
-from restore_cli.evaluate.sample import Uint8Image, as_float
-from restore_cli.imaging.encode import encode
-from restore_cli.imaging.picture import Picture
+from restore_cli.pages.document import document, table
+from restore_cli.pages.pictures import Uint8Image, figure, views
 
 # Differences from 0 to this many levels run through the whole ramp; larger ones are its last colour.
 _RAMP_END_LEVELS = 64
@@ -54,15 +49,9 @@ def report_page(report: Report, gallery: CropGallery, chooser: str) -> str:
             ),
             _pictures(report),
             _failures(report),
-            f'<footer class="faint">Made by restore {escape(__version__)}.</footer>',
         ]
     )
-    style = resources.files("restore_cli.evaluate").joinpath("page.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>\n{style}</style></head><body><main>{body}</main></body></html>\n"
-    )
+    return document(title, body)
 
 
 def _header(report: Report, title: str) -> str:
@@ -82,7 +71,7 @@ def _summary(report: Report) -> str:
     told = [metric for metric in metrics if any(report.reported(each, metric) for each in report.candidates)]
     headings += [f"reported {TITLES[metric]}" for metric in told]
     rows = "".join(_summary_row(report, candidate, told) for candidate in report.candidates)
-    return f"<h2>Means</h2>{_table(headings, rows, kind='means')}"
+    return f"<h2>Means</h2>{table(headings, rows, kind='means')}"
 
 
 def _summary_row(report: Report, candidate: CandidateFacts, told: Sequence[str]) -> str:
@@ -119,30 +108,16 @@ def _crop(report: Report, crop: Crop) -> str:
 
     Several candidates stand side by side between degraded and truth, each with its difference below it.
     """
-    top, left, height, width = crop.box
     labels = [facts.label for facts in report.candidates if not facts.floor and facts.label in crop.restored]
     floor = report.floor.label
-    views = [_figure(crop.degraded, crop.box, "degraded", f"{floor} {_decibels(crop.squared_error(floor))}")]
-    views += [_figure(crop.restored[label], crop.box, label, _decibels(crop.squared_error(label))) for label in labels]
-    views.append(_figure(crop.clean, crop.box, "truth", ""))
+    shown = [figure(crop.degraded, crop.box, "degraded", f"{floor} {_decibels(crop.squared_error(floor))}")]
+    shown += [figure(crop.restored[label], crop.box, label, _decibels(crop.squared_error(label))) for label in labels]
+    shown.append(figure(crop.clean, crop.box, "truth", ""))
     for place, label in enumerate(labels):
         column = "" if len(labels) == 1 else f"grid-column:{place + 2}"
-        views.append(_figure(_heat(crop.restored[label], crop.clean), crop.box, "difference", "", style=column))
+        shown.append(figure(_heat(crop.restored[label], crop.clean), crop.box, "difference", "", style=column))
     columns = 4 if len(labels) == 1 else len(labels) + 2
-    place_text = f"{width}x{height} pixels at {left}, {top}"
-    return (
-        f'<div class="crop"><h3>{escape(crop.image)} <span>{place_text}</span></h3>'
-        f'<div class="views" style="--columns:{columns}">{"".join(views)}</div></div>'
-    )
-
-
-def _figure(image: Uint8Image, box: Box, title: str, detail: str, *, style: str = "") -> str:
-    png = encode(Picture(pixels=as_float(image)), format="PNG")
-    source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    return (
-        f'<figure style="{style}"><img style="--shape:{box[3]}/{box[2]}" alt="{escape(title)}" src="{source}">'
-        f"<figcaption><b>{escape(title)}</b> {escape(detail)}</figcaption></figure>"
-    )
+    return views(crop.image, crop.box, shown, columns=columns)
 
 
 def _pictures(report: Report) -> str:
@@ -156,8 +131,8 @@ def _pictures(report: Report) -> str:
     )
     first, *others = (TITLES[metric] for metric in report.protocol.metrics)
     explanation = f"{first}; below it {', '.join(others)} and the {first} above {report.floor.label}."
-    table = _table(["", *(candidate.label for candidate in report.candidates)], rows, kind="pictures")
-    return f"<h2>Each picture</h2><p class='note'>{escape(explanation)}</p>{table}"
+    scores = table(["", *(candidate.label for candidate in report.candidates)], rows, kind="pictures")
+    return f"<h2>Each picture</h2><p class='note'>{escape(explanation)}</p>{scores}"
 
 
 def _picture_cell(report: Report, image: str, candidate: CandidateFacts, longest: float) -> str:
@@ -184,13 +159,6 @@ def _failures(report: Report) -> str:
         for failure in report.failures
     )
     return f'<h2>Not scored</h2><ul class="failed">{items}</ul>'
-
-
-def _table(headings: Iterable[str], rows: str, *, kind: str) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
 
 
 def _signed_cell(value: float | None, metric: str) -> str:

@@ -151,6 +151,6 @@ def test_the_page_says_protocol_and_scores() -> None:
 
 
 def test_the_style_is_part_of_the_package() -> None:
-    import restore_cli.evaluate
+    import restore_cli.pages
 
-    assert (Path(restore_cli.evaluate.__file__).parent / "page.css").is_file()
+    assert (Path(restore_cli.pages.__file__).parent / "style.css").is_file()
