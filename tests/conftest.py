@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# As many processes as cores run the tests, those that they start too: one thread each. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
