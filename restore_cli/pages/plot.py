@@ -51,7 +51,8 @@ class Series:
         points: (x, y), in the order they are joined.
         names: A text beside each point; empty for none.
         joined: Draw a line through them.
-        marked: Draw a mark at each; False for a line that was computed.
+        marked: Draw a mark at each; False where there are too many, or for a line that was computed.
+        faint: Let it stand back behind the others.
         colour: Number of the colour, to share one between a series and its fit; None takes the series' place.
     """
 
@@ -60,10 +61,21 @@ class Series:
     names: tuple[str, ...] = ()
     joined: bool = True
     marked: bool = True
+    faint: bool = False
     colour: int | None = None
 
 
-def plot(series: Sequence[Series], *, title: str, x: Axis, y: Axis, note: str = "") -> str:
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """A value of y to hold points against, drawn as a dashed line with its name on it."""
+
+    label: str
+    value: float
+
+
+def plot(
+    series: Sequence[Series], *, title: str, x: Axis, y: Axis, levels: Sequence[Level] = (), note: str = ""
+) -> str:
     """Return a plot as a figure with its title, legend and note.
 
     Args:
@@ -71,6 +83,7 @@ def plot(series: Sequence[Series], *, title: str, x: Axis, y: Axis, note: str = 
         title: What it shows, a phrase.
         x: The axis below.
         y: The axis on the left.
+        levels: What points are held against; the axis reaches them.
         note: A sentence below.
 
     Raises:
@@ -81,8 +94,10 @@ def plot(series: Sequence[Series], *, title: str, x: Axis, y: Axis, note: str = 
     if not points:
         raise ValueError("a plot needs a point")
     across = _Scale.over([point[0] for point in points], x, start=_LEFT, end=_RIGHT)
-    up = _Scale.over([point[1] for point in points], y, start=_BOTTOM, end=_TOP)
-    lines = "".join(one.line(across, up) for one in drawn)
+    heights = [point[1] for point in points] + [level.value for level in levels]
+    up = _Scale.over(heights, y, start=_BOTTOM, end=_TOP)
+    lines = "".join(_level(level, up) for level in levels)
+    lines += "".join(one.line(across, up) for one in drawn)
     marks = "".join(one.marks(across, up, x, y) for one in drawn)
     names = "".join(_names(drawn, across, up))
     legend = "".join(one.key for one in drawn if one.series.label)
@@ -91,6 +106,14 @@ def plot(series: Sequence[Series], *, title: str, x: Axis, y: Axis, note: str = 
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
         f"{_grid(across, up, x, y)}{lines}{marks}{names}</svg>"
         f"{_note(note)}</figure>"
+    )
+
+
+def _level(level: Level, up: _Scale) -> str:
+    height = up.place(level.value)
+    return (
+        f'<path class="level" d="M{_LEFT} {height:.1f}H{_RIGHT}"/>'
+        f'<text class="level" x="{_RIGHT}" y="{height - 5:.1f}" text-anchor="end">{escape(level.label)}</text>'
     )
 
 
@@ -174,7 +197,7 @@ class _Drawn:
 
     @property
     def css(self) -> str:
-        return f"s{self.colour % _COLOURS}"
+        return f"s{self.colour % _COLOURS}{' faint' if self.series.faint else ''}"
 
     @property
     def key(self) -> str:

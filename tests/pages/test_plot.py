@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from restore_cli.pages.plot import Axis, Series, plot
+import restore_cli.pages
+from restore_cli.pages.plot import Axis, Level, Series, plot
 
 PIXELS = Axis(title="pixels", text="{:g} Mpixel".format)
 TIME = Axis(title="time", text="{:g} s".format)
@@ -110,3 +112,21 @@ def test_no_point_and_a_zero_on_a_logarithmic_axis_are_refused():
         drawn(Series(label="net", points=()))
     with pytest.raises(ValueError, match="logarithmic"):
         drawn(Series(label="net", points=((0, 1),)), x=LOG_PIXELS)
+
+
+def test_a_level_lies_where_a_point_of_its_value_would_and_the_axis_reaches_it():
+    series = Series(label="", points=((0, 10.0), (1, 20.0)))
+    for value in (20.0, 35.0):
+        figure = parsed(plot([series], title="Score", x=PIXELS, y=TIME, levels=[Level(label="bicubic <", value=value)]))
+        (line,) = [path for path in figure.iter("path") if path.get("class") == "level"]
+        height = float(re.findall(r"[\d.]+", line.attrib["d"])[1])
+        highest = min(y for _, y in discs(figure))
+        assert height == pytest.approx(highest, abs=0.11) if value == 20.0 else 14 <= height < highest
+        assert "bicubic <" in texts(figure)
+
+
+def test_the_style_has_every_colour_twice_for_light_and_dark():
+    style = (Path(restore_cli.pages.__file__).parent / "style.css").read_text(encoding="ascii")
+    for number in range(8):
+        assert len(re.findall(rf"--s{number}: #", style)) == 2
+        assert f".s{number} {{" in style
