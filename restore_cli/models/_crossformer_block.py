@@ -1,7 +1,7 @@
 """What CrossFormer's networks share: cross-scale convolutions, groups near and far, attention with dynamic positions.
 
 Stage 5, RUN; `crossformer` (which states the paper, the origin and the licence) and `crossformer_ir` are built of it.
-Section 3.1 of the paper is the embedding, 3.2.1 the two groupings, 3.2.2 the position bias. How it is laid out, and why:
+Section 3.1 of the paper is the embedding, 3.2.1 the groupings, 3.2.2 the position bias. How it is laid out, and why:
 - Maps are (N, H, W, C): linear layers and LayerNorm run where the channels already lie.
 - A grouping is integers worked out from the actual size; what does not divide is padded, masked and cropped.
 - The bias table of a block is computed once for all groups of a forward pass, from (2G-1)^2 offsets, not from L^2.

@@ -202,7 +202,8 @@ class Block(nn.Module):
         groups = self.attn(grouping.cut(layer_norm(self.norm1, x)), self.group_size, grouping.mask(x.device))
         x = x + self.drop_path(grouping.merge(groups))
         fed = self.ffn(channels_first(layer_norm(self.norm2, x)))
-        return x + self.drop_path(channels_last(fed))
+        out: Tensor = x + self.drop_path(channels_last(fed))
+        return out
 
 
 class Down(nn.Module):
@@ -215,8 +216,10 @@ class Down(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, H, W, C) to (N, H / 2, W / 2, C of the next level)."""
+        normalised = channels_first(layer_norm(self.norm, x))
         with autocast_off(x):
-            return channels_last(self.reductions(channels_first(self.norm(at_least_float32(x)))))
+            reduced: Tensor = self.reductions(normalised)
+        return channels_last(reduced)
 
 
 class Up(nn.Module):
@@ -232,7 +235,8 @@ class Up(nn.Module):
         with autocast_off(x):
             larger = F.pixel_shuffle(self.expand(channels_first(at_least_float32(x))), 2)
             both = torch.cat((larger, channels_first(at_least_float32(found))), 1)
-            return channels_last(self.join(both))
+            joined: Tensor = self.join(both)
+        return channels_last(joined)
 
 
 class Reconstruction(nn.Module):
@@ -358,4 +362,5 @@ ARCH = Arch(
     multiple_of=1 << (MOST_LEVELS - 1),
     global_attention=False,
     paper="CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention, arXiv 2108.00154",
+    block=Block,
 )

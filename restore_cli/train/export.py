@@ -22,7 +22,6 @@ from restore_cli.train.checkpoint import BEST, LAST, read_checkpoint
 from restore_cli.train.recipes import Recipe
 from restore_cli.train.request import TrainRequest
 from restore_cli.train.run_file import RunFacts, read_run
-from restore_cli.train.session import ARCHITECTURE
 from restore_cli.train.validation import SIDE_MOST_PIXELS
 from restore_cli.weights.content import read_content
 from restore_cli.weights.entry import Score, WeightsEntry, entry_from_json, entry_to_json
@@ -85,7 +84,7 @@ def read_export(folder: Path, wishes: ExportWishes) -> Export:
     entry = WeightsEntry(
         id=weights_id,
         model=recipe.family,
-        arch=ARCHITECTURE,
+        arch=recipe.network.arch,
         config=facts.config,
         task=recipe.task,
         scale=recipe.scale,
@@ -97,7 +96,7 @@ def read_export(folder: Path, wishes: ExportWishes) -> Export:
         bundled=True,
         licence=wishes.licence,
         origin=f"restore-cli {__version__}" if commit is None else f"restore-cli@{commit}",
-        citation=get_architecture(ARCHITECTURE).paper,
+        citation=get_architecture(recipe.network.arch).paper,
         notes=wishes.notes,
         scores=() if best is None else (_score(request, recipe, float(best["score"])),),
         training=_training(request, facts, commit, last, int(last["step"] if best is None else best["step"])),

@@ -2,7 +2,9 @@
 
 First stage of training, ASK: a recipe is chosen by name and all else follows from it, the pictures and the length
 wished for. `ramit-*` are the paper's (arXiv 2305.11474) and need its data and days on several GPUs; `ramit-lite-*` are
-ours, small enough to be trained on two CPU cores or minutes of one GPU. Imports no torch.
+ours, small enough to be trained on two CPU cores or minutes of one GPU. `crossformer-lite-*` take the same time a step
+and the same everything else, so that the two networks can be compared; `crossformer-ir-*` are for a GPU. Imports no
+torch.
 
 Progress runs from 0 at the first step to 1 at the last. Every moment of a recipe (warm-up, milestones, a larger patch)
 is a share of it, so that the same recipe can be run for any number of steps.
@@ -15,37 +17,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from restore_cli.errors import UsageError
+from restore_cli.train.networks import CrossFormerNetwork, Network, RamitNetwork
 
 if TYPE_CHECKING:
-    from restore_cli.models.ramit import Config
+    from restore_cli.models import Config
 
 Optimiser = Literal["adam", "adamw"]
 Decay = Literal["cosine", "halving"]
 
 WHOLE_PROGRESS = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """Choose a RAMiT.
-
-    Attributes:
-        variant: A published variant ("ramit", "ramit-1", "ramit-slim-sr", ...); the fields below are for our own.
-        dim: Feature channels.
-        depths: Blocks of the four stages.
-        num_heads: Attention heads of a block; few wide ones train several times faster on a CPU than many narrow ones.
-        chsa_head_ratio: Share of heads that attend over channels.
-        mv_ver: Version of MobiVari.
-        drop_path: Rate of stochastic depth at the last block.
-    """
-
-    variant: str | None = None
-    dim: int = 64
-    depths: tuple[int, int, int, int] = (2, 1, 1, 2)
-    num_heads: int = 2
-    chsa_head_ratio: float = 0.5
-    mv_ver: int = 1
-    drop_path: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,24 +135,7 @@ class Recipe:
 
     def config(self) -> Config:
         """Return the configuration of the network (imports torch)."""
-        from restore_cli.models.ramit import Config
-
-        chosen = self.network
-        if chosen.variant is not None:
-            return Config.variant(chosen.variant, task=self.task, scale=self.scale, channels=self.channels)
-        return Config(
-            dim=chosen.dim,
-            depths=chosen.depths,
-            num_heads=chosen.num_heads,
-            chsa_head_ratio=chosen.chsa_head_ratio,
-            mv_ver=chosen.mv_ver,
-            drop_path=chosen.drop_path,
-            scale=self.scale,
-            channels=self.channels,
-            mean=(0.5,) * self.channels,
-            std=(0.25,) * self.channels,
-            image_skip=True,
-        )
+        return self.network.config(task=self.task, scale=self.scale, channels=self.channels)
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -209,33 +172,47 @@ def default_recipe(task: str, scale: int, channels: int, variant: str | None) ->
     )
 
 
-def _lite_optimisation(rate: float = 1e-3) -> Optimisation:
-    return Optimisation(optimiser="adamw", rate=rate, warmup=0.03, decay="cosine", clip=1.0, ema_decay=0.999)
+_BLIND = (0.0, 50.0)
 
 
-def _lite(
-    detail: str,
-    task: str,
-    *,
-    scale: int = 1,
-    channels: int = 3,
-    variant: str | None = None,
-    sigma_range: tuple[float, float] | None = None,
-) -> Recipe:
-    small = Phase(patch=32, batch=8)
+def _ours(family: str, network: Network, *, batch: int, patch: int, rate: float, steps: int) -> tuple[Recipe, ...]:
+    """Return recipes of our own for every task, the same for all networks but for size and length."""
+    first = Phase(patch=patch, batch=batch)
     # Pictures that keep their size gain from a wider view at the end.
-    phases = (small,) if task == "sr" else (small, Phase(start=0.7, patch=64, batch=4))
-    return Recipe(
-        name=f"ramit-lite-{detail}",
-        task=task,
-        network=Network(),
-        scale=scale,
-        channels=channels,
-        variant=variant,
-        sigma_range=sigma_range,
-        optimisation=_lite_optimisation(),
-        phases=phases,
-        steps=10_000,
+    widening = (first, Phase(start=0.7, patch=2 * patch, batch=max(1, batch // 2)))
+
+    def recipe(
+        detail: str,
+        task: str,
+        *,
+        scale: int = 1,
+        channels: int = 3,
+        variant: str | None = None,
+        sigma_range: tuple[float, float] | None = None,
+    ) -> Recipe:
+        return Recipe(
+            name=f"{family}-{detail}",
+            task=task,
+            network=network,
+            scale=scale,
+            channels=channels,
+            variant=variant,
+            sigma_range=sigma_range,
+            optimisation=Optimisation(
+                optimiser="adamw", rate=rate, warmup=0.03, decay="cosine", clip=1.0, ema_decay=0.999
+            ),
+            phases=(first,) if task == "sr" else widening,
+            steps=steps,
+        )
+
+    return (
+        *(recipe(f"sr-x{scale}", "sr", scale=scale) for scale in (2, 3, 4)),
+        recipe("sr-x4-photo", "sr", scale=4, variant="photo"),
+        recipe("denoise-color", "denoise", variant="mixed", sigma_range=_BLIND),
+        recipe("denoise-gray", "denoise", channels=1, variant="mixed", sigma_range=_BLIND),
+        recipe("derain", "derain"),
+        recipe("lowlight", "lowlight"),
+        recipe("deblur-motion", "deblur", variant="motion"),
     )
 
 
@@ -264,7 +241,7 @@ def _paper_sr(name: str, variant: str, scale: int) -> Recipe:
     return Recipe(
         name=f"{name}-sr-x{scale}",
         task="sr",
-        network=Network(variant=variant),
+        network=RamitNetwork(variant=variant),
         scale=scale,
         optimisation=_paper_optimisation(epochs, milestones, 10 if warm else 20),
         phases=(Phase(patch=64, batch=64),),
@@ -287,7 +264,7 @@ def _paper_other(
     return Recipe(
         name=name,
         task=task,
-        network=Network(variant=variant),
+        network=RamitNetwork(variant=variant),
         channels=channels,
         sigma_range=sigma_range,
         optimisation=_paper_optimisation(_EPOCHS_OTHER, _OTHER_MILESTONES),
@@ -302,17 +279,14 @@ def _paper_other(
     )
 
 
-_BLIND = (0.0, 50.0)
+# As long a step on one CPU thread as ramit-lite's.
+_CROSSFORMER_LITE = CrossFormerNetwork(dims=(48, 96, 128), depths=(2, 2, 2, 2, 2), num_heads=(1, 2, 4))
 _RECIPES = {
     recipe.name: recipe
     for recipe in (
-        *(_lite(f"sr-x{scale}", "sr", scale=scale) for scale in (2, 3, 4)),
-        _lite("sr-x4-photo", "sr", scale=4, variant="photo"),
-        _lite("denoise-color", "denoise", variant="mixed", sigma_range=_BLIND),
-        _lite("denoise-gray", "denoise", channels=1, variant="mixed", sigma_range=_BLIND),
-        _lite("derain", "derain"),
-        _lite("lowlight", "lowlight"),
-        _lite("deblur-motion", "deblur", variant="motion"),
+        *_ours("ramit-lite", RamitNetwork(), batch=8, patch=32, rate=1e-3, steps=10_000),
+        *_ours("crossformer-lite", _CROSSFORMER_LITE, batch=8, patch=32, rate=1e-3, steps=10_000),
+        *_ours("crossformer-ir", CrossFormerNetwork(), batch=64, patch=64, rate=5e-4, steps=100_000),
         *(
             _paper_sr(name, variant, scale)
             for name, variant in (("ramit", "ramit"), ("ramit-1", "ramit-1"), ("ramit-slim", "ramit-slim-sr"))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from restore_cli.errors import TrainingError
-from restore_cli.train.recipes import Frozen, Network, Optimisation, Phase, Recipe
+from restore_cli.train.networks import network_from_json
+from restore_cli.train.recipes import Frozen, Optimisation, Phase, Recipe
 from restore_cli.train.request import TrainRequest
 
 NAME = "run.json"
@@ -106,7 +107,7 @@ def checkout_commit() -> str | None:
 
 def _recipe_from_json(values: Mapping[str, Any]) -> Recipe:
     given = _tupled(values)
-    given["network"] = Network(**_tupled(given["network"]))
+    given["network"] = network_from_json(given["network"])
     given["optimisation"] = Optimisation(**_tupled(given["optimisation"]))
     given["phases"] = tuple(Phase(**phase) for phase in given["phases"])
     given["frozen"] = None if given["frozen"] is None else Frozen(**_tupled(given["frozen"]))

@@ -35,7 +35,6 @@ from restore_cli.train.timeline import Timeline, timeline_of_epochs, timeline_of
 from restore_cli.train.validation import Validation
 from restore_cli.train.warm_start import WarmStart, warm_start
 
-ARCHITECTURE = "ramit"
 VALIDATIONS = 25
 
 
@@ -105,7 +104,7 @@ def prepare(request: TrainRequest, machine: Machine, folder: Path | None = None)
     _refuse_misfits(recipe, sampler, store, machine.processes)
     torch.manual_seed(request.seed)
     config = recipe.config()
-    arch = get_architecture(ARCHITECTURE)
+    arch = get_architecture(recipe.network.arch)
     network: nn.Module = arch.build(config)
     started_from = None
     resumed = folder is not None and (folder / LAST).is_file()
@@ -165,7 +164,7 @@ def make_loop(
     options = LoopOptions(
         device=machine.device,
         bf16=request.bf16,
-        compiled_block=get_architecture(ARCHITECTURE).block if machine.compile else None,
+        compiled_block=get_architecture(session.recipe.network.arch).block if machine.compile else None,
         accumulate=request.accumulate,
         log_every=request.log_every,
         validate_every=request.validate_every or max(1, intervals // VALIDATIONS),
@@ -235,7 +234,7 @@ def _validation(
 
 
 def _refuse_misfits(recipe: Recipe, sampler: CropSampler, store: PictureStore, processes: Processes) -> None:
-    multiple_of = get_architecture(ARCHITECTURE).multiple_of
+    multiple_of = get_architecture(recipe.network.arch).multiple_of
     for phase in recipe.phases:
         if phase.patch % multiple_of:
             raise UsageError(f"a patch of {phase.patch} is no multiple of {multiple_of}", hint="choose another --patch")
