@@ -1,4 +1,4 @@
-"""`restore train`: train a network from folders of pictures; `restore train export`: make weights of the result.
+"""`restore train`: train a network from folders of pictures; below it `export` makes weights, `report` draws curves.
 
 Stage 1, ASK: options to a `TrainRequest`, whose options are in `train_options`. What is said on the way is in
 `training`; what is trained and how is in `train/`.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restore_cli.cli.options import OutputOptions
+from restore_cli.cli.options import Device, OutputOptions
 from restore_cli.cli.registration import command, command_of_its_own
 from restore_cli.cli.train_options import PictureOptions, RunFolderOptions, SpeedOptions, TaskOptions
 from restore_cli.errors import UsageError
@@ -33,6 +33,7 @@ app.add_typer(commands, name="train")
         restore train --task sr --scale 4 --warm-start runs/x2 --data photos --val held-out --out runs/x4
         restore train --resume --out runs/x2
         restore train export runs/x2 -o x2.safetensors
+        restore train report runs/x2
         torchrun --nproc-per-node 2 -m restore_cli train --recipe ramit-sr-x2 --data DIV2K --val val --out runs/p""",
 )
 def train(
@@ -118,6 +119,31 @@ def export(
         place = str(path)
     out.json(entry_to_json(entry))
     out.note(f"{entry.id}: {entry.bytes} bytes to {place}")
+
+
+@command(
+    commands,
+    "report",
+    examples="restore train report runs/x2      then open runs/x2/report.html in a browser",
+)
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="Folder of a run.")],
+    device: Device = "auto",
+    *,
+    said: OutputOptions,
+) -> None:
+    """Draw the page of a run again: its curves, and held-out pictures as restored now."""
+    out = said.open()
+
+    from restore_cli.inference.device import choose_device
+    from restore_cli.train.processes import Processes
+    from restore_cli.train.report import redraw
+    from restore_cli.train.session import Machine
+
+    page, missing = redraw(folder, Machine(device=choose_device(device).device, processes=Processes()))
+    if missing is not None:
+        out.warn(f"the page shows no held-out pictures: {missing}")
+    out.data(str(page))
 
 
 def _request(pictures: PictureOptions, chosen: TaskOptions, speed: SpeedOptions, run: RunFolderOptions) -> TrainRequest:

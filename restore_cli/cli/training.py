@@ -6,6 +6,7 @@ Stage 1, ASK, on the way back; loads torch.
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 
 import typer
@@ -13,6 +14,7 @@ import typer
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.train.journal import Interval
+from restore_cli.train.page import NAME as PAGE
 from restore_cli.train.run_file import NAME, write_run
 from restore_cli.train.session import Machine, Session, make_loop
 
@@ -39,8 +41,8 @@ def tell_plan(session: Session, machine: Machine, out: Output) -> None:
         )
     kept = session.maker.store.kept
     out.note(f"{len(session.maker.store)} pictures, {kept} of them in memory; device {machine.device}")
-    if session.validation is not None:
-        out.note(f"validation: {session.validation.metric} of doing nothing {session.baseline:.3f} dB")
+    if session.validation is not None and session.facts.floor is not None:
+        out.note(f"validation: {session.validation.metric} of {recipe.floor} {session.facts.floor:.3f} dB")
     else:
         out.warn("nothing is held out (--val): the last weights are kept, not the best")
 
@@ -68,9 +70,18 @@ def train_session(session: Session, machine: Machine, folder: Path, out: Output)
                 out.warn(f"stopped behind step {session.state.step}, which is saved; go on with --resume")
             raise typer.Exit(asked.exit_code or 1) from error
     if leads:
-        if session.state.best is not None:
-            out.note(f"best validation {session.state.best.score:.3f} dB behind step {session.state.best.step}")
-        out.data(str(folder))
+        _tell_end(session, folder, out)
+
+
+def _tell_end(session: Session, folder: Path, out: Output) -> None:
+    """Say what came of it, where it is, and what to do with it."""
+    best, floor = session.state.best, session.facts.floor
+    if best is not None:
+        gain = "" if floor is None else f", {best.score - floor:+.3f} dB against {session.recipe.floor}"
+        out.note(f"best validation {best.score:.3f} dB behind step {best.step}{gain}")
+    out.note(f"curves: {folder / PAGE}")
+    out.note(f"weights to use: restore train export {shlex.quote(str(folder))} -o {session.recipe.name}.safetensors")
+    out.data(str(folder))
 
 
 def _tell(interval: Interval, out: Output) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from restore_cli.evaluate.crops import Crop, CropGallery
 from restore_cli.evaluate.report import TITLES, CandidateFacts, Report, rounded
 from restore_cli.pages.document import document, table
-from restore_cli.pages.pictures import Uint8Image, figure, views
+from restore_cli.pages.pictures import Uint8Image, decibels, figure, views
 
 # Differences from 0 to this many levels run through the whole ramp; larger ones are its last colour.
 _RAMP_END_LEVELS = 64
@@ -110,8 +110,8 @@ def _crop(report: Report, crop: Crop) -> str:
     """
     labels = [facts.label for facts in report.candidates if not facts.floor and facts.label in crop.restored]
     floor = report.floor.label
-    shown = [figure(crop.degraded, crop.box, "degraded", f"{floor} {_decibels(crop.squared_error(floor))}")]
-    shown += [figure(crop.restored[label], crop.box, label, _decibels(crop.squared_error(label))) for label in labels]
+    shown = [figure(crop.degraded, crop.box, "degraded", f"{floor} {decibels(crop.squared_error(floor))}")]
+    shown += [figure(crop.restored[label], crop.box, label, decibels(crop.squared_error(label))) for label in labels]
     shown.append(figure(crop.clean, crop.box, "truth", ""))
     for place, label in enumerate(labels):
         column = "" if len(labels) == 1 else f"grid-column:{place + 2}"
@@ -165,11 +165,6 @@ def _signed_cell(value: float | None, metric: str) -> str:
     if value is None or math.isnan(value):
         return "<td>-</td>"
     return f'<td class="{"down" if value < 0 else "up"}">{rounded(value, metric, signed=True)}</td>'
-
-
-def _decibels(squared_error: float) -> str:
-    """Write the PSNR of a crop over all its channels."""
-    return "equal" if squared_error == 0 else f"{10 * math.log10(255.0**2 / squared_error):.2f} dB"
 
 
 def _heat(restored: Uint8Image, clean: Uint8Image) -> Uint8Image:

@@ -33,11 +33,10 @@ def table(headings: Iterable[str], rows: str, *, kind: str) -> str:
     """Return a table that scrolls sideways where the window is narrow.
 
     Args:
-        headings: Text of the first row.
+        headings: Text of the first row; none leaves it out.
         rows: Markup of the others.
         kind: Its class in the style.
     """
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    cells = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    head = f"<thead><tr>{cells}</tr></thead>" if cells else ""
+    return f'<div class="scroll"><table class="{kind}">{head}<tbody>{rows}</tbody></table></div>'

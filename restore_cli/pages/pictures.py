@@ -6,6 +6,7 @@ What is seen is what was scored: no pixel is resampled or compressed on the way.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -46,3 +47,8 @@ def views(name: str, box: Box, figures: Sequence[str], *, columns: int) -> str:
         f'<div class="crop"><h3>{escape(name)} <span>{place_text}</span></h3>'
         f'<div class="views" style="--columns:{columns}">{"".join(figures)}</div></div>'
     )
+
+
+def decibels(squared_error: float) -> str:
+    """Write a mean squared error, on 0..255 values, as the PSNR of a crop over all its channels."""
+    return "equal" if squared_error == 0 else f"{10 * math.log10(255.0**2 / squared_error):.2f} dB"

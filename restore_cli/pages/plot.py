@@ -243,7 +243,7 @@ def _grid(across: _Scale, up: _Scale, x: Axis, y: Axis) -> str:
     parts += [
         f'<path class="axis" d="M{_LEFT} {_TOP}V{_BOTTOM}H{_RIGHT}"/>',
         f'<text class="title" x="{middle:.1f}" y="{_BOTTOM + 44}" text-anchor="middle">{escape(x.title)}</text>',
-        f'<text class="title" transform="translate(15 {half_way:.1f}) rotate(-90)" text-anchor="middle">'
+        f'<text class="title" transform="translate(12 {half_way:.1f}) rotate(-90)" text-anchor="middle">'
         f"{escape(y.title)}</text>",
     ]
     return "".join(parts)

@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from restore_cli.train.validation import View
 
 NAME = "log.jsonl"
 
@@ -31,6 +34,8 @@ class Interval:
         seconds_left: Estimate of the time to come.
         score: Mean validation PSNR in dB, None where this interval was not validated.
         best: Whether that score is the best so far.
+        look_back: Whether this is a moment to validate, where anything is held out, and to draw the run's page.
+        views: Places of held-out pictures as restored now, where this interval was validated.
     """
 
     step: int
@@ -46,6 +51,8 @@ class Interval:
     seconds_left: float
     score: float | None = None
     best: bool = False
+    look_back: bool = False
+    views: tuple[View, ...] = ()
 
 
 class Journal:

@@ -31,7 +31,7 @@ from restore_cli.train.processes import Processes
 from restore_cli.train.recipes import Frozen
 from restore_cli.train.state import Best, TrainingState
 from restore_cli.train.timeline import learning_rate, retimed
-from restore_cli.train.validation import Validation
+from restore_cli.train.validation import Validation, Verdict
 
 _RATE_MEMORY = 0.7
 
@@ -152,7 +152,8 @@ class Loop:
         numbers = self._agreed_numbers(sums / steps)
         elapsed = time.monotonic() - begun
         self._judge(numbers.loss, steps * shape.batch)
-        if not built:  # the first interval includes compilation and says nothing about the next
+        # An interval that includes compilation says nothing about the next.
+        if not built or self._options.compiled_block is None:
             self._measure(elapsed / pixels)
         if not numbers.stop or state.step % options.log_every == 0 or state.step == state.timeline.steps:
             self._close_interval(numbers, shape, steps * shape.batch / elapsed)
@@ -255,7 +256,8 @@ class Loop:
         ended = state.step >= state.timeline.steps
         interval_number = state.step // self._options.log_every
         validated = ended or interval_number % self._options.validate_every == 0
-        score = self._validate() if validated else None
+        verdict = self._validate() if validated else None
+        score = None if verdict is None else verdict.score
         best = score is not None and (state.best is None or score > state.best.score)
         if best and score is not None:
             state.best = Best(step=state.step, score=score)
@@ -276,6 +278,8 @@ class Loop:
             seconds_left=self._seconds_left(),
             score=score,
             best=best,
+            look_back=validated,
+            views=() if verdict is None else verdict.views,
         )
         if self._journal is not None:
             self._journal.write(interval)
@@ -284,10 +288,10 @@ class Loop:
             self._save_best()
         self._save_due = self._save_due or validated or numbers.save
 
-    def _validate(self) -> float | None:
-        score = None if self._validation is None else self._validation.score(self.state.averaged)
+    def _validate(self) -> Verdict | None:
+        verdict = None if self._validation is None else self._validation.judge(self.state.averaged)
         self._processes.wait()
-        return score
+        return verdict
 
     def _retime(self) -> None:
         if self._options.minutes is None:

@@ -133,6 +133,11 @@ class Recipe:
         """Return the form of the task that its weights serve: a mixture of noise serves the plain one."""
         return None if self.variant == "mixed" else self.variant
 
+    @property
+    def floor(self) -> str:
+        """Name what every network must beat: doing nothing, or the plainest enlarging."""
+        return "bicubic" if self.scale > 1 else "the input itself"
+
     def config(self) -> Config:
         """Return the configuration of the network (imports torch)."""
         return self.network.config(task=self.task, scale=self.scale, channels=self.channels)

@@ -33,6 +33,7 @@ class RunFacts:
         data_digest: Digest of their names and sizes.
         parameters: Numbers the network learns.
         commit: Git commit of the code, None where it does not run from a checkout.
+        floor: Validation score of doing nothing, in dB; None where nothing is held out.
     """
 
     recipe: Recipe
@@ -41,6 +42,7 @@ class RunFacts:
     data_digest: str
     parameters: int
     commit: str | None = None
+    floor: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `from_json` takes."""
@@ -93,10 +95,15 @@ def checkout_commit() -> str | None:
     """Return the git commit that the running code was checked out at, None where there is no checkout."""
     git = Path(__file__).resolve().parents[2] / ".git"
     try:
+        if git.is_file():  # of a second working tree, which shares the references of the first
+            git = Path(git.read_text(encoding="utf-8").removeprefix("gitdir:").strip())
         head = (git / "HEAD").read_text(encoding="ascii").strip()
         if not head.startswith("ref: "):
             return head
         reference = head.removeprefix("ref: ")
+        common = git / "commondir"
+        if common.is_file():
+            git = (git / common.read_text(encoding="utf-8").strip()).resolve()
         if (git / reference).is_file():
             return (git / reference).read_text(encoding="ascii").strip()
         packed = (git / "packed-refs").read_text(encoding="ascii").splitlines()

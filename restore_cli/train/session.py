@@ -19,11 +19,12 @@ from torch import nn
 
 from restore_cli.errors import TrainingError, UsageError
 from restore_cli.models import Config, get_architecture
-from restore_cli.tasks import DegradeOptions, Task, get_task
+from restore_cli.tasks import DegradeOptions, get_task
 from restore_cli.train.batches import GROUPS_MOST, BatchMaker
 from restore_cli.train.checkpoint import LAST, read_checkpoint
 from restore_cli.train.journal import Interval
 from restore_cli.train.loop import Loop, LoopOptions
+from restore_cli.train.page import write_page
 from restore_cli.train.pictures import MEBIBYTE, PictureFile, PictureForm, PictureStore, find_pictures, pair_pictures
 from restore_cli.train.processes import Processes
 from restore_cli.train.recipes import Recipe
@@ -68,7 +69,6 @@ class Session:
         state: Where training stands.
         maker: Makes batches.
         validation: Scores the network; None where nothing is held out, or on a process that does not lead.
-        baseline: Score of doing nothing, NaN without validation.
         started_from: What became of the parameters in a warm start, None without one or where the run is resumed.
         facts: What is noted in the run's folder.
     """
@@ -79,7 +79,6 @@ class Session:
     state: TrainingState
     maker: BatchMaker
     validation: Validation | None
-    baseline: float
     started_from: WarmStart | None
     facts: RunFacts
 
@@ -122,7 +121,7 @@ def prepare(request: TrainRequest, machine: Machine, folder: Path | None = None)
         rank=machine.processes.rank,
         processes=machine.processes.count,
     )
-    validation = _validation(request, recipe, task, options, arch.multiple_of, machine)
+    validation = held_out(request, recipe, machine)
     facts = RunFacts(
         recipe=recipe,
         config=config.to_json(),
@@ -130,6 +129,7 @@ def prepare(request: TrainRequest, machine: Machine, folder: Path | None = None)
         data_digest=data_digest(store.files),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         commit=checkout_commit(),
+        floor=None if validation is None else validation.baseline(),
     )
     return Session(
         request=request,
@@ -138,7 +138,6 @@ def prepare(request: TrainRequest, machine: Machine, folder: Path | None = None)
         state=state,
         maker=maker,
         validation=validation,
-        baseline=math.nan if validation is None else validation.baseline(),
         started_from=started_from,
         facts=facts,
     )
@@ -148,6 +147,13 @@ def make_loop(
     session: Session, machine: Machine, folder: Path, *, on_interval: Callable[[Interval], None], stop: Event
 ) -> Loop:
     """Return the loop of a session, at the last checkpoint of its folder where there is one.
+
+    Args:
+        session: What is trained.
+        machine: Where it runs.
+        folder: The run's folder; its page is drawn there at each look back.
+        on_interval: Told how it goes, on the leading process.
+        stop: Set from outside to save and leave at the next step.
 
     Raises:
         TrainingError: If the folder holds a run that was begun with something else.
@@ -171,6 +177,12 @@ def make_loop(
         minutes=request.minutes,
         frozen=session.recipe.frozen,
     )
+
+    def tell(interval: Interval) -> None:
+        if interval.look_back:
+            write_page(folder, request, session.facts, interval.views)
+        on_interval(interval)
+
     return Loop(
         session.state,
         session.maker,
@@ -178,9 +190,25 @@ def make_loop(
         machine.processes,
         folder,
         options,
-        on_interval=on_interval,
+        on_interval=tell,
         stop=stop,
     )
+
+
+def held_out(request: TrainRequest, recipe: Recipe, machine: Machine) -> Validation | None:
+    """Return the pictures to validate on; None where there are none, or on a process that does not lead.
+
+    Raises:
+        TrainingError: If they are missing or cannot be read.
+    """
+    if not request.val or not machine.processes.leads:
+        return None
+    options = degrade_options(recipe)
+    if recipe.variant == "mixed":  # judged on the papers' noise, which is what published scores are taken on
+        options = dataclasses.replace(options, variant=None)
+    store = _store(request.val, request.val_degraded, recipe, machine)
+    multiple_of = get_architecture(ARCHITECTURE).multiple_of
+    return Validation(store, get_task(recipe.task), options, multiple_of=multiple_of, device=machine.device)
 
 
 def degrade_options(recipe: Recipe) -> DegradeOptions:
@@ -220,17 +248,6 @@ def _store(clean: Sequence[str], degraded: Sequence[str], recipe: Recipe, machin
     reduce = recipe.task == "sr" and recipe.variant is None and not degraded
     form = PictureForm(channels=recipe.channels, scale=recipe.scale, reduce=reduce)
     return PictureStore(files, form, machine.cache_mebibytes * MEBIBYTE)
-
-
-def _validation(
-    request: TrainRequest, recipe: Recipe, task: Task, options: DegradeOptions, multiple_of: int, machine: Machine
-) -> Validation | None:
-    if not request.val or not machine.processes.leads:
-        return None
-    if recipe.variant == "mixed":  # judged on the papers' noise, which is what published scores are taken on
-        options = dataclasses.replace(options, variant=None)
-    store = _store(request.val, request.val_degraded, recipe, machine)
-    return Validation(store, task, options, multiple_of=multiple_of, device=machine.device)
 
 
 def _refuse_misfits(recipe: Recipe, sampler: CropSampler, store: PictureStore, processes: Processes) -> None:

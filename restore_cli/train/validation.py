@@ -1,7 +1,8 @@
 """Score the network on held-out pictures with the protocol's PSNR: what chooses the checkpoint that is kept.
 
 The degraded pictures are made once, each from its own seed, so that all validations of all runs ask the same. Pictures
-larger than a training network wants to see at once are cut to their centre.
+larger than a training network wants to see at once are cut to their centre. Of a few of them one place is shown in the
+run's page, always the same: where doing nothing is farthest from the truth.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from torch import nn
 from torch.nn import functional
 
 from restore_cli.metrics.psnr import psnr, psnr_y
+from restore_cli.pages.pictures import Box
+from restore_cli.pages.places import heaviest_box, squared_error
 from restore_cli.tasks import DegradeOptions, Task
 from restore_cli.train.pictures import PictureStore, Uint8Image
 
 SIDE_MOST_PIXELS = 512
+SHOWN_MOST = 4
 _SEED = 20_240_607
 
 
@@ -27,12 +31,48 @@ class HeldOut:
     """One picture to validate on.
 
     Attributes:
+        name: Of its file.
         degraded: float32 (1, C, h, w).
         clean: uint8 (scale * h, scale * w, C).
     """
 
+    name: str
     degraded: torch.Tensor
     clean: Uint8Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One place of a held-out picture.
+
+    Attributes:
+        name: Of the picture's file.
+        box: Where it lies in the truth.
+        degraded: uint8 (height / scale, width / scale, C).
+        floor: uint8 (height, width, C), what doing nothing gives.
+        restored: uint8 (height, width, C).
+        clean: uint8 (height, width, C).
+    """
+
+    name: str
+    box: Box
+    degraded: Uint8Image
+    floor: Uint8Image
+    restored: Uint8Image
+    clean: Uint8Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a validation came to.
+
+    Attributes:
+        score: Mean over the pictures, in dB.
+        views: A place of some of them.
+    """
+
+    score: float
+    views: tuple[View, ...]
 
 
 class Validation:
@@ -58,17 +98,51 @@ class Validation:
 
     def baseline(self) -> float:
         """Return the mean score of the degraded pictures themselves, enlarged bicubically where that is the task."""
-        return self._mean([self._enlarged(picture.degraded) for picture in self._pictures])
+        return self._mean([_to_8bit(self._enlarged(picture.degraded)) for picture in self._pictures])
 
-    def score(self, network: nn.Module) -> float:
-        """Return the mean score of a network, which is run in evaluation mode, float32."""
+    def judge(self, network: nn.Module) -> Verdict:
+        """Score a network, which is run in evaluation mode, float32, and show what it makes of some pictures."""
+        restored = self._restored(network, self._pictures)
+        shown = self._shown()
+        return Verdict(
+            score=self._mean(restored),
+            views=tuple(self._view(self._pictures[index], restored[index]) for index in shown),
+        )
+
+    def views(self, network: nn.Module) -> tuple[View, ...]:
+        """Show what a network makes of some pictures, without a score."""
+        pictures = [self._pictures[index] for index in self._shown()]
+        restored = self._restored(network, pictures)
+        return tuple(self._view(picture, image) for picture, image in zip(pictures, restored, strict=True))
+
+    def _restored(self, network: nn.Module, pictures: Sequence[HeldOut]) -> list[Uint8Image]:
         training = network.training
         network.eval()
         try:
             with torch.inference_mode():
-                return self._mean([self._restore(network, picture.degraded) for picture in self._pictures])
+                return [_to_8bit(self._restore(network, picture.degraded)) for picture in pictures]
         finally:
             network.train(training)
+
+    def _shown(self) -> list[int]:
+        """Return the numbers of the pictures to show, spread evenly over all."""
+        last, count = len(self._pictures) - 1, min(SHOWN_MOST, len(self._pictures))
+        return sorted({round(place * last / max(1, count - 1)) for place in range(count)})
+
+    def _view(self, picture: HeldOut, restored: Uint8Image) -> View:
+        floor = _to_8bit(self._enlarged(picture.degraded))
+        box, _ = heaviest_box(squared_error(floor, picture.clean), self._scale)
+        top, left, height, width = box
+        inside = np.s_[top : top + height, left : left + width]
+        small = np.s_[tuple(slice(part.start // self._scale, part.stop // self._scale) for part in inside)]
+        return View(
+            name=picture.name,
+            box=box,
+            degraded=_to_8bit(picture.degraded)[small],
+            floor=floor[inside],
+            restored=restored[inside],
+            clean=picture.clean[inside],
+        )
 
     def _restore(self, network: nn.Module, degraded: torch.Tensor) -> torch.Tensor:
         height, width = degraded.shape[-2:]
@@ -83,10 +157,10 @@ class Validation:
             return degraded
         return functional.interpolate(degraded, scale_factor=self._scale, mode="bicubic", antialias=True)
 
-    def _mean(self, restored: Sequence[torch.Tensor]) -> float:
+    def _mean(self, restored: Sequence[Uint8Image]) -> float:
         score = psnr_y if self.metric == "psnr_y" else psnr
         scores = [
-            score(_to_8bit(image), picture.clean, crop_border=self._crop_border)
+            score(image, picture.clean, crop_border=self._crop_border)
             for image, picture in zip(restored, self._pictures, strict=True)
         ]
         return float(np.mean(scores))
@@ -108,7 +182,7 @@ def _held_out(store: PictureStore, index: int, task: Task, options: DegradeOptio
         fixed = DegradeOptions(scale=scale, sigma_range=(level, level), variant=options.variant)
         generator = torch.Generator().manual_seed(_SEED + index)
         degraded = task.degrade(_to_tensor(clean), fixed, generator)
-    return HeldOut(degraded=degraded, clean=np.ascontiguousarray(clean))
+    return HeldOut(name=store.files[index].clean.name, degraded=degraded, clean=np.ascontiguousarray(clean))
 
 
 def _to_tensor(image: Uint8Image) -> torch.Tensor:
