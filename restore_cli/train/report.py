@@ -14,7 +14,7 @@ from restore_cli.train.checkpoint import BEST, LAST, read_checkpoint
 from restore_cli.train.page import write_page
 from restore_cli.train.request import TrainRequest
 from restore_cli.train.run_file import RunFacts, read_run
-from restore_cli.train.session import ARCHITECTURE, Machine, held_out
+from restore_cli.train.session import Machine, held_out
 from restore_cli.train.validation import View
 
 
@@ -41,7 +41,7 @@ def redraw(folder: Path, machine: Machine) -> tuple[Path, str | None]:
 
 
 def _views(request: TrainRequest, facts: RunFacts, weights: Path, machine: Machine) -> tuple[View, ...]:
-    arch = get_architecture(ARCHITECTURE)
+    arch = get_architecture(facts.recipe.network.arch)
     validation = held_out(request, facts.recipe, machine)
     if validation is None:
         return ()

@@ -207,7 +207,7 @@ def held_out(request: TrainRequest, recipe: Recipe, machine: Machine) -> Validat
     if recipe.variant == "mixed":  # judged on the papers' noise, which is what published scores are taken on
         options = dataclasses.replace(options, variant=None)
     store = _store(request.val, request.val_degraded, recipe, machine)
-    multiple_of = get_architecture(ARCHITECTURE).multiple_of
+    multiple_of = get_architecture(recipe.network.arch).multiple_of
     return Validation(store, get_task(recipe.task), options, multiple_of=multiple_of, device=machine.device)
 
 
