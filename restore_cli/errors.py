@@ -8,6 +8,7 @@ nothing else in the package decides about exit codes. `ValueError` stays for a p
     +-- ImageError               1   one picture cannot be read, restored or written; the batch goes on
     |   +-- DecodeError              its bytes are not a picture we read
     |   +-- EncodeError              the result cannot be written in that format
+    |   +-- TargetExistsError          the output is there already and may not be replaced
     +-- WeightsError             3   weights are missing, unreachable, damaged or not what they claim
     |   +-- ManifestError            weights_manifest.json (or an entry) breaks its schema
     |   +-- DownloadError            the network or the server failed us
@@ -55,6 +56,10 @@ class DecodeError(ImageError):
 
 class EncodeError(ImageError):
     """Reject a result that the wanted format cannot hold."""
+
+
+class TargetExistsError(ImageError):
+    """Refuse to replace an output that is there already."""
 
 
 class WeightsError(RestoreError):

@@ -9,16 +9,18 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from restore_cli.errors import EncodeError, UsageError
 from restore_cli.imaging.formats import SUFFIXES, WRITABLE_FORMATS, output_format, promised_format, suffix_of
-from restore_cli.sources import find_sources
-from restore_cli.targets import Destination, Existing, ImageJob, settle, target_of
+from restore_cli.ledger import Ledger
+from restore_cli.sources import Selection, expand_patterns, find_sources
+from restore_cli.targets import Destination, Existing, ImageJob, plan_jobs, settle
 
 __all__ = [
+    "STREAM",
     "Context",
     "Existing",
     "ImageJob",
@@ -32,6 +34,9 @@ __all__ = [
     "format_named",
     "plan_images",
 ]
+
+STREAM = "-"
+"""How standard input and standard output are written among paths; a file of that name is `./-`."""
 
 Context = Literal["global", "tile"]
 Padding = Literal["reflect", "symmetric"]
@@ -74,12 +79,14 @@ class WriteWishes:
         quality: JPEG, WebP and AVIF quality, 1..100.
         strip: Leave EXIF, XMP and DPI out (the colour profile stays).
         existing: What to do where the output exists.
+        resume: Pass over what the ledger proves done, and replace what it knows and finds otherwise.
     """
 
     format: str | None = None
     quality: int = 95
     strip: bool = False
     existing: Existing = "error"
+    resume: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +105,7 @@ class JobPlan:
         task: Command name of the task.
         weights: Which weights.
         jobs: Pictures in the order they are worked on; targets are distinct.
-        skipped: Pictures left out because their output exists (`--existing skip`).
+        skipped: Pictures left out because their output exists (`--existing skip`) or is proved done (`--resume`).
         run: How the network runs.
         write: How results are written.
         jobs_in_flight: How many pictures are read ahead and encoded behind the one in the net.
@@ -127,6 +134,8 @@ class PathWishes:
         beside: All `paths` are inputs, results go beside them.
         in_place: All `paths` are inputs, results replace them.
         recursive: Take the subfolders of folders too.
+        include: Patterns of which a picture's name must fit one; none for all.
+        exclude: Patterns of names to leave out.
         suffix: Put behind the names of results; None means `task_suffix` beside the inputs and nothing elsewhere.
         task_suffix: What the task calls its results ("_x4").
     """
@@ -136,6 +145,8 @@ class PathWishes:
     beside: bool = False
     in_place: bool = False
     recursive: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     suffix: str | None = None
     task_suffix: str
 
@@ -148,16 +159,55 @@ def plan_images(wishes: PathWishes, write: WriteWishes) -> tuple[tuple[ImageJob,
     """
     _require_sense(wishes, write)
     typed_inputs, output = _split(wishes)
-    inputs = [Path(typed) for typed in typed_inputs]
+    if STREAM in (*typed_inputs, output):
+        return _plan_streams(wishes, write, typed_inputs, output)
+    inputs = [Path(typed) for typed in expand_patterns(typed_inputs)]
     destination = _destination(wishes, write, inputs, output)
     leave_out = destination.path if destination.kind == "folder" else None
     if any(_same_folder(leave_out, folder) for folder in inputs):
         leave_out = None  # refused later, with the reason that input and output are one
-    sources = find_sources(inputs, suffixes=SUFFIXES, recursive=wishes.recursive, leave_out=leave_out)
-    jobs = [ImageJob(source=source.path, target=target_of(source, destination)) for source in sources]
+    selection = Selection(suffixes=SUFFIXES, recursive=wishes.recursive, include=wishes.include, exclude=wishes.exclude)
+    jobs = plan_jobs(find_sources(inputs, selection, leave_out=leave_out), destination)
     if wishes.in_place:
         _require_format_kept(jobs)
-    return settle(jobs, write.existing, in_place=wishes.in_place)
+    return settle(_known_to_ledgers(jobs) if write.resume else jobs, write.existing)
+
+
+def _plan_streams(
+    wishes: PathWishes, write: WriteWishes, inputs: Sequence[str], output: str | None
+) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
+    """Plan the one picture that comes through standard input or goes to standard output, or both."""
+    if len(inputs) > 1:
+        raise UsageError(f"{STREAM} is one picture and cannot be one of several", hint="restore it on its own")
+    if wishes.beside or wishes.in_place or write.resume:
+        option = "--beside" if wishes.beside else "--in-place" if wishes.in_place else "--resume"
+        raise UsageError(f"{STREAM} and {option} contradict each other", hint="name a file")
+    source, from_stdin = Path(inputs[0]), inputs[0] == STREAM
+    if not from_stdin:
+        source = Path(expand_patterns(inputs)[0])
+        if source.is_dir():
+            raise UsageError(f"the folder {source} does not fit into standard output", hint="name an output folder")
+        find_sources([source], Selection(suffixes=SUFFIXES))
+    if output is None or output == STREAM:
+        return (ImageJob(source=source, target=Path(STREAM), from_stdin=from_stdin, to_stdout=True),), ()
+    target = Path(output)
+    if target.is_dir() or output.endswith(("/", os.sep)):
+        raise UsageError(f"standard input has no name to keep in {output}", hint="name the output file")
+    _require_written_format(target, write.format)
+    return settle([ImageJob(source=source, target=target, from_stdin=True)], write.existing)
+
+
+def _known_to_ledgers(jobs: Iterable[ImageJob]) -> list[ImageJob]:
+    """Allow jobs to replace what a ledger says was written by us."""
+    ledgers: dict[Path, Ledger] = {}
+    marked = []
+    for job in jobs:
+        if job.home is not None and job.home not in ledgers:
+            ledgers[job.home] = Ledger(job.home)
+            ledgers[job.home].read()
+        known = job.home is not None and ledgers[job.home].knows(job.target)
+        marked.append(replace(job, replaces=True) if known else job)
+    return marked
 
 
 def _require_sense(wishes: PathWishes, write: WriteWishes) -> None:
@@ -174,6 +224,9 @@ def _require_sense(wishes: PathWishes, write: WriteWishes) -> None:
     ]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} contradict each other", hint="choose one of them")
+    if write.resume and write.existing == "rename":
+        msg = "--resume and --existing rename contradict each other: another name is never done"
+        raise UsageError(msg, hint="choose one of them")
     if wishes.suffix is not None and ("/" in wishes.suffix or os.sep in wishes.suffix):
         raise UsageError(f"--suffix {wishes.suffix} holds a path separator", hint="name a folder with --output")
     for option, is_given in (("--suffix", wishes.suffix is not None), ("--format", write.format is not None)):
@@ -186,7 +239,7 @@ def _split(wishes: PathWishes) -> tuple[Sequence[str], str | None]:
     if wishes.output is not None or wishes.beside or wishes.in_place or len(wishes.paths) == 1:
         return wishes.paths, wishes.output
     *inputs, output = wishes.paths
-    if Path(output).exists() and not Path(output).is_dir():
+    if output != STREAM and Path(output).exists() and not Path(output).is_dir():
         msg = f"{output} exists: is it the output or one more input?"
         hint = f"say `--output {output} --existing overwrite` to replace it, or `--beside` to restore it too"
         raise UsageError(msg, hint=hint)
@@ -196,15 +249,15 @@ def _split(wishes: PathWishes) -> tuple[Sequence[str], str | None]:
 def _destination(wishes: PathWishes, write: WriteWishes, inputs: Sequence[Path], output: str | None) -> Destination:
     written_suffix = functools.partial(_written_suffix, format_name=write.format)
     if wishes.in_place:
-        return Destination(kind="in place", written_suffix=written_suffix)
+        return Destination(kind="in place", ledger=write.resume, written_suffix=written_suffix)
     if output is None:
         suffix = wishes.task_suffix if wishes.suffix is None else wishes.suffix
-        return Destination(kind="beside", suffix=suffix, written_suffix=written_suffix)
+        return Destination(kind="beside", suffix=suffix, ledger=write.resume, written_suffix=written_suffix)
     path = Path(output)
     is_folder = path.is_dir() or output.endswith(("/", os.sep))
     if len(inputs) == 1 and not inputs[0].is_dir() and not is_folder:
         _require_written_format(path, write.format)
-        return Destination(kind="file", path=path, written_suffix=written_suffix)
+        return Destination(kind="file", path=path, ledger=write.resume, written_suffix=written_suffix)
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file, and {_several(inputs)} need a folder", hint="name a folder as the output")
     if not is_folder and path.suffix and promised_format(path.name):

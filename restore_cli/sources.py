@@ -1,13 +1,17 @@
 """Find the pictures that paths on the command line mean.
 
 Stage 2, PLAN: looks at names and folders, opens nothing. A file that is named is always taken, whatever it is called;
-in a folder only names with a picture's suffix are, and hidden ones (our unfinished files among them) never.
+in a folder only names with a picture's suffix are, and hidden ones (our unfinished files among them) never. Patterns
+that no shell expanded (quoted ones, or on Windows) are expanded here.
 """
 
 from __future__ import annotations
 
 import difflib
+import fnmatch
+import glob
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +37,69 @@ class Source:
         return Path(self.path.name) if self.path == self.root else self.path.relative_to(self.root)
 
 
-def find_sources(
-    inputs: Sequence[Path], *, suffixes: Collection[str], recursive: bool, leave_out: Path | None = None
-) -> tuple[Source, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Say which files of folders are taken.
+
+    A pattern is a shell's (`*`, `?`, `[a-z]`). It is held against a file's name, or, if it has a slash in it, against
+    the path below the folder that was named, where `*` passes over slashes too.
+
+    Attributes:
+        suffixes: Lower-case suffixes (".png") of pictures in folders.
+        recursive: Take subfolders too. Links to folders are not followed.
+        include: Take only what fits one of these patterns; none takes all.
+        exclude: Leave out what fits one of these patterns, folders with all that is in them; also files named outright.
+    """
+
+    suffixes: Collection[str]
+    recursive: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def takes(self, inner: str) -> bool:
+        """Tell whether the patterns let a file through; `inner` is its path below the named folder, with slashes."""
+        return not self.leaves_out(inner) and (not self.include or _fits_one(inner, self.include))
+
+    def leaves_out(self, inner: str) -> bool:
+        """Tell whether a file or folder is excluded."""
+        return _fits_one(inner, self.exclude)
+
+
+def _fits_one(inner: str, patterns: Sequence[str]) -> bool:
+    return any(
+        fnmatch.fnmatchcase(inner if "/" in pattern else inner.rpartition("/")[2], pattern) for pattern in patterns
+    )
+
+
+def expand_patterns(typed: Sequence[str]) -> tuple[str, ...]:
+    """Return inputs with those patterns replaced by the files they fit that no shell has expanded.
+
+    What exists under its very name is that file, whatever signs are in it. `**` stands for any number of folders.
+
+    Raises:
+        UsageError: If nothing fits a pattern.
+    """
+    expanded: list[str] = []
+    for name in typed:
+        if os.path.lexists(name) or not glob.has_magic(name):
+            expanded.append(name)
+            continue
+        try:
+            fitting = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - it keeps ./ and the like as typed
+        except re.error:
+            fitting = []
+        if not fitting:
+            raise UsageError(f"nothing fits the pattern {name}", hint="look at it with ls, or name the files")
+        expanded += fitting
+    return tuple(expanded)
+
+
+def find_sources(inputs: Sequence[Path], selection: Selection, *, leave_out: Path | None = None) -> tuple[Source, ...]:
     """List the pictures of some files and folders, each once, folders in the order of their names.
 
     Args:
         inputs: Files and folders.
-        suffixes: Lower-case suffixes (".png") of pictures in folders.
-        recursive: Take subfolders too. Links to folders are not followed.
+        selection: Which files of folders are taken.
         leave_out: A folder that is not read, the output's, if it lies inside an input.
 
     Raises:
@@ -51,12 +109,17 @@ def find_sources(
     forbidden = _identity(leave_out) if leave_out is not None else None
     found: dict[Path, Source] = {}
     for root in inputs:
-        paths = _pictures_in(root, suffixes, recursive, forbidden) if root.is_dir() else iter([root])
+        if root.is_dir():
+            paths = _pictures_in(root, selection, forbidden)
+        else:
+            paths = iter([root] if selection.takes(root.name) else [])
         for path in paths:
             found.setdefault(path.absolute(), Source(path=path, root=root))
     if not found:
         names = ", ".join(str(path) for path in inputs)
-        hint = "name the files themselves" if recursive else "add -r to look into subfolders"
+        hint = "name the files themselves" if selection.recursive else "add -r to look into subfolders"
+        if selection.include or selection.exclude:
+            hint = "look at --include and --exclude"
         raise UsageError(f"no pictures in {names}", hint=hint)
     return tuple(found.values())
 
@@ -80,21 +143,19 @@ def _nearest_name(path: Path) -> Path | None:
     return path.with_name(nearest[0]) if nearest else None
 
 
-def _pictures_in(
-    folder: Path, suffixes: Collection[str], recursive: bool, forbidden: tuple[int, int] | None
-) -> Iterator[Path]:
-    waiting = [folder]
+def _pictures_in(root: Path, selection: Selection, forbidden: tuple[int, int] | None) -> Iterator[Path]:
+    waiting = [(root, "")]
     while waiting:
-        current = waiting.pop()
-        subfolders: list[Path] = []
-        for entry in _listed(current):
-            path = current / entry.name
+        folder, below = waiting.pop()
+        subfolders: list[tuple[Path, str]] = []
+        for entry in _listed(folder):
+            path, inner = folder / entry.name, below + entry.name
             if entry.name.startswith("."):
                 continue
-            if recursive and entry.is_dir():
-                if not entry.is_symlink() and _identity(path) != forbidden:
-                    subfolders.append(path)
-            elif path.suffix.lower() in suffixes:
+            if selection.recursive and entry.is_dir():
+                if not entry.is_symlink() and _identity(path) != forbidden and not selection.leaves_out(inner):
+                    subfolders.append((path, inner + "/"))
+            elif path.suffix.lower() in selection.suffixes and selection.takes(inner):
                 yield path  # a folder or a pipe of that name is refused by its reader, with its reason
         waiting += reversed(subfolders)
 

@@ -11,7 +11,7 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,10 +23,38 @@ Existing = Literal["error", "skip", "overwrite", "rename"]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageJob:
-    """One picture to restore: read `source`, write `target`."""
+    """One picture to restore: read `source`, write `target`.
+
+    Attributes:
+        source: The file to read.
+        target: The file to write.
+        home: The folder whose ledger tells of the result; None for no ledger.
+        is_in_place: The result replaces the source.
+        replaces: What lies at `target` is replaced whatever else is wished: the result in place, or one of ours that
+            the ledger knows.
+        from_stdin: The picture comes through standard input, and `source` only says so.
+        to_stdout: The result goes to standard output, and `target` only says so.
+        data: The bytes that came through standard input, once they were read.
+    """
 
     source: Path
     target: Path
+    home: Path | None = None
+    is_in_place: bool = False
+    replaces: bool = False
+    from_stdin: bool = False
+    to_stdout: bool = False
+    data: bytes | None = field(default=None, repr=False)
+
+    @property
+    def source_name(self) -> str:
+        """Return what messages call the source."""
+        return "standard input" if self.from_stdin else str(self.source)
+
+    @property
+    def target_name(self) -> str:
+        """Return what messages call the target."""
+        return "standard output" if self.to_stdout else str(self.target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +66,7 @@ class Destination:
         path: The file or folder; None for the other two.
         suffix: Put behind a result's stem (beside: behind the name of the folder too); empty for none.
         nested: Give each input folder a folder of its own name in the output folder, as several need.
+        ledger: Keep a ledger wherever results go; else only in output folders, not among the files of others.
         written_suffix: Takes a source's suffix, returns the one its result is written with.
     """
 
@@ -45,42 +74,65 @@ class Destination:
     path: Path | None = None
     suffix: str = ""
     nested: bool = False
+    ledger: bool = False
     written_suffix: Callable[[str], str]
 
 
-def target_of(source: Source, destination: Destination) -> Path:
-    """Return where the result of one source goes."""
-    named_itself = source.path == source.root
+def plan_jobs(sources: Iterable[Source], destination: Destination) -> list[ImageJob]:
+    """Return a job for each source: where its result goes, and which ledger tells of it."""
+    folders: dict[Path, Path] = {}
+    jobs = []
+    for source in sources:
+        if source.path == source.root or destination.kind == "in place":
+            jobs.append(_job_of_file(source, destination))
+            continue
+        if source.root not in folders:
+            folders[source.root] = _folder_of(source.root, destination)
+        folder = folders[source.root]
+        suffix = "" if destination.path is None else destination.suffix
+        target = folder / source.inner.with_name(_result_name(source.path, destination, suffix))
+        jobs.append(ImageJob(source=source.path, target=target, home=destination.path or folder))
+    return jobs
+
+
+def _job_of_file(source: Source, destination: Destination) -> ImageJob:
     if destination.kind == "in place":
         # A link stays a link, and what it points to is replaced.
-        return source.path.resolve() if source.path.is_symlink() else source.path
-    if destination.path is None:
-        if named_itself:
-            return source.path.with_name(_result_name(source.path, destination, destination.suffix))
-        root = source.root if source.root.name not in ("", "..") else source.root.resolve()
-        folder, suffix = root.with_name(root.name + destination.suffix), ""
+        target = source.path.resolve() if source.path.is_symlink() else source.path
+    elif destination.path is None:
+        target = source.path.with_name(_result_name(source.path, destination, destination.suffix))
     elif destination.kind == "file":
-        return destination.path
+        target = destination.path
     else:
-        folder, suffix = destination.path, destination.suffix
-        if destination.nested and not named_itself:
-            folder /= source.root.resolve().name
-    return folder / source.inner.with_name(_result_name(source.path, destination, suffix))
+        target = destination.path / _result_name(source.path, destination, destination.suffix)
+    return ImageJob(
+        source=source.path,
+        target=target,
+        home=target.parent if destination.ledger or destination.kind == "folder" else None,
+        is_in_place=destination.kind == "in place",
+        replaces=destination.kind == "in place",
+    )
+
+
+def _folder_of(root: Path, destination: Destination) -> Path:
+    """Return the folder that the results of an input folder go to."""
+    if destination.path is not None:
+        return destination.path / root.resolve().name if destination.nested else destination.path
+    named = root if root.name not in ("", "..") else root.resolve()
+    return named.with_name(named.name + destination.suffix)
 
 
 def _result_name(path: Path, destination: Destination, suffix: str) -> str:
     return path.stem + suffix + destination.written_suffix(path.suffix)
 
 
-def settle(
-    jobs: Sequence[ImageJob], existing: Existing, *, in_place: bool
-) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
+def settle(jobs: Sequence[ImageJob], existing: Existing) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
     """Make targets distinct and safe to write; return the jobs to work on and those to skip.
 
     Args:
         jobs: Every source once.
-        existing: What to do where a target exists; "rename" also tells results apart that would meet.
-        in_place: Each source is its own target.
+        existing: What to do where a target exists, unless its job may replace it; "rename" also tells results apart
+            that would meet.
 
     Raises:
         UsageError: If results would meet, an input would be overwritten, or a target exists and may not.
@@ -89,16 +141,15 @@ def settle(
         jobs = _renamed(jobs)
     _require_folders(jobs)
     _require_apart(jobs)
-    there = [job for job in jobs if os.path.lexists(job.target)]
-    if in_place:
-        return tuple(jobs), ()
+    there = [job for job in jobs if not job.is_in_place and os.path.lexists(job.target)]
     _require_inputs_kept(jobs, there)
+    there = [job for job in there if not job.replaces]
     if there and existing == "error":
         first = there[0].target
         msg = f"{first} exists already" if len(there) == 1 else f"{len(there)} outputs exist already, {first} the first"
         raise UsageError(msg, hint="choose with --existing skip, overwrite or rename")
-    for job in there:
-        if existing == "overwrite" and job.target.is_dir():
+    for job in there if existing == "overwrite" else ():
+        if job.target.is_dir():
             raise UsageError(f"the output {job.target} is a folder", hint="move it away or choose another name")
     if existing != "skip":
         return tuple(jobs), ()

@@ -1,19 +1,24 @@
 """Carry out a plan for a person: load, run, tell, stop when asked, and turn what happened into an exit code.
 
-Stage 1, ASK, on its way back: `restore.py` decides what is to be done, this module does it. torch comes in here.
+Stage 1, ASK, on its way back: `restore.py` decides what is to be done, this module does it. torch comes in here, unless
+`--resume` finds everything done.
 """
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.errors import RestoreError
+from restore_cli.imaging.publish import remove_unfinished
+from restore_cli.inference.result import JobResult, Summary
 from restore_cli.plan import JobPlan
+from restore_cli.resume import Ledgers, recipe_of, split_done
 
 if TYPE_CHECKING:
-    from restore_cli.inference.pipeline import JobResult, Summary
     from restore_cli.inference.restorer import Restorer, RunFacts
     from restore_cli.weights.load import LoadedWeights
     from restore_cli.weights.manifest import WeightsEntry
@@ -32,7 +37,15 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
         RestoreError: If the weights or the device cannot be had; no picture was touched.
     """
     total = len(plan.jobs) + len(plan.skipped)
+    for folder in {job.target.parent for job in plan.jobs if not job.to_stdout}:
+        remove_unfinished(folder)
     with out.image_progress(total, "loading"):
+        if plan.write.resume:
+            started = time.monotonic()
+            plan, digest = _without_done(plan, entry, out)
+            if not plan.jobs:
+                _tell_nothing_to_do(plan, entry, digest, started, out)
+                return 0
         from restore_cli.inference.allocator import keep_freed_memory
         from restore_cli.inference.pipeline import run_jobs
         from restore_cli.inference.restorer import Restorer
@@ -42,15 +55,39 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
         restorer = Restorer(weights, plan.run)
         _say_facts(restorer, plan, out)
         out.image_now(plan.task)
-        teller = _Teller(out=out, restorer=restorer, total=total, debug=debug)
+        teller = _Teller(out=out, plan=plan, restorer=restorer, debug=debug)
         with stop_on_signals() as asked:
-            summary = run_jobs(plan, restorer, on_result=teller.tell, stop=asked.stop)
-    _conclude(summary, plan, weights, teller.facts, out)
+            summary = run_jobs(plan, restorer, on_result=teller.tell, stop=asked.stop, deliver=out.picture)
+    _conclude(summary, plan, entry, weights.digest, teller.facts, out)
     if asked.exit_code is not None:
         return asked.exit_code
     if summary.fatal is not None:
         return summary.fatal.exit_code
     return RestoreError.exit_code if summary.failed else 0
+
+
+def _without_done(plan: JobPlan, entry: WeightsEntry, out: Output) -> tuple[JobPlan, str]:
+    """Return the plan with what is proved done among the skipped, and the digest of the weights file."""
+    from restore_cli.weights.content import read_content
+    from restore_cli.weights.store import fetch
+
+    path = plan.weights.path
+    if path is None:
+        with out.transfer_progress(entry.file) as progress:
+            path = fetch(entry, offline=plan.offline, progress=progress)
+    digest = f"sha256:{read_content(path).sha256}"
+    to_do, done = split_done(plan.jobs, Ledgers(recipe_of(plan, entry, digest)))
+    return replace(plan, jobs=to_do, skipped=(*plan.skipped, *done)), digest
+
+
+def _tell_nothing_to_do(plan: JobPlan, entry: WeightsEntry, digest: str, started: float, out: Output) -> None:
+    """Tell a run whose every picture is skipped."""
+    teller = _Teller(out=out, plan=plan)
+    for job in plan.skipped:
+        teller.tell(JobResult(source=job.source, target=job.target, status="skipped"))
+    seconds = time.monotonic() - started
+    summary = Summary(ok=0, skipped=len(plan.skipped), failed=0, stopped=0, seconds=seconds)
+    _conclude(summary, plan, entry, digest, None, out)
 
 
 def _load(plan: JobPlan, entry: WeightsEntry, out: Output) -> LoadedWeights:
@@ -78,37 +115,45 @@ class _Teller:
 
     Args:
         out: Where to.
-        restorer: Asked how each picture was laid out.
-        total: Pictures of the run.
+        plan: What is done.
+        restorer: Asked how each picture was laid out; None where none is.
         debug: Show tracebacks.
     """
 
-    def __init__(self, *, out: Output, restorer: Restorer, total: int, debug: bool) -> None:
+    def __init__(self, *, out: Output, plan: JobPlan, restorer: Restorer | None = None, debug: bool = False) -> None:
         self._out = out
         self._restorer = restorer
-        self._total = total
+        self._jobs = {job.source: job for job in (*plan.jobs, *plan.skipped) if job.from_stdin or job.to_stdout}
+        self._total = len(plan.jobs) + len(plan.skipped)
+        self._why_skipped = "is done already, skipped" if plan.write.resume else "exists, skipped"
         self._debug = debug
         self._told = 0
         self._seen: set[RunFacts] = set()
 
     @property
-    def facts(self) -> RunFacts:
+    def facts(self) -> RunFacts | None:
         """Return how the pictures were run where that was the same for all, else how it was wished."""
-        return next(iter(self._seen)) if len(self._seen) == 1 else self._restorer.describe()
+        if len(self._seen) == 1:
+            return next(iter(self._seen))
+        return None if self._restorer is None else self._restorer.describe()
 
     def tell(self, result: JobResult) -> None:
         """Tell one result."""
         self._told += 1
-        place = f"[{self._told}/{self._total}] {result.source}"
+        job = self._jobs.get(result.source)  # one that goes through a pipe
+        source = str(result.source) if job is None else job.source_name
+        target = str(result.target) if job is None else job.target_name
+        place = f"[{self._told}/{self._total}] {source}"
         for warning in result.warnings:
-            self._out.warn(f"{result.source}: {warning}")
+            self._out.warn(f"{source}: {warning}")
         if result.status == "ok":
-            if result.size_in is not None:
+            if result.size_in is not None and self._restorer is not None:
                 self._seen.add(self._restorer.describe(result.size_in))
-            self._out.data(str(result.target))
-            self._out.image_done(f"{place} -> {result.target}, {result.seconds:.1f} s")
+            if job is None or not job.to_stdout:
+                self._out.data(str(result.target))
+            self._out.image_done(f"{place} -> {target}, {result.seconds:.1f} s")
         elif result.status == "skipped":
-            self._out.image_done(f"{place}: {result.target} exists, skipped")
+            self._out.image_done(f"{place}: {target} {self._why_skipped}")
         elif result.error is not None:
             if self._debug:
                 self._out.traceback(result.error)
@@ -131,7 +176,10 @@ def _result_json(result: JobResult) -> dict[str, Any]:
     }
 
 
-def _conclude(summary: Summary, plan: JobPlan, weights: LoadedWeights, facts: RunFacts, out: Output) -> None:
+def _conclude(
+    summary: Summary, plan: JobPlan, entry: WeightsEntry, digest: str, facts: RunFacts | None, out: Output
+) -> None:
+    """Tell the counts; facts are None where no network was loaded."""
     counts = {"restored": summary.ok, "skipped": summary.skipped, "failed": summary.failed, "not done": summary.stopped}
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "restored")
     out.note(f"{told} in {summary.seconds:.1f} s")
@@ -144,12 +192,12 @@ def _conclude(summary: Summary, plan: JobPlan, weights: LoadedWeights, facts: Ru
             "stopped": summary.stopped,
             "seconds": round(summary.seconds, 3),
             "task": plan.task,
-            "model": weights.entry.model,
-            "weights": weights.entry.id,
-            "digest": weights.digest,
-            "device": facts.device,
-            "dtype": facts.dtype,
-            "tile": facts.tile,
-            "context": facts.context,
+            "model": entry.model,
+            "weights": entry.id,
+            "digest": digest,
+            "device": None if facts is None else facts.device,
+            "dtype": None if facts is None else facts.dtype,
+            "tile": None if facts is None else facts.tile,
+            "context": None if facts is None else facts.context,
         }
     )

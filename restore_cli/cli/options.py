@@ -109,7 +109,8 @@ Paths = Annotated[
     typer.Argument(
         metavar="INPUT... [OUTPUT]",
         show_default=False,
-        help="Pictures or folders. Of two or more the last is the output; one alone is restored beside itself.",
+        help="Pictures, folders or patterns. Of two or more the last is the output; one alone is restored beside "
+        "itself. - is standard input, and standard output.",
     ),
 ]
 
@@ -134,6 +135,24 @@ class FileOptions:
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", rich_help_panel=FILES, help="Take the subfolders of folders too.")
     ] = False
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--include",
+            metavar="PATTERN",
+            rich_help_panel=FILES,
+            help="Take only files whose name fits, such as 'IMG_*'; may be given several times.",
+        ),
+    ] = None
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="PATTERN",
+            rich_help_panel=FILES,
+            help="Leave out files and folders whose name fits; with a slash in it, the path below the input.",
+        ),
+    ] = None
     existing: Annotated[
         Existing,
         typer.Option(
@@ -143,6 +162,14 @@ class FileOptions:
             help="Where an output exists: error, skip, overwrite or rename.",
         ),
     ] = "error"
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            rich_help_panel=FILES,
+            help="Pass over what the ledger in the output folder proves done; redo what it does not.",
+        ),
+    ] = False
     suffix: Annotated[
         str | None,
         typer.Option(
@@ -192,6 +219,8 @@ class FileOptions:
             beside=self.beside,
             in_place=self.in_place,
             recursive=self.recursive,
+            include=tuple(self.include or ()),
+            exclude=tuple(self.exclude or ()),
             suffix=self.suffix,
             task_suffix=task_suffix,
         )
@@ -207,6 +236,7 @@ class FileOptions:
             quality=self.quality,
             strip=self.strip,
             existing="overwrite" if self.in_place else self.existing,
+            resume=self.resume,
         )
 
 

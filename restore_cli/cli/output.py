@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from restore_cli.errors import RestoreError, StorageError
+from restore_cli.errors import RestoreError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -94,6 +94,37 @@ class Output:
             StorageError: If stdout cannot take it (a full disk).
         """
         self._print_data(json.dumps(value))
+
+    def picture(self, data: bytes) -> None:
+        """Write the bytes of a picture to stdout.
+
+        Raises:
+            StorageError: If stdout cannot take them all: closed, a reader that has gone, a full disk.
+        """
+        if self._stdout is None:
+            raise StorageError("standard output is closed", hint="name an output file")
+        try:
+            self._stdout.buffer.write(data)
+            self._stdout.buffer.flush()
+        except OSError as error:
+            _discard(self._stdout)
+            msg = f"standard output: it cannot be written: {error.strerror}"
+            raise StorageError(msg, hint="name an output file") from error
+
+    def require_pipe(self) -> None:
+        """Refuse to send a picture to a terminal, or to nowhere.
+
+        Raises:
+            UsageError: If stdout is a terminal, or objects are to go there.
+            StorageError: If it is closed.
+        """
+        if self._stdout is None:
+            raise StorageError("standard output is closed, and the picture should go there", hint="name an output file")
+        if self.wants_json:
+            raise UsageError("--json and a picture on standard output contradict each other", hint="say --report FILE")
+        if _is_terminal(self._stdout):
+            msg = "a picture is not written to a terminal"
+            raise UsageError(msg, hint="name an output file, or redirect: > out.png")
 
     def record(self, value: Mapping[str, Any]) -> None:
         """Add one object to the run's JSON Lines: stdout under --json, the report where one is open.

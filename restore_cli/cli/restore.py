@@ -109,7 +109,9 @@ def sr(
     examples="""
     restore denoise photo.png                     writes photo_denoised.png beside it
     restore denoise --sigma 25 scans/ clean/      restores a folder into another
+    restore denoise --resume scans/ clean/        goes on where a run was cut off
     restore denoise --sigma auto photo.png        tells how noisy it is
+    curl -s URL | restore denoise - - > out.png   from a pipe into a pipe
     restore denoise --beside --recursive a/ b/    writes a_denoised/ and b_denoised/
     """,
 )
@@ -186,6 +188,12 @@ def _restore(
     wishes, write = run.wishes(), files.write_wishes()
     entry = _choose_entry(wanted, weights)
     jobs, skipped = plan_images(files.path_wishes(paths, task_suffix=get_task(wanted.task).suffix(entry.scale)), write)
+    if any(job.to_stdout for job in jobs):
+        out.require_pipe()
+    if any(job.from_stdin for job in jobs) and not files.dry_run:
+        from restore_cli.cli.streams import with_standard_input
+
+        jobs = tuple(with_standard_input(job) if job.from_stdin else job for job in jobs)
     if wanted.gray is None and weights.weights is None and _are_all_gray(jobs):
         wanted = replace(wanted, gray=True)
         entry = _choose_entry(wanted, weights)
@@ -252,11 +260,11 @@ def _entry_of_file(wanted: _Wanted, path: Path) -> WeightsEntry:
 
 def _are_all_gray(jobs: Sequence[ImageJob]) -> bool:
     """Tell whether all pictures are gray by their headers; a run takes one network, and one for RGB takes both."""
-    from restore_cli.imaging.header import is_gray
+    from restore_cli.imaging.header import is_gray, is_gray_data
 
     some = False
     for job in jobs:
-        gray = is_gray(job.source)
+        gray = is_gray(job.source) if job.data is None else is_gray_data(job.data)
         if gray is False:
             return False
         some |= gray is True
@@ -277,17 +285,17 @@ def _estimate_sigma(jobs: Sequence[ImageJob], out: Output) -> Sigma | None:
 
     A picture that cannot be read is passed over here: it is told when its turn comes.
     """
-    from restore_cli.imaging.decode import decode
+    from restore_cli.imaging.decode import decode, decode_bytes
     from restore_cli.metrics.noise_level import estimate_sigma
 
     levels: list[float] = []
     for job in jobs:
         try:
-            picture = decode(job.source)
+            picture = decode(job.source) if job.data is None else decode_bytes(job.data, job.source_name)
         except ImageError:
             continue
         levels.append(estimate_sigma(picture.pixels))
-        out.note(f"{job.source}: noise of about sigma {levels[-1]:.1f}")
+        out.note(f"{job.source_name}: noise of about sigma {levels[-1]:.1f}")
     return Sigma(level=min(statistics.median_low(levels), _LARGEST_SIGMA)) if levels else None
 
 

@@ -29,12 +29,15 @@ from restore_cli.imaging.modes import floats_from, separate
 from restore_cli.imaging.picture import Picture
 from restore_cli.imaging.regular_file import open_regular_file
 
-__all__ = ["SUFFIXES", "decode", "decode_bytes"]
+__all__ = ["SUFFIXES", "decode", "decode_bytes", "read_file"]
 
 MAX_PIXELS = 89_500_000
 # The largest sample layout we read is 16-bit RGBA; the rest is room for metadata and further frames.
 _MAX_BYTES_PER_PIXEL = 8
 _ROOM_FOR_METADATA_BYTES = 256 * 1024 * 1024
+
+MOST_BYTES = MAX_PIXELS * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
+"""No file of a picture within the usual limit is longer."""
 
 _PILLOW_LOCK = threading.Lock()
 
@@ -52,7 +55,7 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     Raises:
         DecodeError: If it is no regular file, cannot be read, is no whole picture of a format we read, or too large.
     """
-    return decode_bytes(_read_file(path, max_pixels), str(path), max_pixels=max_pixels)
+    return decode_bytes(read_file(path, max_pixels), str(path), max_pixels=max_pixels)
 
 
 def decode_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -87,7 +90,16 @@ def decode_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Pic
         raise DecodeError(f"{name}: it cannot be decoded as {format_name}: {_one_line(error)}") from error
 
 
-def _read_file(path: Path, max_pixels: int) -> bytes:
+def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Return the bytes of what may be a picture file, for `decode_bytes`.
+
+    Args:
+        path: The file.
+        max_pixels: What `decode_bytes` will be told; no picture of so many is longer than what is read.
+
+    Raises:
+        DecodeError: If it is no regular file, cannot be read, is empty, or longer than any such picture.
+    """
     most_bytes = max_pixels * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
     with open_regular_file(path) as file:
         size = os.fstat(file.fileno()).st_size

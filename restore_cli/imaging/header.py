@@ -5,8 +5,10 @@ Stage 2, PLAN, asks: a run takes one network, so whether all its pictures are gr
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -22,9 +24,22 @@ def is_gray(path: Path) -> bool | None:
     Palettes count as colour. A pipe or device is not waited for.
     """
     try:
-        with open_regular_file(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(file, formats=READABLE_FORMATS) as image:
-                return image.mode not in _COLOR_MODES
+        with open_regular_file(path) as file:
+            return _is_gray(file)
     except Exception:  # noqa: BLE001 - Pillow's readers raise nearly every built-in exception on damaged files
         return None
+
+
+def is_gray_data(data: bytes) -> bool | None:
+    """Tell of the bytes of a file what `is_gray` tells of the file."""
+    try:
+        return _is_gray(io.BytesIO(data))
+    except Exception:  # noqa: BLE001 - as in `is_gray`
+        return None
+
+
+def _is_gray(file: BinaryIO) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(file, formats=READABLE_FORMATS) as image:
+            return image.mode not in _COLOR_MODES

@@ -2,20 +2,35 @@
 
 Stage 7, WRITE. The bytes go to a file of their own beside the target and reach the disk before the name does, so that a
 full disk, a pulled plug or a kill leaves either the old file or the new one, never half of either.
+
+A killed process cannot take its unfinished file away, so the next run does: each is locked as long as its writer lives,
+and the system itself lets go of the locks of the dead. A name with a process number in it would not tell: numbers come
+again, and another machine or container on the same folder counts its own.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
-from restore_cli.errors import ImageError, StorageError
+from restore_cli.errors import ImageError, StorageError, TargetExistsError
+
+try:
+    import fcntl
+except ImportError:  # Windows: no locks of this kind, and an open file cannot be renamed there
+    _HAS_LOCKS = False
+else:
+    _HAS_LOCKS = True
 
 # Short whatever the target is called, since 255 bytes is all a name may have, and hidden from folder listings.
 _TEMPORARY_PREFIX = ".restore-"
+_TEMPORARY_NAME = re.compile(r"\.restore-[0-9a-f]{16}")
+_NAME_ATTEMPTS = 8
 _HEADER_BYTES = 64
 _ORDINARY_FILE_MODE = 0o666  # what the umask leaves of it, as for any new file
 _OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_BINARY", 0)
@@ -36,20 +51,24 @@ def publish(data: bytes, target: Path, *, overwrite: bool) -> None:
         overwrite: Replace what is there; False refuses, even if it appears only while we write.
 
     Raises:
-        ImageError: If the target exists and must not be overwritten, or its name cannot be used.
+        TargetExistsError: If the target exists and must not be overwritten.
+        ImageError: If its name cannot be used.
         StorageError: If the storage is full, read-only, failing or gone. Nothing is left behind.
     """
-    temporary = target.parent / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     try:
+        file, temporary = _new_file(target.parent)
         try:
-            _write(data, temporary)
-            _give_name(temporary, target, overwrite=overwrite)
+            with file:
+                _write(data, file, temporary)
+                if not _HAS_LOCKS:
+                    file.close()
+                _give_name(temporary, target, overwrite=overwrite)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
         _sync_folder(target.parent)
     except FileExistsError as error:
-        raise ImageError(f"{target}: it exists already") from error
+        raise TargetExistsError(f"{target}: it exists already") from error
     except OSError as error:
         reason = f"{target}: it cannot be written: {error.strerror or error}"
         if error.errno in _FAULTS_OF_THE_NAME:
@@ -73,15 +92,62 @@ def make_folder(folder: Path) -> None:
         raise StorageError(reason) from error
 
 
-def _write(data: bytes, path: Path) -> None:
-    """Write a new file and see it on the disk: its bytes synced, its length and first bytes read back."""
-    with open(os.open(path, _OPEN_FLAGS, _ORDINARY_FILE_MODE), "wb", buffering=0) as file:  # noqa: PTH123 - pathlib cannot ask for O_EXCL
-        remaining = memoryview(data)
-        while remaining:
-            remaining = remaining[file.write(remaining) :]
-        os.fsync(file.fileno())
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size != len(data) or file.read(_HEADER_BYTES) != data[:_HEADER_BYTES]:
+def remove_unfinished(folder: Path) -> int:
+    """Remove the unfinished files that killed processes left in a folder, and return how many there were.
+
+    Those of living processes stay, and so does everything where the file system knows no locks. Trouble is passed
+    over: what hinders the removal hinders the next `publish` too, which tells it.
+    """
+    removed = 0
+    if _HAS_LOCKS:
+        with suppress(OSError), os.scandir(folder) as listing:
+            names = [entry.name for entry in listing if _TEMPORARY_NAME.fullmatch(entry.name)]
+            for name in names:
+                with suppress(OSError):
+                    removed += _remove_if_nobodys(folder / name)
+    return removed
+
+
+def _remove_if_nobodys(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()  # still under the lock, so that a writer who opened it just now sees that it is gone
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _new_file(folder: Path) -> tuple[FileIO, Path]:
+    """Make a file that stays locked until it is closed; return it and its path."""
+    for attempt in range(_NAME_ATTEMPTS):
+        path = folder / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+        file = FileIO(os.open(path, _OPEN_FLAGS, _ORDINARY_FILE_MODE), "wb")
+        if not _HAS_LOCKS or _is_kept(file) or attempt == _NAME_ATTEMPTS - 1:
+            break
+        file.close()
+    return file, path
+
+
+def _is_kept(file: FileIO) -> bool:
+    """Lock a new file; tell whether nobody took it for a dead one's in the moment before."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # no locks on this file system, so nobody removes anything either
+        return True
+    return os.fstat(file.fileno()).st_nlink > 0
+
+
+def _write(data: bytes, file: FileIO, path: Path) -> None:
+    """Fill a new file and see it on the disk: its bytes synced, its length and first bytes read back."""
+    remaining = memoryview(data)
+    while remaining:
+        remaining = remaining[file.write(remaining) or 0 :]
+    os.fsync(file.fileno())
+    with path.open("rb") as written:
+        if os.fstat(written.fileno()).st_size != len(data) or written.read(_HEADER_BYTES) != data[:_HEADER_BYTES]:
             raise OSError(errno.EIO, "what was written does not read back")
 
 

@@ -2,11 +2,13 @@
 
 Stages 3 to 7, around the restorer. One coordinator moves each picture from stage to stage; the stages run in threads of
 their own and never wait for each other, so nothing can lock up, and Pillow and torch let other threads run while they
-work. A picture that fails travels on as its error: each job gives exactly one result, in the order of the plan.
+work. A picture that fails travels on as its error: each job gives exactly one result, in the order of the plan; only
+those that another process on the same folder is busy with come last, when it has done them or died.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import traceback
@@ -16,72 +18,27 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExec
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
-from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from restore_cli.errors import DeviceError, ImageError, RestoreError, StorageError
-from restore_cli.imaging.decode import decode
+from restore_cli.errors import DeviceError, ImageError, RestoreError, StorageError, TargetExistsError
+from restore_cli.imaging.decode import decode_bytes, read_file
 from restore_cli.imaging.encode import check_size, encode, losses, output_format
 from restore_cli.imaging.picture import Picture
 from restore_cli.imaging.publish import make_folder, publish
 from restore_cli.inference.device import is_out_of_memory
 from restore_cli.inference.restorer import Restorer
+from restore_cli.inference.result import JobResult, Status, Summary
 from restore_cli.inference.runner import StopRequestedError
+from restore_cli.ledger import digest_of_bytes
 from restore_cli.plan import ImageJob, JobPlan, WriteWishes
+from restore_cli.resume import Ledgers, recipe_of
 
-Status = Literal["ok", "skipped", "failed", "stopped"]
+__all__ = ["JobResult", "Summary", "run_jobs"]
 
-# A picture on its way, or the warnings of one that is written.
-_Outcome = Picture | tuple[str, ...]
+Deliver = Callable[[bytes], None]
 
 # How long a stop that nothing else announces may go unnoticed.
 _POLL_SECONDS = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobResult:
-    """What became of one picture.
-
-    Attributes:
-        source: The picture read.
-        target: The file written, or that would have been.
-        status: "ok"; "skipped" by the plan; "failed" with an error; "stopped" before it was done, nothing written.
-        seconds: Time spent on it in all stages, waiting not counted.
-        error: Why it failed, the file named; an unforeseen fault is its `__cause__`.
-        warnings: What was decided or lost on the way, a line each.
-        size_in: (height, width) read, None if it could not be.
-        size_out: (height, width) written, None if nothing was.
-    """
-
-    source: Path
-    target: Path
-    status: Status
-    seconds: float = 0.0
-    error: RestoreError | None = None
-    warnings: tuple[str, ...] = ()
-    size_in: tuple[int, int] | None = None
-    size_out: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """What became of all pictures.
-
-    Attributes:
-        ok: How many were written.
-        skipped: How many the plan left out.
-        failed: How many failed.
-        stopped: How many were not done because the run ended early.
-        seconds: From the first picture to the last.
-        fatal: The fault that ended the run early (storage or device gone), or None.
-    """
-
-    ok: int
-    skipped: int
-    failed: int
-    stopped: int
-    seconds: float
-    fatal: RestoreError | None = None
 
 
 def run_jobs(
@@ -90,14 +47,17 @@ def run_jobs(
     *,
     on_result: Callable[[JobResult], None],
     stop: threading.Event | None = None,
+    deliver: Deliver | None = None,
 ) -> Summary:
     """Restore every picture of a plan.
 
     Args:
         plan: What to do.
         restorer: The network, loaded.
-        on_result: Called in this thread with each result, skipped pictures first, then in the plan's order.
+        on_result: Called in this thread with each result, skipped pictures first, then in the plan's order, then those
+            another process had in hand.
         stop: Set it to end early: no picture is begun, the one in the net is left, what is being written is finished.
+        deliver: Takes the bytes of the result that goes to standard output, in another thread.
 
     Returns:
         The counts; storage or a device that is gone ends the run early and is named there.
@@ -111,8 +71,31 @@ def run_jobs(
 
     for job in plan.skipped:
         report(JobResult(source=job.source, target=job.target, status="skipped"))
-    fatal = _Coordinator(plan, restorer, report, stop).run()
+    fatal = _Coordinator(plan, restorer, report, stop, deliver).run()
     return Summary(**counts, seconds=time.monotonic() - started, fatal=fatal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A picture that was read, and the digest of its file where a ledger asks for it."""
+
+    picture: Picture
+    digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """What writing a picture gave: what its format could not hold."""
+
+    warnings: tuple[str, ...]
+
+
+class _DoneAlreadyError(Exception):
+    """Leave a picture that another process, or an earlier run, has done."""
+
+
+# What a stage gives: a picture read, a picture restored, a picture written.
+_Outcome = _Read | Picture | _Written
 
 
 class _Stage(Enum):
@@ -137,6 +120,7 @@ class _Flight:
 
     job: ImageJob
     stage: _Stage = _Stage.READING
+    digest: str = ""
     picture: Picture | None = None
     future: Future[_Outcome] | None = None
     since: float = 0.0
@@ -150,6 +134,21 @@ class _Flight:
         """Let a thread do the work of a stage."""
         self.stage, self.picture, self.since = stage, None, time.monotonic()
         self.future = pool.submit(work)
+
+    def take(self, outcome: _Outcome) -> None:
+        """Take what a stage gave."""
+        if isinstance(outcome, _Written):
+            self.warnings += outcome.warnings
+            self.finish("ok")
+            return
+        if isinstance(outcome, _Read):
+            self.picture, self.digest = outcome.picture, outcome.digest
+        else:
+            self.picture = outcome
+        self.stage = _NEXT_STAGE[self.stage]
+        self.warnings = self.picture.warnings
+        self.size_out = (self.picture.height, self.picture.width)
+        self.size_in = self.size_in or self.size_out
 
     def finish(self, status: Status, error: RestoreError | None = None) -> None:
         """Settle the result; the picture is let go."""
@@ -175,13 +174,17 @@ class _Coordinator:
         restorer: Restorer,
         report: Callable[[JobResult], None],
         stop: threading.Event | None,
+        deliver: Deliver | None,
     ) -> None:
         self._plan = plan
         self._restorer = restorer
+        self._deliver = deliver
+        self._ledgers = _ledgers_of(plan, restorer)
         self._report = report
         self._stop = stop
         self._most = max(1, plan.jobs_in_flight)
         self._waiting = deque(plan.jobs)
+        self._held_elsewhere: deque[ImageJob] = deque()
         self._flights: deque[_Flight] = deque()
         self._leaving = threading.Event()  # the net looks at it too
         self._fatal: RestoreError | None = None
@@ -194,28 +197,46 @@ class _Coordinator:
             ThreadPoolExecutor(self._most, "write") as writers,
         ):
             try:
-                while self._waiting or self._flights:
+                while self._waiting or self._held_elsewhere or self._flights:
                     if self._stop is not None and self._stop.is_set():
                         self._leaving.set()
                     self._take_up(readers)
                     self._advance(net, writers)
                     self._report_in_order()
                     busy = [flight.future for flight in self._flights if flight.future is not None]
-                    wait(busy, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                    if busy:
+                        wait(busy, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                    elif self._held_elsewhere and not self._flights:
+                        time.sleep(_POLL_SECONDS)
             finally:
                 self._leaving.set()  # after an interrupt the pools would wait for the picture in the net
         return self._fatal
 
     def _take_up(self, readers: Executor) -> None:
         ahead = sum(flight.stage in _AHEAD_OF_THE_NET for flight in self._flights)
-        while self._waiting and (ahead < self._most or self._leaving.is_set()):
-            flight = _Flight(job=self._waiting.popleft())
-            self._flights.append(flight)
+        tries_left = len(self._waiting) or len(self._held_elsewhere)
+        while tries_left and (ahead < self._most or self._leaving.is_set()):
+            tries_left -= 1
+            flight = _Flight(job=(self._waiting or self._held_elsewhere).popleft())
             if self._leaving.is_set():
                 flight.finish("stopped")
-            else:
-                flight.launch(_Stage.READING, readers, partial(decode, flight.job.source))
+            elif not self._claim(flight):
+                self._held_elsewhere.append(flight.job)
+                continue
+            elif flight.result is None:
+                work = partial(_read, flight.job, self._ledgers, resume=self._plan.write.resume)
+                flight.launch(_Stage.READING, readers, work)
                 ahead += 1
+            self._flights.append(flight)
+
+    def _claim(self, flight: _Flight) -> bool:
+        """Take a picture for this process; tell whether it is ours, or has failed at that."""
+        resume = self._plan.write.resume
+        try:
+            return self._ledgers is None or self._ledgers.claim(flight.job, create=resume) or not resume
+        except RestoreError as error:
+            self._fail(flight, error)
+            return True
 
     def _advance(self, net: Executor, writers: Executor) -> None:
         """Take what threads have finished and give them what comes next, the earliest picture first."""
@@ -227,13 +248,16 @@ class _Coordinator:
             if picture is None:
                 pass  # a thread has it, or it is done
             elif flight.stage is _Stage.RAN and writing < self._most:
-                flight.launch(_Stage.WRITING, writers, partial(_write, picture, flight.job, self._plan.write))
+                work = partial(
+                    _write, picture, flight.job, flight.digest, self._plan.write, self._ledgers, self._deliver
+                )
+                flight.launch(_Stage.WRITING, writers, work)
                 writing += 1
             elif flight.stage is _Stage.READ and self._leaving.is_set():
                 flight.finish("stopped")
             elif flight.stage is _Stage.READ and net_is_free:
-                work = partial(_restore, picture, flight.job, self._plan.write, self._restorer, self._leaving)
-                flight.launch(_Stage.RUNNING, net, work)
+                run = partial(_restore, picture, flight.job, self._plan.write, self._restorer, self._leaving)
+                flight.launch(_Stage.RUNNING, net, run)
             # The order of the plan holds in the net, and only one restored picture may wait for a writer.
             net_is_free &= flight.stage not in _BEFORE_WRITING
 
@@ -247,17 +271,12 @@ class _Coordinator:
         error = future.exception()
         if isinstance(error, StopRequestedError):
             flight.finish("stopped")
+        elif isinstance(error, _DoneAlreadyError):
+            flight.finish("skipped")
         elif error is not None:
             self._fail(flight, error)
-        elif isinstance(outcome := future.result(), tuple):
-            flight.warnings += outcome
-            flight.finish("ok")
         else:
-            flight.picture = outcome
-            flight.stage = _NEXT_STAGE[flight.stage]
-            flight.warnings = outcome.warnings
-            flight.size_out = (outcome.height, outcome.width)
-            flight.size_in = flight.size_in or flight.size_out
+            flight.take(future.result())
 
     def _fail(self, flight: _Flight, error: BaseException) -> None:
         fault = _named_fault(error, flight)
@@ -270,8 +289,31 @@ class _Coordinator:
 
     def _report_in_order(self) -> None:
         while self._flights and (result := self._flights[0].result) is not None:
-            self._flights.popleft()
+            job = self._flights.popleft().job
+            if self._ledgers is not None:
+                self._ledgers.release(job)
             self._report(result)
+
+
+def _ledgers_of(plan: JobPlan, restorer: Restorer) -> Ledgers | None:
+    """Return the ledgers of a plan's output folders, None where none is kept."""
+    if all(job.home is None for job in plan.jobs):
+        return None
+    weights = restorer.weights
+    return Ledgers(recipe_of(plan, weights.entry, weights.digest))
+
+
+def _read(job: ImageJob, ledgers: Ledgers | None, *, resume: bool) -> _Read:
+    """Read and decode a picture.
+
+    Raises:
+        _DoneAlreadyError: If its result is there, proved.
+    """
+    data = read_file(job.source) if job.data is None else job.data
+    digest = "" if job.home is None else digest_of_bytes(data)
+    if resume and ledgers is not None and ledgers.prove(job, digest):
+        raise _DoneAlreadyError
+    return _Read(picture=decode_bytes(data, job.source_name), digest=digest)
 
 
 def _restore(
@@ -283,13 +325,49 @@ def _restore(
     return restorer.restore_picture(picture, stop=stop)
 
 
-def _write(picture: Picture, job: ImageJob, wishes: WriteWishes) -> tuple[str, ...]:
-    """Encode and publish; return what the format could not hold."""
+def _write(
+    picture: Picture,
+    job: ImageJob,
+    digest: str,
+    wishes: WriteWishes,
+    ledgers: Ledgers | None,
+    deliver: Deliver | None,
+) -> _Written:
+    """Encode and publish.
+
+    Args:
+        picture: The result.
+        job: Where it goes.
+        digest: Of its source's bytes, for the ledger.
+        wishes: How it is written.
+        ledgers: Told of it before it gets its name.
+        deliver: Takes it if it goes to standard output.
+
+    Raises:
+        _DoneAlreadyError: If another process was faster and that is as good.
+    """
     format_name = _format_of(picture, job, wishes)
     data = encode(picture, format=format_name, quality=wishes.quality, strip=wishes.strip)
+    if deliver is not None and job.to_stdout:
+        deliver(data)
+    else:
+        try:
+            _publish(data, job, digest, ledgers, overwrite=wishes.existing == "overwrite" or job.replaces)
+        except TargetExistsError as error:
+            proved = wishes.resume and ledgers is not None and ledgers.prove(job, digest)
+            if proved or wishes.existing == "skip":
+                raise _DoneAlreadyError from error
+            raise
+    return _Written(warnings=losses(picture, format=format_name, strip=wishes.strip))
+
+
+def _publish(data: bytes, job: ImageJob, digest: str, ledgers: Ledgers | None, *, overwrite: bool) -> None:
     make_folder(job.target.parent)
-    publish(data, job.target, overwrite=wishes.existing == "overwrite")
-    return losses(picture, format=format_name, strip=wishes.strip)
+    if not overwrite and os.path.lexists(job.target):  # before the ledger claims to have written it
+        raise TargetExistsError(f"{job.target}: it exists already")
+    if ledgers is not None:
+        ledgers.write_down(job, input_digest=digest, output_digest=digest_of_bytes(data))
+    publish(data, job.target, overwrite=overwrite)
 
 
 def _format_of(picture: Picture, job: ImageJob, wishes: WriteWishes) -> str:
@@ -298,7 +376,7 @@ def _format_of(picture: Picture, job: ImageJob, wishes: WriteWishes) -> str:
 
 def _named_fault(error: BaseException, flight: _Flight) -> RestoreError:
     """Return the fault as the user is to read it, with a file's name in it."""
-    source, target = str(flight.job.source), str(flight.job.target)
+    source, target = flight.job.source_name, flight.job.target_name
     if is_out_of_memory(error):
         fault: RestoreError = ImageError(f"{source}: memory does not suffice", hint="lower --jobs")
     elif not isinstance(error, RestoreError):

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from restore_cli.ledger import LEDGER_NAME
 from tests.cli.conftest import Ran, Run, command, environment, picture
 from tests.conftest import ROOT
 
@@ -33,7 +34,11 @@ def json_lines(ran: Ran) -> list[dict[str, Any]]:
 
 
 def left_overs(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob(".*") if path.is_file()]
+    return [path for path in folder.rglob(".*") if path.is_file() and path.name != LEDGER_NAME]
+
+
+def results(folder: str) -> list[Path]:
+    return [path for path in Path(folder).iterdir() if path.name != LEDGER_NAME]
 
 
 @pytest.fixture
@@ -103,7 +108,7 @@ class TestOneRun:
             picture(f"in/{name}")
         ran = sr("in", "out")
         assert ran.code == 0
-        assert {path.name for path in Path("out").iterdir()} == set(names)
+        assert {path.name for path in results("out")} == set(names)
         assert set(ran.out.splitlines()) == {
             "out/two\\nlines.png",
             "out/[red]x.png",
@@ -200,7 +205,7 @@ class TestFaults:
                 path.write_bytes(path.read_bytes()[: 10 * (index // 10)])
         ran = sr("in", "out")
         assert ran.code == 1
-        assert len(list(Path("out").iterdir())) == len(ran.out.splitlines()) == 180
+        assert len(results("out")) == len(ran.out.splitlines()) == 180
         errors = [line.split(": ")[2] for line in ran.err.splitlines() if line.startswith("restore: error: ")]
         assert errors == [f"in/{index:03}.png" for index in range(3, 200, 10)]
         assert "180 restored, 20 failed in " in ran.err
@@ -407,7 +412,7 @@ class TestProcess:
         assert "Traceback" not in errors
         assert " not done in " in errors
         assert left_overs(here) == []
-        for path in Path("out").iterdir():
+        for path in results("out"):
             assert size_of(path) == (320, 320)
 
     def test_a_reader_that_takes_one_line_stops_no_picture(self, tiny: Tiny):
@@ -428,7 +433,7 @@ class TestProcess:
         assert "4 restored in " in errors
         assert "Traceback" not in errors
         assert "Exception" not in errors
-        assert len(list(Path("out").iterdir())) == 4
+        assert len(results("out")) == 4
 
     def test_on_a_terminal_a_bar_moves_and_the_paths_stay(self, tiny: Tiny):
         for name in "abc":

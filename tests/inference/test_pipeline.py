@@ -347,16 +347,16 @@ def test_results_of_failed_pictures_do_not_keep_their_pixels(tmp_path: Path):
 def test_the_last_is_encoded_and_the_next_decoded_while_one_is_in_the_net(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    decode, encode = pipeline.decode, pipeline.encode
+    read_file, encode = pipeline.read_file, pipeline.encode
     everyone_busy = threading.Barrier(3)
 
     def meet_when(number: int, expected: int) -> None:
         if number == expected:
             everyone_busy.wait(timeout=30)
 
-    def meeting_decode(path: Path) -> Picture:
+    def meeting_read(path: Path) -> bytes:
         meet_when(int(path.stem), 2)
-        return decode(path)
+        return read_file(path)
 
     def meeting_restore(picture: Picture) -> Picture:
         meet_when(number_of(picture), 1)
@@ -366,7 +366,7 @@ def test_the_last_is_encoded_and_the_next_decoded_while_one_is_in_the_net(
         meet_when(number_of(picture), 0)
         return encode(picture, **options)
 
-    monkeypatch.setattr(pipeline, "decode", meeting_decode)
+    monkeypatch.setattr(pipeline, "read_file", meeting_read)
     monkeypatch.setattr(pipeline, "encode", meeting_encode)
     _, summary = run(plan_of(make_pictures(tmp_path, 4), jobs_in_flight=1), FakeRestorer(meeting_restore))
 
