@@ -1,0 +1,353 @@
+"""Restormer, the transformer whose attention runs over channels: every published checkpoint, dual-pixel included.
+
+Stage 5, RUN. Paper: "Restormer: Efficient Transformer for High-Resolution Image Restoration" (CVPR 2022, arXiv
+2111.09881); section 3 is the network, 3.1 and 3.2 its block. Origin of the published checkpoints: swz30/Restormer
+(release v1.0), under an academic licence until 2025-10 and reported MIT since; the weights state none of their own.
+This file is written from the paper and a description of the checkpoints and keeps their keys, so that they load
+without conversion.
+
+What differs from the origin, and why:
+- Padding is the caller's: sizes must be multiples of eight, so that one padder serves every network.
+- Features lie in channels-last memory, and on the CPU the blocks work in place and in bands (see `_restormer_block`).
+- Under autocast the norms, the sums of the attention, the image's own convolutions and the residual stream stay in
+  float32.
+
+Letters: N batch, C = `dim` channels, H W size of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from restore_cli.models import Arch
+from restore_cli.models._restormer_block import Block, at_least_float32, autocast_off
+
+LEVELS = 4
+UNIT = 1 << (LEVELS - 1)
+
+NormKind = Literal["WithBias", "BiasFree"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Describe one Restormer completely, in the names that its users know.
+
+    Attributes:
+        inp_channels: Channels in: the image's, or those of two views.
+        out_channels: Image channels out.
+        dim: Feature channels C of the first level; each level below has twice as many.
+        num_blocks: Blocks of the four levels, on the way down and again on the way up.
+        num_refinement_blocks: Blocks behind them, at full size.
+        heads: Attention heads of the four levels.
+        ffn_expansion_factor: Hidden channels of the feed-forward layer per channel.
+        bias: Bias of the blocks' convolutions.
+        LayerNorm_type: "WithBias", or "BiasFree", whose norms keep the mean.
+        dual_pixel_task: Take two views of a scene, stacked in channels; no image is added to the output then.
+    """
+
+    inp_channels: int = 3
+    out_channels: int = 3
+    dim: int = 48
+    num_blocks: tuple[int, ...] = (4, 6, 6, 8)
+    num_refinement_blocks: int = 4
+    heads: tuple[int, ...] = (1, 2, 4, 8)
+    ffn_expansion_factor: float = 2.66
+    bias: bool = False
+    LayerNorm_type: NormKind = "WithBias"
+    dual_pixel_task: bool = False
+
+    def __post_init__(self) -> None:
+        views = 2 if self.dual_pixel_task else 1
+        widths = tuple(self.dim << level for level in range(LEVELS))
+        checks = (
+            (self.out_channels in (1, 3), "out_channels must be 1 or 3"),
+            (self.inp_channels == views * self.out_channels, f"inp_channels must be {views} times out_channels"),
+            (self.dim > 0 and self.dim % 2 == 0, "dim must be a positive even number"),
+            (len(self.num_blocks) == LEVELS, f"num_blocks must be {LEVELS} numbers"),
+            (len(self.heads) == LEVELS, f"heads must be {LEVELS} numbers"),
+            (min(*self.num_blocks, self.num_refinement_blocks, *self.heads) > 0, "blocks and heads must be positive"),
+            (
+                not any(w % max(h, 1) for w, h in zip(widths, self.heads, strict=False)),
+                "heads must divide their level's width",
+            ),
+            (int(self.dim * self.ffn_expansion_factor) > 0, "ffn_expansion_factor must leave hidden channels"),
+            (self.LayerNorm_type in ("WithBias", "BiasFree"), "LayerNorm_type must be 'WithBias' or 'BiasFree'"),
+        )
+        for holds, message in checks:
+            if not holds:
+                msg = f"Restormer: {message}"
+                raise ValueError(msg)
+
+    @property
+    def channels(self) -> int:
+        """Return the image channels, of each view where there are two."""
+        return self.out_channels
+
+    @property
+    def scale(self) -> int:
+        """Return 1: the size stays."""
+        return 1
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """Return a configuration that builds and runs in milliseconds."""
+        return cls(dim=8, num_blocks=(1, 1, 1, 1), num_refinement_blocks=1, heads=(1, 2, 2, 4))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Build from a JSON object as `to_json` returns it.
+
+        Raises:
+            ValueError: If a field is unknown, missing, of the wrong type or impossible.
+        """
+        defaults = {field.name: field.default for field in fields(cls)}
+        unknown, missing = sorted(values.keys() - defaults), sorted(defaults.keys() - values)
+        if unknown or missing:
+            msg = f"Restormer: unknown fields {unknown}, missing fields {missing}; known: {', '.join(sorted(defaults))}"
+            raise ValueError(msg)
+        return cls(**{name: _from_json(name, values[name], default) for name, default in defaults.items()})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that `from_json` takes."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+def _from_json(name: str, value: Any, default: Any) -> Any:
+    """Return a JSON value as the field's type, which is the type of its default."""
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        return tuple(_from_json(name, item, default[0]) for item in value)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(default):
+        msg = f"Restormer: {name} must be {type(default).__name__}, not {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+def mult_adds(config: Config, height: int, width: int) -> int:
+    """Count multiply-adds as the paper does, for one input of (height, width) pixels before padding.
+
+    Convolutions and the two products of each attention count; norms, activations, gates and sums do not.
+    """
+    area = -(-height // UNIT) * -(-width // UNIT) * UNIT**2
+    dim, levels = config.dim, range(LEVELS)
+    blocks = [
+        (area >> 2 * level) * config.num_blocks[level] * _block_mult_adds(config, dim << level, config.heads[level])
+        for level in levels
+    ]
+    full = (config.num_blocks[0] + config.num_refinement_blocks) * _block_mult_adds(config, 2 * dim, config.heads[0])
+    # Down and up between two levels, and the 1x1 convolution behind each concatenation but the last.
+    between = [9 * (dim << level) ** 2 * (area >> 2 * level) * 5 // 2 for level in levels[:-1]]
+    reductions = [2 * (dim << level) ** 2 * (area >> 2 * level) for level in levels[1:-1]]
+    ends = 9 * dim * config.inp_channels + 9 * 2 * dim * config.out_channels
+    skip = 2 * dim * dim if config.dual_pixel_task else 0
+    return sum(blocks) + sum(blocks[1:-1]) + area * full + sum(between) + sum(reductions) + area * (ends + skip)
+
+
+def _block_mult_adds(config: Config, dim: int, heads: int) -> int:
+    """Count one block, a position."""
+    hidden = int(dim * config.ffn_expansion_factor)
+    attention = 4 * dim * dim + 27 * dim + 2 * dim * dim // heads
+    return attention + 3 * dim * hidden + 18 * hidden
+
+
+class PatchEmbedding(nn.Module):
+    """Lift the image to C channels by a 3x3 convolution."""
+
+    def __init__(self, channels: int, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels, dim, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels, H, W) to (N, C, H, W)."""
+        features: Tensor = self.proj(x)
+        return features
+
+
+class Downsample(nn.Module):
+    """Halve height and width, double the channels."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(dim, dim // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, 2C, H / 2, W / 2)."""
+        smaller: Tensor = self.body(x)
+        return smaller
+
+
+class Upsample(nn.Module):
+    """Double height and width, halve the channels."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(dim, 2 * dim, 3, padding=1, bias=False), nn.PixelShuffle(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C / 2, 2H, 2W)."""
+        larger: Tensor = self.body(x)
+        return larger
+
+
+class Restormer(nn.Module):
+    """Restore an image by attention over channels at four scales, down and up again (section 3).
+
+    Args:
+        inp_channels: As in `Config`, and so are the others; the defaults are the published network's.
+        out_channels: Image channels out.
+        dim: Feature channels of the first level.
+        num_blocks: Blocks of the four levels.
+        num_refinement_blocks: Blocks behind them.
+        heads: Attention heads of the four levels.
+        ffn_expansion_factor: Hidden channels of the feed-forward layer per channel.
+        bias: Bias of the blocks' convolutions.
+        LayerNorm_type: "WithBias" or "BiasFree".
+        dual_pixel_task: Take two views of a scene.
+
+    Raises:
+        ValueError: If they do not fit together.
+    """
+
+    def __init__(
+        self,
+        inp_channels: int = Config.inp_channels,
+        out_channels: int = Config.out_channels,
+        dim: int = Config.dim,
+        num_blocks: tuple[int, ...] | list[int] = Config.num_blocks,
+        num_refinement_blocks: int = Config.num_refinement_blocks,
+        heads: tuple[int, ...] | list[int] = Config.heads,
+        ffn_expansion_factor: float = Config.ffn_expansion_factor,
+        bias: bool = Config.bias,
+        LayerNorm_type: NormKind = Config.LayerNorm_type,  # noqa: N803  (the name its users know)
+        dual_pixel_task: bool = Config.dual_pixel_task,
+    ) -> None:
+        super().__init__()
+        self.config = config = Config(
+            inp_channels=inp_channels,
+            out_channels=out_channels,
+            dim=dim,
+            num_blocks=tuple(num_blocks),
+            num_refinement_blocks=num_refinement_blocks,
+            heads=tuple(heads),
+            ffn_expansion_factor=ffn_expansion_factor,
+            bias=bias,
+            LayerNorm_type=LayerNorm_type,
+            dual_pixel_task=dual_pixel_task,
+        )
+        self.patch_embed = PatchEmbedding(inp_channels, dim)
+        self.encoder_level1 = _blocks(config, 0, num_blocks[0], dim)
+        self.down1_2 = Downsample(dim)
+        self.encoder_level2 = _blocks(config, 1, num_blocks[1], 2 * dim)
+        self.down2_3 = Downsample(2 * dim)
+        self.encoder_level3 = _blocks(config, 2, num_blocks[2], 4 * dim)
+        self.down3_4 = Downsample(4 * dim)
+        self.latent = _blocks(config, 3, num_blocks[3], 8 * dim)
+        self.up4_3 = Upsample(8 * dim)
+        self.reduce_chan_level3 = nn.Conv2d(8 * dim, 4 * dim, 1, bias=bias)
+        self.decoder_level3 = _blocks(config, 2, num_blocks[2], 4 * dim)
+        self.up3_2 = Upsample(4 * dim)
+        self.reduce_chan_level2 = nn.Conv2d(4 * dim, 2 * dim, 1, bias=bias)
+        self.decoder_level2 = _blocks(config, 1, num_blocks[1], 2 * dim)
+        self.up2_1 = Upsample(2 * dim)
+        self.decoder_level1 = _blocks(config, 0, num_blocks[0], 2 * dim)
+        self.refinement = _blocks(config, 0, num_refinement_blocks, 2 * dim)
+        if dual_pixel_task:
+            self.skip_conv = nn.Conv2d(dim, 2 * dim, 1, bias=bias)
+        self.output = nn.Conv2d(2 * dim, out_channels, 3, padding=1, bias=bias)
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """Build the network that a configuration describes."""
+        return cls(**config.to_json())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore a batch.
+
+        Args:
+            x: (N, inp_channels, H, W) in [0, 1], H and W multiples of 8; of two views the left one first.
+
+        Returns:
+            (N, out_channels, H, W), float32 or better, not clipped.
+
+        Raises:
+            ValueError: If the channels or the size do not fit.
+        """
+        channels = self.config.inp_channels
+        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % UNIT or x.shape[3] % UNIT or 0 in x.shape:
+            msg = f"Restormer takes (N, {channels}, H, W) with H and W multiples of {UNIT}, not {tuple(x.shape)}"
+            raise ValueError(msg)
+        features = self._features(x)
+        with autocast_off(x):
+            features = at_least_float32(features)
+            if self.config.dual_pixel_task:
+                return cast("Tensor", self.output(features + self.skip_conv(self.patch_embed(x))))
+            return cast("Tensor", self.output(features) + x)
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Return what the refinement makes of a batch, (N, 2C, H, W)."""
+        with autocast_off(x):
+            features = self.patch_embed(x)
+        # A stack, so that each map is let go as soon as it has been used: at full size that halves the peak.
+        skips = []
+        for level, down in (
+            (self.encoder_level1, self.down1_2),
+            (self.encoder_level2, self.down2_3),
+            (self.encoder_level3, self.down3_4),
+        ):
+            skips.append(_run(level, features))
+            features = down(skips[-1])
+        features = _run(self.latent, features)
+        for up, reduce, level in (
+            (self.up4_3, self.reduce_chan_level3, self.decoder_level3),
+            (self.up3_2, self.reduce_chan_level2, self.decoder_level2),
+            (self.up2_1, None, self.decoder_level1),
+        ):
+            features = torch.cat((up(features), skips.pop()), 1)
+            features = _run(level, features if reduce is None else reduce(features))
+        return _run(self.refinement, features)
+
+
+def _blocks(config: Config, level: int, count: int, dim: int) -> nn.Sequential:
+    """Return the blocks of one level of the network."""
+    return nn.Sequential(
+        *(
+            Block(
+                dim,
+                heads=config.heads[level],
+                hidden=int(dim * config.ffn_expansion_factor),
+                bias=config.bias,
+                norm_bias=config.LayerNorm_type == "WithBias",
+            )
+            for _ in range(count)
+        )
+    )
+
+
+def _run(blocks: nn.Sequential, x: Tensor) -> Tensor:
+    """Run blocks on features (N, C, H, W) that are needed no more: in place where that can be."""
+    if torch.is_grad_enabled() or x.device.type not in {"cpu", "meta"} or torch.compiler.is_compiling():
+        return cast("Tensor", blocks(x))
+    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):  # it leaves products into given memory alone
+        return cast("Tensor", blocks(x))
+    x = x.contiguous(memory_format=torch.channels_last)
+    for block in blocks:
+        cast("Block", block).add_(x)
+    return x
+
+
+ARCH = Arch(
+    name="restormer",
+    config=Config,
+    build=Restormer.from_config,
+    multiple_of=UNIT,
+    global_attention=True,
+    dtypes=("float32",),
+    paper="Restormer: Efficient Transformer for High-Resolution Image Restoration, arXiv 2111.09881",
+    mult_adds=mult_adds,
+)
