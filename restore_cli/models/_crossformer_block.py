@@ -22,21 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
+from restore_cli.models._crossformer_config import share_channels
+
 MASKED_LOGIT = -1e6
-
-
-def share_channels(channels: int, count: int) -> tuple[int, ...]:
-    """Split channels over `count` kernels: a half, a quarter, an eighth, ..., the last two equal.
-
-    Raises:
-        ValueError: If they cannot be halved so often.
-    """
-    shares = [channels >> (index + 1) for index in range(count - 1)]
-    shares.append(channels - sum(shares))
-    if count < 1 or min(shares) < 1 or channels % (1 << (count - 1)):
-        msg = f"{channels} channels cannot be halved for {count} kernels"
-        raise ValueError(msg)
-    return tuple(shares)
 
 
 class CrossScaleConv(nn.ModuleList):
