@@ -145,7 +145,7 @@ class Config:
 def _kernels_fit(sides: tuple[int, ...], channels: int) -> bool:
     """Tell whether kernels can be centred on the steps of the first and can share the channels by halves."""
     centred = all(side >= sides[0] > 0 and (side - sides[0]) % 2 == 0 for side in sides)
-    return centred and 0 < len(sides) and channels % (1 << max(len(sides) - 1, 0)) == 0
+    return centred and len(sides) > 0 and channels % (1 << (len(sides) - 1)) == 0
 
 
 def _from_json(name: str, value: Any, default: Any) -> Any:

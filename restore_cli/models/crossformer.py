@@ -3,7 +3,8 @@
 Stage 5, RUN, for `restore bench` and for whoever wants features; the network that restores is `crossformer_ir`. Papers:
 "CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention" (ICLR 2022, arXiv 2108.00154) and
 "CrossFormer++: A Versatile Vision Transformer Hinging on Cross-scale Attention" (TPAMI, arXiv 2303.06908). Origin:
-cheerss/CrossFormer@7952010, MIT. This file is written from a description of the network and keeps the checkpoints' keys.
+cheerss/CrossFormer@7952010, MIT. This file is written from a description of the network and keeps the checkpoints'
+keys.
 
 What differs from the origin, and why:
 - Sizes are worked out from the picture at hand, not from `img_size`: any height and width of at least 32 pixels, groups

@@ -1,0 +1,115 @@
+"""CrossFormer-IR: what its construction promises; attention and groups are tested with CrossFormer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from restore_cli.models.crossformer_ir import ARCH, Block, Config, CrossFormerIR
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_the_standard_network_has_about_a_million_parameters():
+    with torch.device("meta"):
+        assert 0.9e6 < count(CrossFormerIR(Config())) < 1.3e6
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@torch.inference_mode()
+def test_it_starts_from_the_identity(channels: int):
+    statistics = {"mean": (0.4,) * channels, "std": (0.2,) * channels}
+    config = replace(Config.tiny(), scale=1, image_skip=True, channels=channels, **statistics)
+    x = torch.rand(2, channels, 20, 28)
+    torch.testing.assert_close(CrossFormerIR(config)(x), x, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@torch.inference_mode()
+def test_it_starts_from_bicubic_where_it_enlarges(scale: int):
+    x = torch.rand(1, 3, 12, 16)
+    enlarged = CrossFormerIR(replace(Config.tiny(), scale=scale, image_skip=True))(x)
+    bicubic = functional.interpolate(x, scale_factor=scale, mode="bicubic", antialias=True)
+    torch.testing.assert_close(enlarged, bicubic, atol=1e-6, rtol=0)
+
+
+def test_near_and_far_groups_take_turns_in_every_stage():
+    with torch.device("meta"):
+        network = CrossFormerIR(Config())
+    intervals = [[block.interval for block in stage] for stage in network.stages]
+    assert intervals == [[1, 4, 1, 4], [1, 2], [1, 1], [1, 2], [1, 4, 1, 4]]
+
+
+@torch.inference_mode()
+def test_padding_of_groups_is_never_seen():
+    """What stands in the padding must not matter: a picture whose groups fit is cut, and its cut groups are masked."""
+    torch.manual_seed(0)
+    block = Block(16, 2, 4, 1, hidden_ratio=1.0, drop_path=0.0).eval()
+    features = torch.randn(1, 6, 8, 16)
+    lower = block(torch.cat((features, torch.full((1, 2, 8, 16), 7.0)), 1))
+    first_groups = slice(0, 3)  # the fourth row sees the next group through the depthwise convolution
+    torch.testing.assert_close(block(features)[:, first_groups], lower[:, first_groups], atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_one_level_takes_any_size():
+    config = replace(Config.tiny(), dims=(16,), depths=(2,), num_heads=(2,), intervals=(2,), scale=1)
+    assert CrossFormerIR(config).eval()(torch.rand(1, 3, 5, 7)).shape == (1, 3, 5, 7)
+
+
+@torch.inference_mode()
+def test_what_lies_far_away_is_seen_through_far_groups_alone():
+    x = torch.rand(1, 3, 32, 32)
+    changed = x.clone()
+    changed[..., 30, 30] = 0.0
+    reached = {}
+    for interval in (1, 4):
+        torch.manual_seed(0)
+        config = replace(Config.tiny(), dims=(16,), depths=(2,), num_heads=(2,), group_size=8, intervals=(interval,))
+        network = CrossFormerIR(config).eval()
+        reached[interval] = bool((network(x) - network(changed))[..., :8, :8].abs().max() > 0)
+    assert reached == {1: False, 4: True}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dims": (16, 16)},
+        {"dims": (12, 16, 24)},
+        {"depths": (1, 1, 1)},
+        {"depths": (1, 1, 0, 1, 1)},
+        {"num_heads": (3, 2, 2)},
+        {"intervals": (2, 2)},
+        {"kernels": (3, 4)},
+        {"kernels": ()},
+        {"group_size": 1},
+        {"hidden_ratio": 0.0},
+        {"scale": 0},
+        {"channels": 2},
+        {"mean": (0.5,)},
+        {"std": (0.0, 0.2, 0.2)},
+        {"drop_path": 1.0},
+    ],
+)
+def test_configurations_that_cannot_be_are_refused(changes: dict[str, Any]):
+    with pytest.raises(ValueError, match="CrossFormer-IR: "):
+        replace(Config.tiny(), **changes)
+
+
+def test_a_dropped_branch_leaves_its_input():
+    block = Block(16, 2, 4, 1, hidden_ratio=1.0, drop_path=0.999).train()
+    torch.manual_seed(0)
+    x = torch.randn(4, 4, 4, 16)
+    assert torch.equal(block(x), x)
+
+
+def test_its_architecture_says_it_needs_multiples_of_four():
+    assert (ARCH.multiple_of, ARCH.global_attention, ARCH.restores) == (4, False, True)
+    assert Config().unit == ARCH.multiple_of
