@@ -8,7 +8,9 @@ Stage 3, READ. One rule, for gray and colour alike:
     broken, or for other pixels  a warning, pixels as they are, no profile out
     CMYK                         to sRGB through its profile; without a usable one by a plain formula, with a warning
 
-Conversions are relative colorimetric with black point compensation; colours sRGB cannot show are clipped.
+Conversions are relative colorimetric with black point compensation; colours sRGB cannot show are clipped. Gray keeps
+its 16 bits through any profile, RGB through one of primaries and curves; through a table it comes down to 8, and CMYK
+always does, with a warning.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
+from restore_cli.imaging.matrix_profile import read_matrix_profile
 from restore_cli.imaging.profiles import gray_profile, srgb_profile
 
 _SRGB_TOLERANCE_LEVELS = 2
@@ -28,7 +31,13 @@ _GRID_STEPS = 9
 _DEEP_LEVELS = 65536
 _DEEP_PER_8_BIT = 257
 _SPACE_BY_MODE = {"L": "GRAY", "I;16": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_CUT_BY_PROFILE = "its colour profile is a table, applied at 8 bits a channel"
+_CUT_CMYK = "CMYK of 16 bits is converted at 8 bits a channel"
 _PLAIN_CMYK = "CMYK was turned into RGB by the plain formula (1 - C)(1 - K)"
+
+
+Color = Image.Image | npt.NDArray[np.unsignedinteger]
+"""Mode L, I;16, RGB or CMYK without alpha; or (H, W, C) with C = 1, 3 or 4 (CMYK), uint16, or uint8 if untagged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,35 +45,87 @@ class SrgbImage:
     """Hold an image in sRGB's encoding.
 
     Attributes:
-        image: Mode L, I;16 or RGB.
+        samples: uint8 or uint16 (H, W, C), C = 1 (gray) or 3 (RGB).
         icc_profile: Profile that fits the pixels as they are now; None if untagged.
         warnings: What was lost, a line each.
     """
+
+    samples: npt.NDArray[np.unsignedinteger]
+    icc_profile: bytes | None
+    warnings: tuple[str, ...] = ()
+
+
+def to_srgb(color: Color, icc_profile: bytes | None) -> SrgbImage:
+    """Convert an image to sRGB's encoding by the rule of this module.
+
+    Args:
+        color: The image.
+        icc_profile: The profile embedded in its file, possibly broken.
+
+    Returns:
+        Gray stays gray, RGB stays RGB, CMYK becomes RGB.
+    """
+    if isinstance(color, np.ndarray) and color.shape[2] != 4:
+        if icc_profile is None:
+            return SrgbImage(samples=color, icc_profile=None)
+        if color.shape[2] == 3:
+            return _deep_to_srgb(color, icc_profile)
+    notes: tuple[str, ...] = ()
+    if isinstance(color, np.ndarray):
+        is_cmyk = color.shape[2] == 4
+        notes = (_CUT_CMYK,) if is_cmyk else ()
+        color = Image.fromarray(_cut(color), "CMYK") if is_cmyk else Image.fromarray(color[..., 0])
+    converted = _image_to_srgb(color, icc_profile)
+    samples = np.asarray(converted.image)
+    return SrgbImage(
+        samples=samples if samples.ndim == 3 else samples[..., np.newaxis],
+        icc_profile=converted.icc_profile,
+        warnings=(*notes, *converted.warnings),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Converted:
+    """An image of Pillow's on its way: mode L, I;16 or RGB."""
 
     image: Image.Image
     icc_profile: bytes | None
     warnings: tuple[str, ...] = ()
 
 
-def to_srgb(image: Image.Image, icc_profile: bytes | None) -> SrgbImage:
-    """Convert an image to sRGB's encoding by the rule of this module.
-
-    Args:
-        image: Mode L, I;16, RGB or CMYK, without alpha.
-        icc_profile: The profile embedded in its file, possibly broken.
-
-    Returns:
-        Gray stays gray, RGB stays RGB, CMYK becomes RGB.
-    """
+def _image_to_srgb(image: Image.Image, icc_profile: bytes | None) -> _Converted:
     if icc_profile is None:
         warnings = (f"it has no colour profile: {_PLAIN_CMYK}",) if image.mode == "CMYK" else ()
-        return SrgbImage(image=_plain(image), icc_profile=None, warnings=warnings)
+        return _Converted(image=_plain(image), icc_profile=None, warnings=warnings)
     try:
         return _through_profile(image, icc_profile)
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        reason = error if isinstance(error, _UnfitProfileError) else "its colour profile is broken"
         rest = _PLAIN_CMYK if image.mode == "CMYK" else "it was left out"
-        return SrgbImage(image=_plain(image), icc_profile=None, warnings=(f"{reason}: {rest}",))
+        return _Converted(image=_plain(image), icc_profile=None, warnings=(f"{_fault(error)}: {rest}",))
+
+
+def _deep_to_srgb(samples: npt.NDArray[np.unsignedinteger], icc_profile: bytes) -> SrgbImage:
+    """Convert uint16 RGB, which Pillow's colour engine does not take."""
+    try:
+        _require_space(icc_profile, "RGB")
+        if _is_srgb(icc_profile):
+            return SrgbImage(samples=samples, icc_profile=icc_profile)
+        matrix = read_matrix_profile(icc_profile)
+        if matrix is not None:
+            return SrgbImage(samples=matrix.to_srgb(samples), icc_profile=srgb_profile())
+        cut = np.asarray(_convert(Image.fromarray(_cut(samples)), icc_profile, srgb_profile(), "RGB"))
+        return SrgbImage(samples=cut, icc_profile=srgb_profile(), warnings=(_CUT_BY_PROFILE,))
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        return SrgbImage(samples=samples, icc_profile=None, warnings=(f"{_fault(error)}: it was left out",))
+
+
+def _cut(samples: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint8]:
+    """Round 16 bits to 8."""
+    return ((samples.astype(np.uint32) + _DEEP_PER_8_BIT // 2) // _DEEP_PER_8_BIT).astype(np.uint8)
+
+
+def _fault(error: Exception) -> object:
+    return error if isinstance(error, _UnfitProfileError) else "its colour profile is broken"
 
 
 class _UnfitProfileError(ValueError):
@@ -75,31 +136,36 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("RGB") if image.mode == "CMYK" else image
 
 
-def _through_profile(image: Image.Image, icc_profile: bytes) -> SrgbImage:
+def _through_profile(image: Image.Image, icc_profile: bytes) -> _Converted:
     space = _space_of(icc_profile)
     if image.mode in ("L", "I;16") and space in ("GRAY", "RGB"):
         return _gray_through_profile(image, icc_profile, space)
-    if space != _SPACE_BY_MODE[image.mode]:
-        msg = f"its colour profile is for {space} pixels, not {_SPACE_BY_MODE[image.mode]}"
-        raise _UnfitProfileError(msg)
+    _require_space(icc_profile, _SPACE_BY_MODE[image.mode])
     if image.mode == "RGB" and _is_srgb(icc_profile):
-        return SrgbImage(image=image, icc_profile=icc_profile)
+        return _Converted(image=image, icc_profile=icc_profile)
     converted = _convert(image, icc_profile, srgb_profile(), "RGB")
-    return SrgbImage(image=converted, icc_profile=srgb_profile())
+    return _Converted(image=converted, icc_profile=srgb_profile())
 
 
-def _gray_through_profile(image: Image.Image, icc_profile: bytes, space: str) -> SrgbImage:
+def _require_space(icc_profile: bytes, wanted: str) -> None:
+    space = _space_of(icc_profile)
+    if space != wanted:
+        msg = f"its colour profile is for {space} pixels, not {wanted}"
+        raise _UnfitProfileError(msg)
+
+
+def _gray_through_profile(image: Image.Image, icc_profile: bytes, space: str) -> _Converted:
     """Convert gray by a curve; an RGB profile, which editors often leave on gray, stands for its gray axis."""
     curve = _gray_curve(icc_profile, space)
     distance = np.abs(curve - np.arange(_DEEP_LEVELS))
     if distance.max() <= _SRGB_TOLERANCE_LEVELS * _DEEP_PER_8_BIT:
-        return SrgbImage(image=image, icc_profile=icc_profile if space == "GRAY" else gray_profile())
+        return _Converted(image=image, icc_profile=icc_profile if space == "GRAY" else gray_profile())
     samples = np.asarray(image)
     if image.mode == "I;16":
         converted = curve[samples].astype(np.uint16)
     else:
         converted = np.rint(curve[::_DEEP_PER_8_BIT] / _DEEP_PER_8_BIT).astype(np.uint8)[samples]
-    return SrgbImage(image=Image.fromarray(converted), icc_profile=gray_profile())
+    return _Converted(image=Image.fromarray(converted), icc_profile=gray_profile())
 
 
 def _space_of(icc_profile: bytes) -> str:

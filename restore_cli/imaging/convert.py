@@ -85,11 +85,10 @@ def _from_image(image: Image.Image) -> Picture:
         return _from_array(np.asarray(image))
     separated = separate(image, Layout())
     srgb = to_srgb(separated.color, image.info.get("icc_profile") or None)
-    samples = np.asarray(srgb.image)
     return Picture(
-        pixels=_bled(floats_from(samples if samples.ndim == 3 else samples[..., np.newaxis]), separated.alpha),
+        pixels=_bled(floats_from(srgb.samples), separated.alpha),
         alpha=separated.alpha,
-        bit_depth=samples.dtype.itemsize * 8,
+        bit_depth=srgb.samples.dtype.itemsize * 8,
         icc_profile=srgb.icc_profile,
         warnings=srgb.warnings,
     )

@@ -1,53 +1,60 @@
 """The one gate through which picture files come in: bytes to a `Picture`, or one line that says why not.
 
 Stage 3, READ. Whatever lies under a picture's name is met here: folders, pipes, scripts, bombs, half a download. So
-the file is opened without waiting, read once, recognised by its bytes (never by trying every decoder Pillow has: one
-of them starts Ghostscript), measured before memory is spent on it, and checked for completeness before it is decoded.
+the file is opened without waiting, recognised by its bytes (never by trying every decoder Pillow has: one of them
+starts Ghostscript), taken apart and measured before memory is spent on it, and only then decoded.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageFile
+from PIL import ImageFile
 
 from restore_cli.errors import DecodeError
-from restore_cli.imaging import container
 from restore_cli.imaging.alpha import bleed_color
 from restore_cli.imaging.color import to_srgb
+from restore_cli.imaging.container import dissect
+from restore_cli.imaging.deep_tiff import is_deep_tiff, read_deep_tiff
 from restore_cli.imaging.formats import READABLE_FORMATS, SUFFIXES, foreign_kind, format_of_bytes, promised_format
 from restore_cli.imaging.layout import read_layout
-from restore_cli.imaging.metadata import read_metadata
-from restore_cli.imaging.modes import floats_from, separate
+from restore_cli.imaging.metadata import read_metadata, turned
+from restore_cli.imaging.modes import Separated, floats_from, separate
+from restore_cli.imaging.netpbm import read_netpbm, read_netpbm_header
+from restore_cli.imaging.parts import Parts, UnreadableError
 from restore_cli.imaging.picture import Picture
+from restore_cli.imaging.pillow import decoding, load, open_as
+from restore_cli.imaging.plugins import require_plugin
+from restore_cli.imaging.png import is_deep_color_png, read_deep_png
 from restore_cli.imaging.regular_file import open_regular_file
+from restore_cli.imaging.wishes import MAX_PIXELS, ReadWishes
 
-__all__ = ["SUFFIXES", "decode", "decode_bytes", "read_file"]
+__all__ = ["MAX_PIXELS", "MOST_BYTES", "SUFFIXES", "decode", "decode_bytes", "read_file"]
 
-MAX_PIXELS = 89_500_000
-# The largest sample layout we read is 16-bit RGBA; the rest is room for metadata and further frames.
+# The largest sample layout that common files have is 16-bit RGBA; the rest is room for metadata and further frames.
 _MAX_BYTES_PER_PIXEL = 8
 _ROOM_FOR_METADATA_BYTES = 256 * 1024 * 1024
+_FIRST_BYTES = 4096
 
 MOST_BYTES = MAX_PIXELS * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
 """No file of a picture within the usual limit is longer."""
 
-_PILLOW_LOCK = threading.Lock()
+# What a decoder can tell beside pixels, where a container was not taken apart.
+_TOLD_BY_DECODERS = ("exif", "xmp", "icc_profile", "dpi")
 
 
-def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode(path: Path, *, max_pixels: int = MAX_PIXELS, strict: bool = False, allow_damaged: bool = False) -> Picture:
     """Read one picture file.
 
     Args:
         path: The file.
         max_pixels: Refuse pictures with more pixels than this, before memory is spent on them.
+        strict: Refuse what would otherwise cost a warning.
+        allow_damaged: Read what there is of a damaged file, with a warning.
 
     Returns:
         Upright, sRGB-encoded pixels, with all that its file says and an output should keep.
@@ -55,43 +62,40 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     Raises:
         DecodeError: If it is no regular file, cannot be read, is no whole picture of a format we read, or too large.
     """
-    return decode_bytes(read_file(path, max_pixels), str(path), max_pixels=max_pixels)
+    data = read_file(path, max_pixels)
+    return decode_bytes(data, str(path), max_pixels=max_pixels, strict=strict, allow_damaged=allow_damaged)
 
 
-def decode_bytes(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode_bytes(
+    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, strict: bool = False, allow_damaged: bool = False
+) -> Picture:
     """Read one picture from the bytes of its file.
 
     Args:
         data: The whole file.
         name: What messages call it; its suffix is compared with the content.
         max_pixels: Refuse pictures with more pixels than this, before memory is spent on them.
+        strict: Refuse what would otherwise cost a warning.
+        allow_damaged: Read what there is of a damaged file, with a warning.
 
     Raises:
         DecodeError: If the bytes are no whole picture of a format we read, or it is too large.
     """
+    wishes = ReadWishes(max_pixels=max_pixels, strict=strict, allow_damaged=allow_damaged)
     format_name = format_of_bytes(data)
     if format_name is None:
         hint = f"pictures are read from {', '.join(READABLE_FORMATS)}"
         raise DecodeError(f"{name}: it is {foreign_kind(data)}", hint=hint)
-    incomplete = container.reason_incomplete(format_name, data)
-    if incomplete is not None:
-        raise DecodeError(f"{name}: {incomplete}")
-    try:
-        with _pillow_as_we_need_it(max_pixels):
-            return _decode_known(data, name, format_name, max_pixels)
-    except DecodeError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise DecodeError(f"{name}: it has more than the {max_pixels} pixels allowed") from error
-    except MemoryError as error:
-        raise DecodeError(f"{name}: there is not enough memory to decode it") from error
-    except Exception as error:
-        # Pillow's decoders raise nearly every built-in exception on damaged files.
-        raise DecodeError(f"{name}: it cannot be decoded as {format_name}: {_one_line(error)}") from error
+    with _one_line(name, format_name):
+        require_plugin(format_name)
+        picture = _decode_known(data, name, format_name, wishes)
+    if strict and picture.warnings:
+        raise DecodeError(f"{name}: {picture.warnings[0]}", hint="leave --strict out to take it as it is")
+    return picture
 
 
 def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
-    """Return the bytes of what may be a picture file, for `decode_bytes`.
+    """Return the bytes of what may be a picture file, for `decode_bytes`; the first few if it is surely none.
 
     Args:
         path: The file.
@@ -103,77 +107,145 @@ def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
     most_bytes = max_pixels * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
     with open_regular_file(path) as file:
         size = os.fstat(file.fileno()).st_size
+        data = file.read(_FIRST_BYTES)
+        if not data:
+            raise DecodeError(f"{path}: it is empty")
+        if format_of_bytes(data) is None:
+            return data  # enough to say what it is
         if size > most_bytes:
             raise DecodeError(f"{path}: it is larger ({size} bytes) than any picture that is read")
-        data = file.read(most_bytes)
-    if not data:
-        raise DecodeError(f"{path}: it is empty")
-    return data
+        file.seek(0)
+        return file.read(most_bytes)
 
 
 @contextmanager
-def _pillow_as_we_need_it(max_pixels: int) -> Iterator[None]:
-    """Lift Pillow's own limit to ours, forbid it to guess missing pixels, and keep its warnings off the terminal.
+def _one_line(name: str, format_name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into one line; Pillow's raise nearly every built-in exception on damaged files."""
+    try:
+        yield
+    except DecodeError as error:
+        if error.message.startswith(name):
+            raise
+        raise DecodeError(f"{name}: {error.message}", hint=error.hint) from error
+    except UnreadableError as error:
+        raise DecodeError(f"{name}: {error}") from error
+    except MemoryError as error:
+        raise DecodeError(f"{name}: it needs more memory to decode than there is") from error
+    except Exception as error:
+        raise DecodeError(f"{name}: it cannot be decoded as {format_name}: {_words_of(error)}") from error
 
-    These are settings of the process, so they are put back, and decoders run one at a time.
+
+@dataclass(frozen=True, kw_only=True)
+class _Decoded:
+    """Hold what a decoder made of a file taken apart.
+
+    Attributes:
+        planes: Colour and alpha, not turned yet.
+        parts: With what only the decoder could tell.
+        format: As Pillow names it.
+        damage: Why only a part could be decoded, or None.
     """
-    with _PILLOW_LOCK, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        limit, lenient = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = limit, lenient
+
+    planes: Separated
+    parts: Parts
+    format: str
+    damage: str | None = None
 
 
-def _decode_known(data: bytes, name: str, format_name: str, max_pixels: int) -> Picture:
-    Image.init()
-    # Image.open would try one decoder after the other and hide why the right one refused.
-    read, _ = Image.OPEN[format_name]
-    with read(io.BytesIO(data), "") as image:
-        if image.width * image.height > max_pixels:
-            size = f"{image.width}x{image.height}"
-            raise DecodeError(f"{name}: its {size} pixels are more than the {max_pixels} allowed")
-        layout = read_layout(image, data)
-        frames = _count_frames(image, data)
-        image.load()
-        source_format = image.format or format_name
-        metadata = read_metadata(image)
-        profile = image.info.get("icc_profile")
-        separated = separate(image if metadata.turn is None else image.transpose(metadata.turn), layout)
-    srgb = to_srgb(separated.color, profile if isinstance(profile, bytes) and profile else None)
-    samples = np.asarray(srgb.image)
-    pixels = floats_from(samples if samples.ndim == 3 else samples[..., np.newaxis])
-    notes = []
-    if promised_format(name) not in (None, format_name, source_format):
-        notes.append(f"its name promises {promised_format(name)}, its bytes are {format_name}: read as {format_name}")
-    if frames > 1:
-        notes.append(f"it holds {frames} pictures: only the first is used")
-    if layout.cut_to_8_bit:
-        notes.append("it has 16 bits a channel: only the upper 8 are used")
+def _decode_known(data: bytes, name: str, format_name: str, wishes: ReadWishes) -> Picture:
+    parts = dissect(format_name, data)
+    _check_size(parts.size, wishes.max_pixels)
+    if parts.damage is not None and not wishes.allow_damaged:
+        raise UnreadableError(parts.damage)
+    with decoding(lenient=wishes.allow_damaged):
+        decoded = _decode_parts(parts, format_name, wishes)
+    parts, planes = decoded.parts, decoded.planes
+    metadata = read_metadata(parts)
+    srgb = to_srgb(planes.color, parts.icc_profile or None)
+    pixels = turned(floats_from(srgb.samples), metadata.orientation)
+    alpha = None if planes.alpha is None else turned(planes.alpha, metadata.orientation)
     return Picture(
-        pixels=pixels if separated.alpha is None else bleed_color(pixels, separated.alpha),
-        alpha=separated.alpha,
-        bit_depth=samples.dtype.itemsize * 8,
-        format=source_format,
+        pixels=pixels if alpha is None else bleed_color(pixels, alpha),
+        alpha=alpha,
+        bit_depth=srgb.samples.dtype.itemsize * 8,
+        format=decoded.format,
         icc_profile=srgb.icc_profile,
         exif=metadata.exif,
         xmp=metadata.xmp,
+        iptc=parts.iptc,
+        text=parts.text,
         dpi=metadata.dpi,
-        warnings=(*notes, *metadata.warnings, *srgb.warnings),
+        warnings=(*_notes(name, format_name, decoded), *parts.warnings, *metadata.warnings, *srgb.warnings),
     )
 
 
-def _count_frames(image: ImageFile.ImageFile, data: bytes) -> int:
-    # Pillow would decode or parse its way through every frame to count those of a GIF or a TIFF.
-    if image.format == "GIF":
-        return container.gif_frame_count(data)
-    if image.format == "TIFF":
-        return container.tiff_page_count(data)
-    return int(getattr(image, "n_frames", 1))
+def _decode_parts(parts: Parts, format_name: str, wishes: ReadWishes) -> _Decoded:
+    """Decode with the reader made for the kind of samples, or else with Pillow."""
+    if format_name == "PPM":
+        samples, damage = read_netpbm(parts.core, read_netpbm_header(parts.core))
+        if damage is not None and not wishes.allow_damaged:
+            raise UnreadableError(damage)
+        return _Decoded(planes=Separated(color=samples, alpha=None), parts=parts, format="PPM", damage=damage)
+    if format_name == "PNG" and is_deep_color_png(parts.core):
+        color, alpha = read_deep_png(parts.core)
+        return _Decoded(planes=Separated(color=color, alpha=alpha), parts=parts, format="PNG", damage=parts.damage)
+    if format_name == "TIFF" and is_deep_tiff(parts.core):
+        color, alpha = read_deep_tiff(parts.core)
+        return _Decoded(planes=Separated(color=color, alpha=alpha), parts=parts, format="TIFF", damage=parts.damage)
+    with open_as(format_name, parts.core) as image:
+        _check_size((image.height, image.width), wishes.max_pixels)
+        layout = read_layout(image, parts.core)
+        frames = max(parts.frames, int(getattr(image, "n_frames", 1)))
+        damage = load(image, lenient=wishes.allow_damaged)
+        told = _told_by(image, parts)
+        format_name = "MPO" if format_name == "JPEG" and frames > 1 else format_name
+        return _Decoded(
+            planes=separate(image, layout),
+            parts=replace(told, frames=frames),
+            format=format_name,
+            damage=parts.damage or damage,
+        )
 
 
-def _one_line(error: Exception) -> str:
-    words = " ".join(str(error).split())
+def _check_size(size: tuple[int, int] | None, max_pixels: int) -> None:
+    if size is not None and size[0] * size[1] > max_pixels:
+        msg = f"its {size[1]}x{size[0]} pixels are more than the {max_pixels} allowed"
+        raise DecodeError(msg, hint="allow more with --max-pixels")
+
+
+def _told_by(image: ImageFile.ImageFile, parts: Parts) -> Parts:
+    """Add what the decoder found beside pixels in a container that was not taken apart."""
+    told = {key: image.info.get(key) for key in _TOLD_BY_DECODERS}
+    return replace(
+        parts,
+        exif=parts.exif or _bytes_of(told["exif"]),
+        xmp=parts.xmp or _bytes_of(told["xmp"]),
+        icc_profile=parts.icc_profile or _bytes_of(told["icc_profile"]),
+        dpi=parts.dpi or (told["dpi"] if image.format == "BMP" else None),
+    )
+
+
+def _notes(name: str, format_name: str, decoded: _Decoded) -> list[str]:
+    """Say what was decided about the file as a whole."""
+    notes = []
+    promised = promised_format(name)
+    if promised not in (None, format_name, decoded.format):
+        notes.append(f"its name promises {promised}, its bytes are {format_name}: read as {format_name}")
+    if decoded.parts.frames > 1:
+        notes.append(f"it holds {decoded.parts.frames} pictures: only the first is used")
+    if decoded.damage is not None:
+        notes.append(f"only what could be decoded is used: {decoded.damage}")
+    if format_name in ("AVIF", "HEIF") and decoded.parts.bits > 8:
+        notes.append(f"it has {decoded.parts.bits} bits a channel: only the upper 8 are used")
+    return notes
+
+
+def _bytes_of(value: object) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape") or None
+    return value or None if isinstance(value, bytes) else None
+
+
+def _words_of(error: Exception) -> str:
+    words = " ".join(str(error).split()).partition(". ")[0]
     return words if " " in words else f"{type(error).__name__} {words}".strip()

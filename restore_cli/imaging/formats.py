@@ -31,12 +31,19 @@ _FORMAT_BY_SUFFIX = {
     ".pbm": "PPM",
     ".pnm": "PPM",
     ".pfm": "PPM",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".hif": "HEIF",
+    ".jxl": "JXL",
 }
 
 SUFFIXES: frozenset[str] = frozenset(_FORMAT_BY_SUFFIX)
 """Lower-case suffixes of the files that are taken for pictures in a folder."""
 
 READABLE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
+
+EXTRA_BY_FORMAT = {"HEIF": "heif", "JXL": "jxl"}
+"""Formats whose decoders are optional, and the extra of this package that brings them."""
 
 _SUFFIX_BY_WRITABLE_FORMAT = {
     "PNG": ".png",
@@ -45,6 +52,8 @@ _SUFFIX_BY_WRITABLE_FORMAT = {
     "TIFF": ".tif",
     "AVIF": ".avif",
     "PPM": ".ppm",
+    "HEIF": ".heic",
+    "JXL": ".jxl",
 }
 
 WRITABLE_FORMATS: tuple[str, ...] = tuple(_SUFFIX_BY_WRITABLE_FORMAT)
@@ -52,7 +61,20 @@ WRITABLE_FORMATS: tuple[str, ...] = tuple(_SUFFIX_BY_WRITABLE_FORMAT)
 # What a format that is read but not written becomes; an MPO is a JPEG with more behind it.
 _WRITTEN_AS = {"BMP": "PNG", "GIF": "PNG", "MPO": "JPEG"}
 
-_PNM_MAGIC = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf")
+_PNM_MAGIC = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf", b"PF")
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"II\x2a\x00", "TIFF"),
+    (b"MM\x00\x2a", "TIFF"),
+    (b"II\x2b\x00", "TIFF"),
+    (b"MM\x00\x2b", "TIFF"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"\xff\x0a", "JXL"),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JXL"),
+)
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 
@@ -69,11 +91,19 @@ _FOREIGN_MAGIC = (
     (b"#!", "a script"),
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x7fELF", "a program"),
-    (b"\xff\x0a", "a JPEG XL picture"),
-    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
     (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
     (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
     (b"\x00\x00\x01\x00", "an icon"),
+    (b"\x0a\x05\x01\x08", "a PCX picture"),
+    (b"DDS ", "a DDS texture"),
+    (b"v/1\x01", "an OpenEXR picture"),
+    (b"#?RADIANCE", "a Radiance picture"),
+    (b"{\\rtf", "a document"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"MZ", "a program"),
+    (b"\x1a\x45\xdf\xa3", "a film"),
 )
 
 
@@ -121,20 +151,16 @@ def suffix_of(format_name: str) -> str:
 
 def format_of_bytes(data: bytes) -> str | None:
     """Return Pillow's name of the format these bytes begin as, or None if it is none we read."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
+    for magic, format_name in _MAGIC:
+        if data.startswith(magic):
+            return format_name
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
-    if data[:4] in (b"II\x2a\x00", b"MM\x00\x2a", b"II\x2b\x00", b"MM\x00\x2b"):
-        return "TIFF"
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return "GIF"
-    if data.startswith(b"BM"):
-        return "BMP"
-    if _AVIF_BRANDS & _brands(data):
+    brands = _brands(data)
+    if _AVIF_BRANDS & brands:
         return "AVIF"
+    if _HEIF_BRANDS & brands:
+        return "HEIF"
     if data[:2] in _PNM_MAGIC and data[2:3] in (b" ", b"\t", b"\n", b"\r", b"\x0b", b"\x0c", b"#"):
         return "PPM"
     return None
@@ -142,8 +168,6 @@ def format_of_bytes(data: bytes) -> str | None:
 
 def foreign_kind(data: bytes) -> str:
     """Say in a few words what bytes are that begin as no format we read."""
-    if _HEIF_BRANDS & _brands(data):
-        return "a HEIF picture"
     start = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
     for magic, kind in _FOREIGN_MAGIC:
         if data.startswith(magic) or start.lower().startswith(magic.lower()):

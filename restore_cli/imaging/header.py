@@ -6,16 +6,18 @@ Stage 2, PLAN, asks: a run takes one network, so whether all its pictures are gr
 from __future__ import annotations
 
 import io
-import warnings
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image
-
-from restore_cli.imaging.formats import READABLE_FORMATS
+from restore_cli.imaging.container import dissect, is_gray_by_header
+from restore_cli.imaging.formats import format_of_bytes
+from restore_cli.imaging.pillow import decoding, open_as
 from restore_cli.imaging.regular_file import open_regular_file
 
 _COLOR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+_FIRST_BYTES = 4096
+# Larger files of the formats that only a decoder understands are taken for colour without being read.
+_MOST_BYTES = 64 << 20
 
 
 def is_gray(path: Path) -> bool | None:
@@ -38,8 +40,14 @@ def is_gray_data(data: bytes) -> bool | None:
         return None
 
 
-def _is_gray(file: BinaryIO) -> bool:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(file, formats=READABLE_FORMATS) as image:
-            return image.mode not in _COLOR_MODES
+def _is_gray(file: BinaryIO) -> bool | None:
+    format_name = format_of_bytes(file.read(_FIRST_BYTES))
+    if format_name is None:
+        return None
+    gray = is_gray_by_header(format_name, file)
+    if gray is not None:
+        return gray
+    file.seek(0)
+    core = dissect(format_name, file.read(_MOST_BYTES)).core
+    with decoding(), open_as(format_name, core) as image:
+        return image.mode not in _COLOR_MODES

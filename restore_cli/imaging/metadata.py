@@ -1,4 +1,4 @@
-"""What a file says about its picture besides pixels: which way is up, EXIF, XMP and resolution.
+"""What a file says about its picture besides pixels: which way is up, EXIF, XMP, IPTC, texts and resolution.
 
 Stage 3, READ. What no longer holds once pixels were turned and enlarged goes (orientation, thumbnail, sizes, the layout
 of strips); the rest is kept. Broken metadata costs itself and a warning, never the picture.
@@ -6,22 +6,20 @@ of strips); the rest is kept. Broken metadata costs itself and a warning, never 
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from PIL import ExifTags, Image
 
+from restore_cli.imaging.parts import Parts, UnreadableError
+from restore_cli.imaging.tiff import read_directory
+
 _UPRIGHT = 1
-_TURN_BY_ORIENTATION = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_TURNS_THAT_SWAP_SIDES = tuple(_TURN_BY_ORIENTATION[orientation] for orientation in (5, 6, 7, 8))
+_TURNS_THAT_SWAP_SIDES = (5, 6, 7, 8)
+_EXIF_SIGNATURE = b"Exif\0\0"
 
 _Tag = ExifTags.Base
 # Tags of an EXIF block's first directory that describe how samples were stored, or hold what is kept elsewhere.
@@ -34,14 +32,6 @@ _STALE_TAGS = frozenset(
         *(_Tag.JPEGTables, _Tag.JpegIFOffset, _Tag.JpegIFByteCount),
         *range(_Tag.YCbCrCoefficients, _Tag.ReferenceBlackWhite + 1),
         *(_Tag.XMLPacket, _Tag.ImageResources, _Tag.InterColorProfile),
-    }
-)
-# Of a TIFF's own directory only what describes the picture is kept: the rest is layout or private to some program.
-_DESCRIPTIVE_TAGS = frozenset(
-    {
-        *(_Tag.ImageDescription, _Tag.Make, _Tag.Model, _Tag.Software, _Tag.DateTime, _Tag.Artist, _Tag.HostComputer),
-        *(_Tag.Copyright, _Tag.Rating, _Tag.RatingPercent, _Tag.ExifOffset, _Tag.GPSInfo),
-        *range(_Tag.XPTitle, _Tag.XPSubject + 1),
     }
 )
 _STALE_EXIF_TAGS = (_Tag.ExifImageWidth, _Tag.ExifImageHeight)
@@ -57,41 +47,80 @@ class Metadata:
     """Hold what is kept of a file's metadata.
 
     Attributes:
-        turn: How to turn the pixels so that the picture stands upright; None if it does.
+        orientation: How the pixels are stored, 1 (upright) to 8; see `turned`.
         exif: EXIF block with orientation 1 and without thumbnail and sizes, or None.
         xmp: XMP packet with orientation 1, or None.
         dpi: Horizontal and vertical resolution after turning, or None.
         warnings: What was left out, a line each.
     """
 
-    turn: Image.Transpose | None
+    orientation: int
     exif: bytes | None
     xmp: bytes | None
     dpi: tuple[float, float] | None
     warnings: tuple[str, ...]
 
 
-def read_metadata(image: Image.Image) -> Metadata:
-    """Read the metadata of an image whose pixels were loaded; never fails."""
+def read_metadata(parts: Parts) -> Metadata:
+    """Read the metadata of a file taken apart; never fails."""
     warnings: list[str] = []
-    turn, exif = None, None
-    try:
-        block = image.getexif()
-        turn = _TURN_BY_ORIENTATION.get(_orientation(block))
-        exif = _kept_exif(block, _DESCRIPTIVE_TAGS if image.format == "TIFF" else None)
-    except Exception:  # noqa: BLE001 - hostile EXIF raises nearly anything, and the picture is sound without it
-        warnings.append(_BROKEN_EXIF)
-    xmp = _bytes_of(image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"))
-    dpi = None if _dpi_is_invented(image) else _sane_dpi(image.info.get("dpi"))
-    if dpi is not None and turn in _TURNS_THAT_SWAP_SIDES:
+    orientation, exif, dpi = _UPRIGHT, None, _sane_dpi(parts.dpi)
+    if parts.exif is not None:
+        try:
+            block = _sound_exif(parts.exif)
+            orientation = _orientation(block)
+            dpi = dpi or _dpi_of_exif(block)
+            exif = _kept_exif(block)
+        except Exception:  # noqa: BLE001 - hostile EXIF raises nearly anything, and the picture is sound without it
+            warnings.append(_BROKEN_EXIF)
+    orientation = orientation if parts.orientation is None else parts.orientation
+    if orientation not in range(1, 9):
+        orientation = _UPRIGHT
+    if dpi is not None and orientation in _TURNS_THAT_SWAP_SIDES:
         dpi = dpi[::-1]
     return Metadata(
-        turn=turn,
+        orientation=orientation,
         exif=exif,
-        xmp=None if xmp is None else _XMP_ORIENTATION.sub(rb"\g<1>1", xmp),
+        xmp=None if parts.xmp is None else _XMP_ORIENTATION.sub(rb"\g<1>1", parts.xmp),
         dpi=dpi,
         warnings=tuple(warnings),
     )
+
+
+def turned(image: npt.NDArray[np.float32], orientation: int) -> npt.NDArray[np.float32]:
+    """Return (H, W, ...) pixels stored in one of EXIF's eight orientations as they are to be seen."""
+    if orientation in (5, 7):
+        image = np.swapaxes(image, 0, 1)
+    quarters = {3: 2, 6: -1, 7: 2, 8: 1}.get(orientation, 0)
+    image = np.rot90(image, quarters)
+    if orientation in (2, 4):
+        image = np.flip(image, 1 if orientation == 2 else 0)
+    return np.ascontiguousarray(image)
+
+
+def _sound_exif(data: bytes) -> Image.Exif:
+    """Parse an EXIF block once it is known that its directories are of sane size.
+
+    Raises:
+        UnreadableError: If values overlap so much that reading them would take far more memory than the block has.
+    """
+    file = io.BytesIO(data.removeprefix(_EXIF_SIGNATURE))
+    first = read_directory(file)
+    for pointer in (_Tag.ExifOffset, _Tag.GPSInfo):
+        place = first.integer(pointer, 0)
+        if first.overfull or (place and read_directory(file, place).overfull):
+            raise UnreadableError(_BROKEN_EXIF)
+    block = Image.Exif()
+    block.load(data)
+    return block
+
+
+def _dpi_of_exif(block: Image.Exif) -> tuple[float, float] | None:
+    unit = {2: 1.0, 3: 2.54}.get(block.get(_Tag.ResolutionUnit, 2))
+    across, down = block.get(_Tag.XResolution), block.get(_Tag.YResolution)
+    if unit is None or across is None or down is None:
+        return None
+    return _sane_dpi((float(across) * unit, float(down) * unit))
 
 
 def _orientation(block: Image.Exif) -> int:
@@ -99,13 +128,13 @@ def _orientation(block: Image.Exif) -> int:
     return value if isinstance(value, int) else _UPRIGHT
 
 
-def _kept_exif(block: Image.Exif, wanted: frozenset[int] | None) -> bytes | None:
-    """Return the block without what no longer holds; `wanted` narrows its first directory to some tags.
+def _kept_exif(block: Image.Exif) -> bytes | None:
+    """Return the block without what no longer holds.
 
     Writing it anew leaves out the second directory, which holds the thumbnail.
     """
     for tag in list(block):
-        if tag in _STALE_TAGS or (wanted is not None and tag not in wanted):
+        if tag in _STALE_TAGS:
             del block[tag]
     if ExifTags.IFD.Exif in block:
         details = block.get_ifd(ExifTags.IFD.Exif)
@@ -116,18 +145,6 @@ def _kept_exif(block: Image.Exif, wanted: frozenset[int] | None) -> bytes | None
     block[_Tag.Orientation] = _UPRIGHT
     block.bigtiff = False  # a block read from a BigTIFF must fit into other files
     return block.tobytes()
-
-
-def _bytes_of(packet: object) -> bytes | None:
-    if isinstance(packet, str):
-        return packet.encode("utf-8", "surrogateescape") or None
-    return packet or None if isinstance(packet, bytes) else None
-
-
-def _dpi_is_invented(image: Image.Image) -> bool:
-    """Tell whether Pillow fell back to 72 dpi because a JPEG with EXIF data states no resolution."""
-    stated = image.info.get("jfif_unit", 0) != 0 or image.info.get("dpi") != (72, 72)
-    return image.format in ("JPEG", "MPO") and not stated and _Tag.XResolution not in image.getexif()
 
 
 def _sane_dpi(value: object) -> tuple[float, float] | None:

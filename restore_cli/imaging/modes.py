@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from restore_cli.imaging.color import Color
 from restore_cli.imaging.layout import Layout
 from restore_cli.imaging.picture import FloatImage
 
@@ -29,11 +30,11 @@ class Separated:
     """Hold the colour of an image and its alpha apart.
 
     Attributes:
-        color: Mode L or I;16 (gray), RGB or CMYK, without transparency.
+        color: Gray, RGB or CMYK without transparency.
         alpha: float32 (H, W) in [0, 1], or None where the image knows no transparency.
     """
 
-    color: Image.Image
+    color: Color
     alpha: FloatImage | None
 
 

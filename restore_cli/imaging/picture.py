@@ -25,6 +25,8 @@ class Picture:
         icc_profile: Profile that fits `pixels` as they are now, embedded in the output; None if untagged.
         exif: EXIF block with orientation 1, or None.
         xmp: XMP packet, or None.
+        iptc: IPTC-IIM records, or None.
+        text: Keywords and texts of a PNG.
         dpi: Horizontal and vertical resolution, or None.
         warnings: What was decided or lost on the way, a line each, to be shown once.
     """
@@ -36,6 +38,8 @@ class Picture:
     icc_profile: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
+    text: tuple[tuple[str, str], ...] = ()
     dpi: tuple[float, float] | None = None
     warnings: tuple[str, ...] = ()
 

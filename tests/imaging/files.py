@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,10 @@ def exif_with(**tags: Any) -> bytes:
     return block.tobytes()
 
 
+@cache
 def builtin_srgb() -> bytes:
-    """Return the sRGB profile of Pillow's own colour engine: not our bytes, the same colours."""
+    """Return the sRGB profile of Pillow's own colour engine: not our bytes, the same colours.
+
+    It carries the second it was made in, so it is made once.
+    """
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -80,7 +80,7 @@ def test_random_damage_raises_nothing_but_our_error(kind: str) -> None:
             start = int(random.integers(0, len(data)))
             del damaged[start : start + int(random.integers(1, 40))]
         refusal = refusal_of(bytes(damaged))
-        assert refusal is None or (refusal.startswith("holiday.dat: it ") and "\n" not in refusal)
+        assert refusal is None or (refusal.startswith("holiday.dat: it") and "\n" not in refusal)
 
 
 def test_a_png_with_a_damaged_pixel_is_refused() -> None:
@@ -99,8 +99,7 @@ def test_a_png_with_a_damaged_pixel_is_refused() -> None:
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         (b"\n<!doctype HTML><html>404", "web page"),
         (b"#!/bin/sh\necho gone", "script"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIF"),
-        (b"\xff\x0a\x00", "JPEG XL"),
+        (b"MZ\x90\0", "program"),
         (b"plain words", "no known format"),
         (b"\0" * 100, "no known format"),
     ],
@@ -207,10 +206,25 @@ def test_a_file_far_too_long_for_its_limit_is_not_read(tmp_path: Path) -> None:
         decode(path, max_pixels=1_000_000)
 
 
-def test_an_inflating_text_chunk_is_refused() -> None:
-    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * 8_000_000))
-    with pytest.raises(DecodeError, match=r"x\.png"):
-        decode_bytes(png(1, 1, 8, 0, [b"\0"], text), "x.png")
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * 8_000_000)),
+        chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(b"\0" * 8_000_000)),
+        chunk(b"tEXt", b"Comment\0" + b"x" * 2_000_000),
+    ],
+)
+def test_a_text_chunk_that_inflates_is_left_out_with_a_word(bomb: bytes) -> None:
+    picture = decode_bytes(png(1, 1, 8, 0, [b"\0"], bomb, chunk(b"tEXt", b"Title\0kept")), "x.png")
+    assert picture.text == (("Title", "kept"),)
+    assert picture.warnings == ("a damaged or oversized part of its metadata was left out",)
+
+
+def test_a_profile_that_inflates_is_a_broken_one() -> None:
+    bomb = chunk(b"iCCP", b"bomb\0\0" + zlib.compress(b"\0" * 50_000_000))
+    picture = decode_bytes(png(1, 1, 8, 0, [b"\0"], bomb), "x.png")
+    assert picture.icc_profile is None
+    assert picture.warnings == ("its colour profile is broken: it was left out",)
 
 
 def test_a_tiff_whose_pages_run_in_a_circle_is_read() -> None:

@@ -1,0 +1,78 @@
+"""What a picture file is made of: the part that holds pixels, and everything said beside it.
+
+Stage 3, READ. Each format has a module that takes its files apart (`png`, `jpeg`, `gif`, `tiff`, ...) by the few rules
+of its container, with every length checked. A decoder then gets the core alone: a comment of a hundred megabytes, a
+directory that points at itself or a profile that inflates for ever never reaches it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+# Chunks, segments or blocks of one file: far more than any program writes, few enough to be walked within seconds.
+MOST_PARTS = 1 << 18
+MOST_PROFILE_BYTES = 16 << 20
+MOST_TEXT_BYTES = 1 << 20
+
+TRUNCATED = "it is truncated"
+DAMAGED = "it is damaged"
+TOO_MANY_PARTS = "it is damaged: its parts have no end"
+
+
+class UnreadableError(ValueError):
+    """Say in a few words ("it is ...") why nothing can be made of a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Hold a file taken apart.
+
+    Attributes:
+        core: A file of the same format with the first picture's pixels and what their decoder needs.
+        size: (height, width) its header declares, before turning; None where only a decoder can tell.
+        gray: Whether it is gray; None where only a decoder can tell.
+        frames: How many pictures the file holds.
+        bits: Bits a channel, where its header tells; more than 8 means that a plain decoder would cut them.
+        damage: Why this cannot be the whole picture, or None if the container gives no such sign.
+        orientation: How the picture is to be turned where the container says so itself; None leaves it to EXIF.
+        exif: EXIF block.
+        xmp: XMP packet.
+        icc_profile: Colour profile, possibly broken.
+        iptc: IPTC-IIM records.
+        dpi: Horizontal and vertical resolution before turning.
+        text: Keywords and their texts.
+        warnings: What was left out, a line each.
+    """
+
+    core: bytes
+    size: tuple[int, int] | None = None
+    gray: bool | None = None
+    frames: int = 1
+    bits: int = 8
+    damage: str | None = None
+    orientation: int | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    icc_profile: bytes | None = None
+    iptc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    text: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def inflated(data: bytes, most_bytes: int) -> bytes:
+    """Return what a zlib stream holds.
+
+    Raises:
+        ValueError: If it is damaged, truncated, or holds more than `most_bytes`.
+    """
+    stream = zlib.decompressobj()
+    try:
+        plain = stream.decompress(data, most_bytes + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if len(plain) > most_bytes or not stream.eof:
+        msg = f"it does not end within {most_bytes} bytes"
+        raise ValueError(msg)
+    return plain

@@ -1,0 +1,100 @@
+"""Pillow's decoders, one by one, under settings of ours.
+
+Stage 3, READ. Pillow keeps its limits and its leniency in variables of the process, and libtiff writes to the terminal
+by itself. Both are put to rest here for as long as any picture is being decoded, by however many threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from PIL import Image, ImageFile, _imaging
+
+
+class _Settings:
+    """Pillow's settings while pictures are decoded: set by the first thread to enter, put back by the last to leave.
+
+    Strict and lenient decoding exclude each other, since leniency is a setting of the whole process.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._lenient = False
+        self._before: tuple[int | None, bool] = (None, False)
+        self._warnings: warnings.catch_warnings[None] | None = None
+
+    def enter(self, *, lenient: bool) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._inside == 0 or self._lenient == lenient)
+            self._inside += 1
+            if self._inside > 1:
+                return
+            self._lenient = lenient
+            self._before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, lenient
+            self._warnings = warnings.catch_warnings()
+            self._warnings.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def leave(self) -> None:
+        with self._changed:
+            self._inside -= 1
+            if self._inside:
+                return
+            if self._warnings is not None:
+                self._warnings.__exit__(None, None, None)
+            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = self._before
+            self._changed.notify_all()
+
+
+_SETTINGS = _Settings()
+
+
+@contextmanager
+def decoding(*, lenient: bool = False) -> Iterator[None]:
+    """Decode under our settings: sizes are checked by ourselves, missing pixels made up only if `lenient`."""
+    _silence_libtiff()
+    _SETTINGS.enter(lenient=lenient)
+    try:
+        yield
+    finally:
+        _SETTINGS.leave()
+
+
+def open_as(format_name: str, core: bytes) -> ImageFile.ImageFile:
+    """Open a file with the decoder of one format, header only.
+
+    `Image.open` would try one decoder after the other and hide why the right one refused.
+    """
+    Image.init()
+    read, _ = Image.OPEN[format_name]
+    return read(io.BytesIO(core), "")
+
+
+def load(image: ImageFile.ImageFile, *, lenient: bool = False) -> str | None:
+    """Decode the pixels; return the reason if only some could be, which a decoder's error is unless `lenient`."""
+    try:
+        image.load()
+    except (OSError, ValueError, SyntaxError) as error:
+        if not lenient or image.tile or image.im is None:  # nothing was decoded
+            raise
+        return " ".join(str(error).split())
+    return None
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing errors, which are raised anyway, to stderr, where the library can be reached."""
+    try:
+        library = ctypes.CDLL(_imaging.__file__)
+        library.TIFFSetErrorHandler.restype = ctypes.c_void_p
+        library.TIFFSetErrorHandler(ctypes.c_void_p(None))
+    except (AttributeError, OSError, TypeError):
+        pass  # linked in statically, or absent: then a line on stderr is all the harm
