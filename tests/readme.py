@@ -64,6 +64,14 @@ def command(entry: WeightsEntry) -> str:
         words.append("--photo")
     if entry.task == "denoise" and entry.channels == 1:
         words.append("--gray")
+    if entry.variant == "real":
+        words.append("--real")
+    if entry.sigma_range is not None and entry.sigma_range[0] == entry.sigma_range[1]:
+        words.append(f"--sigma {entry.sigma_range[0]:g}")
+    if entry.task == "deblur":
+        words.append(f"--kind {entry.variant}")
+    if entry.variant == "dual-pixel":
+        words.append("--right PATH")
     if not entry.bundled:
         words.append(f"-m {entry.model}")
     return " ".join(words)

@@ -300,14 +300,19 @@ def _estimate_sigma(jobs: Sequence[ImageJob], out: Output) -> Sigma | None:
 
 
 def _say_sigma(wanted: _Wanted, entry: WeightsEntry, out: Output) -> None:
-    """Tell where the noise level of a request is not one the weights were trained for."""
+    """Tell which weights a noise level chose, and warn where it is not one they were trained for."""
     level = None if wanted.sigma is None else wanted.sigma.level
-    if level is None or entry.sigma_range is None:
+    if level is None:
+        return
+    if entry.sigma_range is None:
+        out.warn(f"{entry.id} takes no noise level: --sigma changes nothing")
         return
     low, high = entry.sigma_range
+    trained = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     if not low <= level <= high:
-        trained = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         out.warn(f"{entry.id} was trained at sigma {trained}, the nearest there is to {level:g}")
+    elif not entry.bundled:
+        out.note(f"sigma {level:g}: {entry.id}, trained at sigma {trained}")
 
 
 def _show(plan: JobPlan, entry: WeightsEntry, out: Output) -> None:

@@ -80,6 +80,56 @@ def test_the_fifteen_published_files_are_listed_with_pinned_addresses_and_digest
         assert (item.sha256 is None) == (item.bytes is None)
 
 
+# In bytes and by sha256 where they are known, else trusted on first use.
+RESTORMER_FILES = {
+    "motion_deblurring": 104_700_429,
+    "single_image_defocus_deblurring": None,
+    "dual_pixel_defocus_deblurring": 104_724_374,
+    "deraining": 104_700_429,
+    "real_denoising": 104_611_957,
+    "gaussian_color_denoising_blind": 104_611_957,
+    "gaussian_color_denoising_sigma15": 104_611_957,
+    "gaussian_color_denoising_sigma25": None,
+    "gaussian_color_denoising_sigma50": None,
+    "gaussian_gray_denoising_blind": None,
+    "gaussian_gray_denoising_sigma15": None,
+    "gaussian_gray_denoising_sigma25": None,
+    "gaussian_gray_denoising_sigma50": None,
+}
+
+
+def test_every_published_file_of_restormer_is_held_to_its_digest_or_to_a_commit_and_the_first_one_seen() -> None:
+    entries = {Path(item.file).stem: item for item in load_manifest().entries if item.model == "restormer"}
+    assert {name: item.bytes for name, item in entries.items()} == RESTORMER_FILES
+    for name, item in entries.items():
+        assert item.trust_on_first_use == (item.sha256 is None) == (item.bytes is None)
+        assert {source.kind for source in item.sources if not source.is_pinned} <= {"https"}
+        kinds = [source.kind for source in item.sources]
+        assert kinds == (["huggingface"] if item.trust_on_first_use else ["https", "huggingface"])[: len(kinds)]
+        assert ("huggingface" in kinds) == (name != "motion_deblurring")
+        assert item.state_dict_key == "params"
+
+
+@pytest.mark.parametrize(
+    ("wish", "detail"),
+    [
+        ({"task": "denoise"}, "denoise-color-blind"),
+        ({"task": "denoise", "sigma": 25.0}, "denoise-color-sigma25"),
+        ({"task": "denoise", "sigma": 30.0}, "denoise-color-blind"),
+        ({"task": "denoise", "sigma": 50.0, "channels": 1}, "denoise-gray-sigma50"),
+        ({"task": "denoise", "channels": 1}, "denoise-gray-blind"),
+        ({"task": "denoise", "variant": "real"}, "denoise-real"),
+        ({"task": "denoise", "variant": "real", "channels": 1}, "denoise-real"),
+        ({"task": "derain"}, "derain"),
+        ({"task": "deblur", "variant": "motion"}, "deblur-motion"),
+        ({"task": "deblur", "variant": "defocus"}, "deblur-defocus"),
+        ({"task": "deblur", "variant": "dual-pixel"}, "deblur-dual-pixel"),
+    ],
+)
+def test_every_request_for_restormer_means_the_checkpoint_trained_for_it(wish: dict[str, Any], detail: str) -> None:
+    assert load_manifest().select("restormer", **wish).id == f"restormer-{detail}"
+
+
 def test_every_listed_config_builds_and_agrees_with_its_entry() -> None:
     for item in load_manifest().entries:
         config = get_architecture(item.arch).config.from_json(item.config)
