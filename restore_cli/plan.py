@@ -158,7 +158,7 @@ def plan_images(wishes: PathWishes, write: WriteWishes) -> tuple[tuple[ImageJob,
         UsageError: If the paths contradict each other, do not exist, or results would be lost; nothing was touched.
     """
     _require_sense(wishes, write)
-    typed_inputs, output = _split(wishes)
+    typed_inputs, output = _split(wishes, resume=write.resume)
     if STREAM in (*typed_inputs, output):
         return _plan_streams(wishes, write, typed_inputs, output)
     inputs = [Path(typed) for typed in expand_patterns(typed_inputs)]
@@ -195,6 +195,12 @@ def _plan_streams(
         raise UsageError(f"standard input has no name to keep in {output}", hint="name the output file")
     _require_written_format(target, write.format)
     return settle([ImageJob(source=source, target=target, from_stdin=True)], write.existing)
+
+
+def _is_ours(path: Path) -> bool:
+    ledger = Ledger(path.parent)
+    ledger.read()
+    return ledger.knows(path)
 
 
 def _known_to_ledgers(jobs: Iterable[ImageJob]) -> list[ImageJob]:
@@ -234,12 +240,13 @@ def _require_sense(wishes: PathWishes, write: WriteWishes) -> None:
             raise UsageError(f"{option} and --in-place contradict each other", hint="choose one of them")
 
 
-def _split(wishes: PathWishes) -> tuple[Sequence[str], str | None]:
-    """Tell inputs from the output."""
+def _split(wishes: PathWishes, *, resume: bool) -> tuple[Sequence[str], str | None]:
+    """Tell inputs from the output; a file that exists is one only if a ledger says so."""
     if wishes.output is not None or wishes.beside or wishes.in_place or len(wishes.paths) == 1:
         return wishes.paths, wishes.output
     *inputs, output = wishes.paths
-    if output != STREAM and Path(output).exists() and not Path(output).is_dir():
+    is_new = output == STREAM or not Path(output).exists() or Path(output).is_dir()
+    if not is_new and not (resume and _is_ours(Path(output))):
         msg = f"{output} exists: is it the output or one more input?"
         hint = f"say `--output {output} --existing overwrite` to replace it, or `--beside` to restore it too"
         raise UsageError(msg, hint=hint)

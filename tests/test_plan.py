@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ def plan(
     beside: bool = False,
     in_place: bool = False,
     recursive: bool = False,
+    include: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
     suffix: str | None = None,
     existing: Existing = "error",
     format_name: str | None = None,
@@ -40,13 +43,15 @@ def plan(
         beside=beside,
         in_place=in_place,
         recursive=recursive,
+        include=include,
+        exclude=exclude,
         suffix=suffix,
         task_suffix="_x4",
     )
     return plan_images(wishes, WriteWishes(existing=existing, format=format_name))
 
 
-def targets(*paths: str, output: str | None = None, **wishes: bool | str | None) -> dict[str, str]:
+def targets(*paths: str, output: str | None = None, **wishes: bool | str | tuple[str, ...] | None) -> dict[str, str]:
     jobs, skipped = plan(*paths, output=output, **wishes)  # type: ignore[arg-type]
     assert not skipped
     return {str(job.source): str(job.target) for job in jobs}
@@ -212,6 +217,44 @@ class TestWhatIsRead:
         with pytest.raises(UsageError, match="cannot list in/locked"):
             plan("in", "out", recursive=True)
         Path("in/locked").chmod(0o700)
+
+
+class TestPatterns:
+    def test_a_pattern_that_no_shell_expanded_is_expanded(self):
+        touch("b1.png", "b2.png", "b2.txt", "deep/er/b3.png", ".b4.png")
+        assert targets("b*.png", "out/") == {"b1.png": "out/b1.png", "b2.png": "out/b2.png"}
+        assert targets("b?.png", beside=True) == {"b1.png": "b1_x4.png", "b2.png": "b2_x4.png"}
+        assert list(targets("**/*.png", "out/")) == ["b1.png", "b2.png", "deep/er/b3.png"]
+        assert targets("deep/*", "out", recursive=True) == {"deep/er/b3.png": "out/b3.png"}
+
+    def test_what_exists_under_its_very_name_is_no_pattern(self):
+        touch("[a].png", "a.png", "b*.png", "bc.png")
+        assert list(targets("[a].png", "b*.png", beside=True)) == ["[a].png", "b*.png"]
+
+    def test_a_pattern_that_nothing_fits_is_refused(self):
+        touch("a.png")
+        with pytest.raises(UsageError, match=r"nothing fits the pattern x\*\.png"):
+            plan("a.png", "x*.png", beside=True)
+
+    def test_names_are_included_and_excluded(self):
+        touch("in/IMG_1.png", "in/IMG_2.jpg", "in/scan.png", "in/thumbs/IMG_3.png", "in/deep/IMG_4.png", "in/notes.txt")
+        tree = partial(targets, "in", "out", recursive=True)
+        assert list(tree(include=("IMG_*",))) == [
+            "in/IMG_1.png", "in/IMG_2.jpg", "in/deep/IMG_4.png", "in/thumbs/IMG_3.png",
+        ]  # fmt: skip
+        assert list(tree(include=("*.jpg", "scan*"))) == ["in/IMG_2.jpg", "in/scan.png"]
+        assert list(tree(exclude=("thumbs", "*.jpg"))) == ["in/IMG_1.png", "in/scan.png", "in/deep/IMG_4.png"]
+        assert list(tree(include=("deep/*",))) == ["in/deep/IMG_4.png"]
+        assert list(tree(include=("IMG_*",), exclude=("*/IMG_*",))) == ["in/IMG_1.png", "in/IMG_2.jpg"]
+
+    def test_patterns_hold_for_files_named_outright_too(self):
+        touch("a.png", "b.png")
+        assert list(targets("a.png", "b.png", beside=True, exclude=("b*",))) == ["a.png"]
+
+    def test_patterns_that_leave_nothing_are_named(self):
+        touch("in/a.png")
+        with pytest.raises(UsageError, match="no pictures in in; look at --include and --exclude"):
+            plan("in", "out", include=("b*",))
 
 
 class TestWhatIsRefused:

@@ -42,7 +42,7 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
     with out.image_progress(total, "loading"):
         if plan.write.resume:
             started = time.monotonic()
-            plan, digest = _without_done(plan, entry, out)
+            plan, digest = without_done(plan, entry, out)
             if not plan.jobs:
                 _tell_nothing_to_do(plan, entry, digest, started, out)
                 return 0
@@ -66,8 +66,28 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
     return RestoreError.exit_code if summary.failed else 0
 
 
-def _without_done(plan: JobPlan, entry: WeightsEntry, out: Output) -> tuple[JobPlan, str]:
-    """Return the plan with what is proved done among the skipped, and the digest of the weights file."""
+def _tell_nothing_to_do(plan: JobPlan, entry: WeightsEntry, digest: str, started: float, out: Output) -> None:
+    """Tell a run whose every picture is skipped."""
+    teller = _Teller(out=out, plan=plan)
+    for job in plan.skipped:
+        teller.tell(JobResult(source=job.source, target=job.target, status="skipped"))
+    seconds = time.monotonic() - started
+    summary = Summary(ok=0, skipped=len(plan.skipped), failed=0, stopped=0, seconds=seconds)
+    _conclude(summary, plan, entry, digest, None, out)
+
+
+def without_done(plan: JobPlan, entry: WeightsEntry, out: Output) -> tuple[JobPlan, str]:
+    """Return the plan with what is proved done among the skipped, and the digest of the weights file.
+
+    Args:
+        plan: What to do.
+        entry: The entry that `plan.weights` names.
+        out: Where to show a download.
+
+    Raises:
+        WeightsError: If the weights cannot be had.
+        StorageError: If a ledger cannot be read.
+    """
     from restore_cli.weights.content import read_content
     from restore_cli.weights.store import fetch
 
@@ -78,16 +98,6 @@ def _without_done(plan: JobPlan, entry: WeightsEntry, out: Output) -> tuple[JobP
     digest = f"sha256:{read_content(path).sha256}"
     to_do, done = split_done(plan.jobs, Ledgers(recipe_of(plan, entry, digest)))
     return replace(plan, jobs=to_do, skipped=(*plan.skipped, *done)), digest
-
-
-def _tell_nothing_to_do(plan: JobPlan, entry: WeightsEntry, digest: str, started: float, out: Output) -> None:
-    """Tell a run whose every picture is skipped."""
-    teller = _Teller(out=out, plan=plan)
-    for job in plan.skipped:
-        teller.tell(JobResult(source=job.source, target=job.target, status="skipped"))
-    seconds = time.monotonic() - started
-    summary = Summary(ok=0, skipped=len(plan.skipped), failed=0, stopped=0, seconds=seconds)
-    _conclude(summary, plan, entry, digest, None, out)
 
 
 def _load(plan: JobPlan, entry: WeightsEntry, out: Output) -> LoadedWeights:

@@ -212,11 +212,11 @@ def _restore(
         offline=weights.offline,
     )
     _say_sigma(wanted, entry, out)
-    if files.dry_run:
-        _show(plan, entry, out)
-        return
-    from restore_cli.cli.batch import run_batch
+    from restore_cli.cli.batch import run_batch, without_done
 
+    if files.dry_run:
+        _show(without_done(plan, entry, out)[0] if write.resume else plan, entry, out)
+        return
     _require_own_place(files.report, plan)
     with out.report(files.report):
         code = run_batch(plan, entry, out, debug=said.debug)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from restore_cli.errors import ImageError, StorageError
 from restore_cli.imaging import publish as publish_module
-from restore_cli.imaging.publish import make_folder, publish
+from restore_cli.imaging.publish import make_folder, publish, remove_unfinished
 
 DATA = bytes(range(256)) * 400
 
@@ -202,6 +203,55 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new(tmp_path: Path) -> 
             content = target.read_bytes()
             assert len(content) == 300_000
             assert len(set(content)) == 1
+
+
+def unfinished(folder: Path) -> list[str]:
+    return [name for name in names(folder) if name.startswith(".restore-")]
+
+
+def test_the_unfinished_file_of_a_killed_process_is_removed_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from restore_cli.imaging import publish\n"
+        "publish._give_name = lambda *a, **o: (print(flush=True), time.sleep(600))\n"
+        "publish.publish(bytes(1000), Path(sys.argv[1]), overwrite=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "x.png")], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert len(unfinished(tmp_path)) == 1
+        assert remove_unfinished(tmp_path) == 0
+        assert len(unfinished(tmp_path)) == 1
+        process.kill()
+    assert remove_unfinished(tmp_path) == 1
+    assert names(tmp_path) == []
+
+
+def test_only_files_of_our_own_naming_are_taken_for_unfinished(tmp_path: Path) -> None:
+    (tmp_path / ".restore-0123456789abcdef").mkdir()
+    (tmp_path / ".restore-1123456789abcdef").symlink_to("x")
+    os.mkfifo(tmp_path / ".restore-2123456789abcdef")
+    for name in (".restore-0", ".restore-ledger.jsonl", "x", ".restore-0123456789abcdef.png"):
+        (tmp_path / name).touch()
+    before = set(names(tmp_path))
+    remove_unfinished(tmp_path)
+    assert before - set(names(tmp_path)) <= {".restore-2123456789abcdef"}
+    assert remove_unfinished(tmp_path / "gone") == 0
+
+
+def test_a_file_that_was_taken_for_a_dead_ones_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, taken = publish_module._is_kept, []
+
+    def is_kept(file: io.FileIO) -> bool:
+        if not taken:  # another process comes between making the file and locking it
+            taken.extend(unfinished(tmp_path))
+            assert remove_unfinished(tmp_path) == 1
+        return real(file)
+
+    monkeypatch.setattr(publish_module, "_is_kept", is_kept)
+    publish(DATA, tmp_path / "x.png", overwrite=False)
+    assert taken
+    assert names(tmp_path) == ["x.png"]
+    assert (tmp_path / "x.png").read_bytes() == DATA
 
 
 def test_no_descriptor_stays_open(tmp_path: Path) -> None:
