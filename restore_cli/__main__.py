@@ -1,6 +1,23 @@
-"""`python -m restore_cli` does what `restore` does."""
+"""The program's front door: what `restore` and `python -m restore_cli` run.
 
-from restore_cli.cli.app import main
+Signals are seen to before anything else is imported, so that an interruption in the first moments is an exit code too.
+"""
+
+import sys
+
+from restore_cli.cli.signals import interruption_exit_code, raise_on_sigterm
+
+
+def main() -> None:
+    """Run the program on the process's own arguments and exit."""
+    raise_on_sigterm()
+    try:
+        from restore_cli.cli.app import main as run_program
+
+        run_program()
+    except KeyboardInterrupt:
+        sys.exit(interruption_exit_code())
+
 
 if __name__ == "__main__":
     main()

@@ -20,9 +20,10 @@ from typer.main import get_command
 
 from restore_cli import __version__
 from restore_cli.cli.output import Output
+from restore_cli.cli.signals import ignore_signals, interruption_exit_code
 from restore_cli.errors import RestoreError, UsageError
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt, whichever signal raised it
 
 COMMANDS = {
     "sr": ("restore", "Enlarge pictures 2, 3 or 4 times."),
@@ -121,16 +122,20 @@ def run(arguments: Sequence[str]) -> int:
             return error.exit_code
         return _report(error, _one_line(error), error.exit_code, debug=debug)
     except (KeyboardInterrupt, typer.Abort) as error:
-        return _report(error, "interrupted", INTERRUPTED, debug=debug)
+        return _report(error, "interrupted", interruption_exit_code(), debug=debug)
     except Exception as error:  # noqa: BLE001 -- the last stop: a bug too is one line, and a traceback when asked
         message = f"internal fault, {type(error).__name__}: {error}; run again with --debug and report what it shows"
         return _report(error, message, RestoreError.exit_code, debug=debug)
+    if code == _INTERRUPTED:
+        return interruption_exit_code()
     return code if isinstance(code, int) else 0
 
 
 def main() -> None:
     """Run the program on the process's own arguments and exit."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    ignore_signals()
+    sys.exit(code)
 
 
 def _report(error: BaseException, message: RestoreError | str, code: int, *, debug: bool) -> int:

@@ -1,6 +1,7 @@
 """Ctrl-C and `kill` while pictures or steps are under way: finish what is in hand, then leave with the right code.
 
-Stage 1, ASK. Outside of such work the usual rules hold: SIGINT raises KeyboardInterrupt, SIGTERM ends the process.
+Stage 1, ASK. Outside of such work (while torch is loaded, say) either signal raises, and the program leaves through its
+usual door.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from types import FrameType
 
 _WATCHED = (signal.SIGINT, signal.SIGTERM)
 _SIGNAL_EXIT = 128  # plus the signal's number, as shells count
+# Not told by the exception: what it passes on its way, imports and C code among them, may raise another in its place.
+_taken: list[int] = []
 
 
 @dataclass(kw_only=True)
@@ -54,3 +57,24 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for watched, handler in before.items():
             signal.signal(watched, handler)
+
+
+def raise_on_sigterm() -> None:
+    """Let SIGTERM raise KeyboardInterrupt, as SIGINT does."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        _taken.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def interruption_exit_code() -> int:
+    """Return the exit code after a KeyboardInterrupt: 143 if SIGTERM raised it, else 130."""
+    return _SIGNAL_EXIT + (_taken[-1] if _taken else signal.SIGINT)
+
+
+def ignore_signals() -> None:
+    """Let the interpreter shut down in peace once the exit code is settled."""
+    for watched in _WATCHED:
+        signal.signal(watched, signal.SIG_IGN)
