@@ -3,9 +3,7 @@
 Signals are seen to before anything else is imported, so that an interruption in the first moments is an exit code too.
 """
 
-import sys
-
-from restore_cli.cli.signals import interruption_exit_code, raise_on_sigterm
+from restore_cli.cli.signals import interruption_exit_code, leave, raise_on_sigterm
 
 
 def main() -> None:
@@ -16,7 +14,7 @@ def main() -> None:
 
         run_program()
     except KeyboardInterrupt:
-        sys.exit(interruption_exit_code())
+        leave(interruption_exit_code())
 
 
 if __name__ == "__main__":

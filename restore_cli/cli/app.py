@@ -20,7 +20,7 @@ from typer.main import get_command
 
 from restore_cli import __version__
 from restore_cli.cli.output import Output
-from restore_cli.cli.signals import ignore_signals, interruption_exit_code
+from restore_cli.cli.signals import interruption_exit_code, leave
 from restore_cli.errors import RestoreError, UsageError
 
 _INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt, whichever signal raised it
@@ -133,9 +133,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Run the program on the process's own arguments and exit."""
-    code = run(sys.argv[1:])
-    ignore_signals()
-    sys.exit(code)
+    leave(run(sys.argv[1:]))
 
 
 def _report(error: BaseException, message: RestoreError | str, code: int, *, debug: bool) -> int:

@@ -7,11 +7,14 @@ usual door.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import NoReturn
 
 _WATCHED = (signal.SIGINT, signal.SIGTERM)
 _SIGNAL_EXIT = 128  # plus the signal's number, as shells count
@@ -62,11 +65,11 @@ def stop_on_signals() -> Iterator[StopRequest]:
 def raise_on_sigterm() -> None:
     """Let SIGTERM raise KeyboardInterrupt, as SIGINT does."""
 
-    def leave(number: int, _frame: FrameType | None) -> None:
+    def interrupt(number: int, _frame: FrameType | None) -> None:
         _taken.append(number)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def interruption_exit_code() -> int:
@@ -74,7 +77,17 @@ def interruption_exit_code() -> int:
     return _SIGNAL_EXIT + (_taken[-1] if _taken else signal.SIGINT)
 
 
-def ignore_signals() -> None:
-    """Let the interpreter shut down in peace once the exit code is settled."""
+def leave(code: int) -> NoReturn:
+    """End the process with an exit code that is settled: further signals change nothing.
+
+    After an interruption the interpreter is not shut down: where the interruption hit code run by `exec`, as in half of
+    all imports, CPython would end by SIGINT whatever exit code it is given.
+    """
     for watched in _WATCHED:
         signal.signal(watched, signal.SIG_IGN)
+    if code not in {_SIGNAL_EXIT + watched for watched in _WATCHED}:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
