@@ -1,6 +1,7 @@
 """Hold a report against an earlier one: ratios of latency and memory, and counts that changed.
 
-Rows are matched by all that was chosen (network, size, batch, dtype, threads, device, compiled). Ratios are new by old:
+Rows are matched by all that was chosen (network, size, batch, dtype, threads, device, compiled or not, network alone
+or engine, tile, context). Ratios are new by old:
 below 1 is better. Only rows of both reports are compared; the others are named.
 """
 
@@ -15,8 +16,8 @@ from typing import Any
 from restore_cli.bench.report import SCHEMA, Report
 from restore_cli.errors import UsageError
 
-_KEY = ("id", "size", "batch", "dtype", "threads", "device", "compiled")
-_COUNTS = ("params", "mult_adds_1280x720", "flops_1280x720")
+_KEY = ("id", "size", "batch", "dtype", "threads", "device", "compiled", "through", "tile", "context")
+_COUNTS = ("params", "mult_adds_paper_size", "flops_paper_size")
 _MACHINE = ("processor", "device_name", "torch")
 
 
@@ -96,7 +97,9 @@ def compare(report: Report, earlier: Mapping[str, Any]) -> Comparison:
     changes = tuple(_change(row, known.get(_key(row))) for row in new_rows)
     if not any(changes):
         msg = "no row of the earlier report was measured under the conditions of this one"
-        raise UsageError(msg, hint="compare the same models, --size, --batch, --dtype, --threads and --device")
+        raise UsageError(
+            msg, hint="compare the same models, sizes, --batch, --dtype, --threads, --device, --tile and --context"
+        )
     old, new = earlier["environment"], report.environment.to_json()
     machine = tuple(f"{name} {old.get(name)} -> {new[name]}" for name in _MACHINE if old.get(name) != new[name])
     return Comparison(changes=changes, machine=machine)

@@ -42,7 +42,7 @@ def measure_apart(case: Case, wishes: BenchWishes, on_step: OnStep) -> Measureme
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(case, wishes, sender), name=f"bench {case.id}")
+    process = context.Process(target=_work, args=(case, wishes, sender), name=f"bench {case.entry.id}")
     process.start()
     sender.close()  # the child's end is then the only one, and its death is the end of the stream
     try:

@@ -1,25 +1,35 @@
-"""What is measured: networks of the manifest, crossed with sizes, batches, dtypes and thread counts.
+"""What is measured: networks, crossed with sizes, batches, dtypes, thread counts, contexts and tiles.
 
-A case is one row of the report. It carries all that a fresh process needs to build the network (architecture and
-configuration), so nothing but this small object crosses over. No weights: they are random, which changes no count and
-no time. Loads no torch.
+A case is one row of the report. It carries all that a fresh process needs to build the network (its manifest entry), so
+nothing but this small object crosses over. No weights: they are random, which changes no count and no time. Loads no
+torch before entries are crossed.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from restore_cli.errors import UsageError
+from restore_cli.plan import Context, RunWishes, Tile
 from restore_cli.weights.fields import did_you_mean
 from restore_cli.weights.manifest import Manifest, WeightsEntry
 
+if TYPE_CHECKING:
+    from restore_cli.models import Arch
+
 Size = tuple[int, int]
+Through = Literal["network", "engine"]
 
 PAPER_SIZE: Size = (720, 1280)
-"""(height, width) of the output for which papers state their Mult-Adds."""
+"""(height, width) of the output for which papers on restoration state their Mult-Adds."""
+
+# Every network here takes multiples of it, so that growth shows pixels and not padding.
+_GROWTH_UNIT = 64
+_GROWTH_ASPECT = 4 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,26 +37,40 @@ class BenchWishes:
     """Say what is to be varied and how long it may take.
 
     Attributes:
-        sizes: (height, width) of the output.
+        sizes: (height, width) of the output, of a classifier's input; empty takes the size that papers state costs for.
+        growth: Input Mpixels from and to, in place of `sizes`: a size each time they have doubled.
         batches: Images a run.
         dtypes: "auto", "float32", "bfloat16" or "float16".
         threads: CPU threads of one operation; None leaves torch's choice.
+        engine: Measure pictures through the engine, as the restoring commands do, not the network alone.
+        tiles: As `RunWishes.tile`; empty leaves it to the engine.
+        contexts: As `RunWishes.context`; empty leaves it to the engine.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         compile: Run through torch.compile, its time told apart.
         runs: Timed runs; None takes as many as fit `seconds`, three even if they take three times that; 0 counts only.
-        warmup: Runs before them that are not timed, at least one; None takes as many as fill a second.
+        warmup: Runs before them that are not timed, at least one; None takes as many as fill a second, and times even
+            the first run where it alone takes `seconds`.
         seconds: How long the timed runs of a row may take where `runs` is None.
     """
 
-    sizes: tuple[Size, ...] = (PAPER_SIZE,)
+    sizes: tuple[Size, ...] = ()
+    growth: tuple[float, float] | None = None
     batches: tuple[int, ...] = (1,)
     dtypes: tuple[str, ...] = ("auto",)
     threads: tuple[int | None, ...] = (None,)
+    engine: bool = False
+    tiles: tuple[Tile, ...] = ()
+    contexts: tuple[Context | Literal["auto"], ...] = ()
     device: str = "auto"
     compile: bool = False
     runs: int | None = None
     warmup: int | None = None
     seconds: float = 10.0
+
+    @property
+    def through(self) -> Through:
+        """Return what is measured: only the engine knows tiles and contexts, and takes pictures that grow."""
+        return "engine" if self.engine or self.tiles or self.contexts or self.growth else "network"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,28 +78,36 @@ class Case:
     """One network under one set of conditions.
 
     Attributes:
-        id: Id of the manifest entry whose network this is.
-        model: Name of the model (`--model`).
-        task: Name of the task.
-        scale: Factor from input to output size.
-        arch: File in models/.
-        config: JSON of the network's configuration.
-        size: (height, width) wanted of the output; what comes out is `scale` times a whole number of input pixels.
+        entry: The manifest's entry of the network.
+        size: (height, width) wanted of the output; what comes out is `scale` times a whole number of input pixels. Of
+            a classifier, which has no picture to give, it is the input's.
         batch: Images a run.
         dtype: As in `BenchWishes`.
         threads: As in `BenchWishes`.
+        through: The network alone, or the engine around it.
+        tile: As `RunWishes.tile`; says nothing to the network alone.
+        context: As `RunWishes.context`; says nothing to the network alone.
     """
 
-    id: str
-    model: str
-    task: str
-    scale: int
-    arch: str
-    config: dict[str, Any]
+    entry: WeightsEntry
     size: Size = PAPER_SIZE
     batch: int = 1
     dtype: str = "auto"
     threads: int | None = None
+    through: Through = "network"
+    tile: Tile = "auto"
+    context: Context | Literal["auto"] = "auto"
+
+    def run_wishes(self, wishes: BenchWishes) -> RunWishes:
+        """Return how the engine is to run this case."""
+        return RunWishes(
+            device=wishes.device,
+            dtype=self.dtype,
+            tile=self.tile,
+            context=self.context,
+            compile=wishes.compile,
+            threads=self.threads,
+        )
 
 
 def select_entries(manifest: Manifest, names: Iterable[str]) -> tuple[WeightsEntry, ...]:
@@ -100,27 +132,87 @@ def cases_of(entries: Iterable[WeightsEntry], wishes: BenchWishes) -> tuple[Case
     """Cross every entry with every condition; the conditions of one network stay together.
 
     Raises:
-        UsageError: If a size is smaller than one input pixel of a network.
+        UsageError: If a size is smaller than one input pixel of a network, or conditions contradict each other.
     """
-    conditions = list(itertools.product(wishes.sizes, wishes.batches, wishes.dtypes, wishes.threads))
+    from restore_cli.models import get_architecture
+
     cases = []
     for entry in entries:
-        for size, batch, dtype, threads in conditions:
-            if min(size) < entry.scale:
-                msg = f"--size {size[1]}x{size[0]} is less than one input pixel at scale {entry.scale} ({entry.id})"
-                raise UsageError(msg)
-            cases.append(
-                Case(
-                    id=entry.id,
-                    model=entry.model,
-                    task=entry.task,
-                    scale=entry.scale,
-                    arch=entry.arch,
-                    config=dict(entry.config),
-                    size=size,
-                    batch=batch,
-                    dtype=dtype,
-                    threads=threads,
-                )
+        arch = get_architecture(entry.arch)
+        conditions = itertools.product(
+            _sizes_of(entry, arch, wishes),
+            wishes.batches,
+            wishes.dtypes,
+            wishes.threads,
+            wishes.contexts or ("auto",),
+            wishes.tiles or ("auto",),
+        )
+        for size, batch, dtype, threads, context, tile in conditions:
+            case = Case(
+                entry=entry,
+                size=size,
+                batch=batch,
+                dtype=dtype,
+                threads=threads,
+                through=wishes.through,
+                tile=tile,
+                context=context,
             )
+            _check_case(case, arch, wishes)
+            cases.append(case)
     return tuple(cases)
+
+
+def paper_size(entry: WeightsEntry, arch: Arch) -> Size:
+    """Return the size for which papers state what such a network costs: of the output, or of a classifier's input."""
+    return PAPER_SIZE if arch.restores else (entry.training_patch, entry.training_patch)
+
+
+def growth_sizes(low: float, high: float, scale: int) -> tuple[Size, ...]:
+    """Return output sizes whose inputs grow from `low` to `high` Mpixels, 4:3, about doubling each time.
+
+    Inputs are whole multiples of 64 pixels, so the outermost two come out near what was asked for, not at it.
+
+    Example:
+        >>> growth_sizes(0.05, 0.2, 1)
+        ((192, 256), (256, 384), (384, 512))
+    """
+    steps = max(1, round(math.log2(high / low)))
+    sizes = []
+    for step in range(steps + 1):
+        pixels = 1e6 * low * (high / low) ** (step / steps)
+        height = math.sqrt(pixels / _GROWTH_ASPECT)
+        sides = (height, height * _GROWTH_ASPECT)
+        rows, columns = (scale * _GROWTH_UNIT * max(1, round(side / _GROWTH_UNIT)) for side in sides)
+        sizes.append((rows, columns))
+    return tuple(dict.fromkeys(sizes))
+
+
+def _sizes_of(entry: WeightsEntry, arch: Arch, wishes: BenchWishes) -> tuple[Size, ...]:
+    if wishes.growth is not None:
+        return growth_sizes(*wishes.growth, entry.scale)
+    return wishes.sizes or (paper_size(entry, arch),)
+
+
+def _check_case(case: Case, arch: Arch, wishes: BenchWishes) -> None:
+    entry, (height, width) = case.entry, case.size
+    if min(case.size) < entry.scale:
+        msg = f"--size {width}x{height} is less than one input pixel at scale {entry.scale} ({entry.id})"
+        raise UsageError(msg)
+    if case.through == "network":
+        return
+    if not arch.restores:
+        msg = f"{entry.id} gives no picture, so the engine cannot run it"
+        raise UsageError(
+            msg, hint="leave --engine, --growth, --tile and --context out, or measure it in a run of its own"
+        )
+    if case.batch != 1:
+        msg = "the engine takes one picture at a time, and --engine, --growth, --tile and --context measure the engine"
+        raise UsageError(msg, hint="leave --batch out")
+    from restore_cli.inference.layout import check_wishes
+
+    try:
+        check_wishes(case.run_wishes(wishes), arch)
+    except UsageError as error:
+        msg = f"{entry.id} with --context {case.context} --tile {case.tile}: {error.message}"
+        raise UsageError(msg, hint=error.hint) from error

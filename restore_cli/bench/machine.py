@@ -1,7 +1,7 @@
 """What the machine is, and what it can do at best: its own ceilings, measured beside each row.
 
 A latency alone says little on another machine. The rate of one plain 64-channel convolution and the rate of a copy are
-measured in the same process under the same conditions; the share a network reaches of them carries over.
+measured in the same process under the same conditions, before and after the network; the share it reaches carries over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNIT_CHANNELS = 64
 UNIT_SIZE = (192, 320)
 UNIT_MULT_ADDS = UNIT_SIZE[0] * UNIT_SIZE[1] * UNIT_CHANNELS * UNIT_CHANNELS * 9
 COPY_BYTES = 256 * 2**20
-CEILING_RUNS = 9
+CEILING_RUNS = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,20 +61,45 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Ceilings:
-    """Tell what the machine can do at best.
+    """Tell what the machine can do at best, under the conditions of the row (threads, device).
 
     Attributes:
-        conv_seconds: Median of one Conv2d(64, 64, 3, padding=1) on (1, 64, 192, 320): the unit of "conv units".
+        unit_seconds: Median of one Conv2d(64, 64, 3, padding=1) on (1, 64, 192, 320) in float32: the unit of "conv
+            units", the same whatever dtype the network runs in.
+        conv_seconds: The same in the network's dtype.
         copy_bytes_per_second: Bytes read plus bytes written in a plain copy of 256 MiB.
     """
 
+    unit_seconds: float
     conv_seconds: float
     copy_bytes_per_second: float
 
     @property
     def conv_flops_per_second(self) -> float:
-        """Return the arithmetic rate of the convolution, two a multiply-add."""
+        """Return the arithmetic rate of the convolution in the network's dtype, two a multiply-add."""
         return 2 * UNIT_MULT_ADDS / self.conv_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class CeilingSamples:
+    """Hold durations in seconds of what `Ceilings` are made of; those of several moments add up to one."""
+
+    unit: tuple[float, ...]
+    conv: tuple[float, ...]
+    copy: tuple[float, ...]
+
+    def __add__(self, other: CeilingSamples) -> CeilingSamples:
+        """Return the samples of both."""
+        return CeilingSamples(unit=self.unit + other.unit, conv=self.conv + other.conv, copy=self.copy + other.copy)
+
+    @property
+    def ceilings(self) -> Ceilings:
+        """Return their medians."""
+        return Ceilings(
+            unit_seconds=percentile(self.unit, 50),
+            conv_seconds=percentile(self.conv, 50),
+            copy_bytes_per_second=2 * COPY_BYTES / percentile(self.copy, 50),
+        )
 
 
 def describe_environment(device: torch.device, reason: str) -> Environment:
@@ -105,18 +130,23 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def measure_ceilings(device: torch.device, dtype: torch.dtype, synchronize: Callable[[], None]) -> Ceilings:
-    """Measure the convolution's and the copy's rate under the conditions of the run."""
-    conv = nn.Conv2d(UNIT_CHANNELS, UNIT_CHANNELS, 3, padding=1).to(device, dtype)
-    features = torch.randn((1, UNIT_CHANNELS, *UNIT_SIZE), device=device, dtype=dtype)
+def sample_ceilings(device: torch.device, dtype: torch.dtype, synchronize: Callable[[], None]) -> CeilingSamples:
+    """Time the convolution and the copy a few times."""
     source = torch.ones(COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.ones_like(source)
     with torch.inference_mode():
-        conv_seconds = _median_seconds(lambda: conv(features), synchronize)
-        copy_seconds = _median_seconds(lambda: target.copy_(source), synchronize)
-    return Ceilings(conv_seconds=conv_seconds, copy_bytes_per_second=2 * COPY_BYTES / copy_seconds)
+        unit = _time_convolution(device, torch.float32, synchronize)
+        conv = unit if dtype == torch.float32 else _time_convolution(device, dtype, synchronize)
+        copy = _several_seconds(lambda: target.copy_(source), synchronize)
+    return CeilingSamples(unit=unit, conv=conv, copy=copy)
 
 
-def _median_seconds(run: Callable[[], object], synchronize: Callable[[], None]) -> float:
+def _time_convolution(device: torch.device, dtype: torch.dtype, synchronize: Callable[[], None]) -> tuple[float, ...]:
+    conv = nn.Conv2d(UNIT_CHANNELS, UNIT_CHANNELS, 3, padding=1).to(device, dtype)
+    features = torch.randn((1, UNIT_CHANNELS, *UNIT_SIZE), device=device, dtype=dtype)
+    return _several_seconds(lambda: conv(features), synchronize)
+
+
+def _several_seconds(run: Callable[[], object], synchronize: Callable[[], None]) -> tuple[float, ...]:
     run()
-    return percentile([time_once(run, synchronize) for _ in range(CEILING_RUNS)], 50)
+    return tuple(time_once(run, synchronize) for _ in range(CEILING_RUNS))

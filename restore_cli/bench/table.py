@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from restore_cli.bench.against import Change, Comparison
+from restore_cli.bench.figures import NOTHING, giga, joules, memory, mpixels, number, percent, seconds, size, span
+from restore_cli.bench.growth import Line, growths
+from restore_cli.bench.machine import Ceilings
 from restore_cli.bench.report import Report
 
-_NOTHING = "-"
 _GAP = 3  # characters between two columns as Rich draws them
 _EDGES = 2
 
@@ -63,7 +65,9 @@ def lay_out(
     names = (_Column(header="network", text=lambda row: str(row["id"])), *_varying(rows))
     groups: list[tuple[_Column, ...]] = [_COSTS]
     if any(row["latency_median_seconds"] is not None or row["error"] is not None for row in rows):
-        groups += [_LATENCY, (*_RESOURCES, _COMPILE) if any(row["compiled"] for row in rows) else _RESOURCES]
+        has_energy = any(row["energy_joules"] is not None for row in rows)
+        has_compiled = any(row["compiled"] for row in rows)
+        groups += [_LATENCY, (*_RESOURCES, *[_ENERGY] * has_energy, *[_COMPILE] * has_compiled)]
     if comparison is not None:
         groups.append(_ratio_columns(tolerance))
     return _title(report, rows), tuple(_pack(names, groups, rows, width))
@@ -82,91 +86,99 @@ def _pack(
     yield _table(columns, rows)
 
 
+def lay_out_growth(report: Report) -> TextTable | None:
+    """Return the lines through the sizes, two for each network; None where too few sizes were measured."""
+    rows = []
+    for growth in growths(report.rows):
+        rows.append((growth.label, "time", *_line_cells(growth.time, seconds)))
+        if growth.memory is not None:
+            rows.append((growth.label, "memory", *_line_cells(growth.memory, memory)))
+    return TextTable(headers=_GROWTH_HEADERS, rows=tuple(rows)) if rows else None
+
+
+def _line_cells(line: Line, text: Callable[[float], str]) -> tuple[str, ...]:
+    return (
+        text(line.fixed),
+        text(line.per_mpixel),
+        f"{100 * line.largest_deviation:.1f} % at {mpixels(line.largest_at_pixels)}",
+        f"x{line.largest_step:.2f} at {mpixels(line.largest_step_at_pixels)}",
+    )
+
+
 def explain(report: Report, comparison: Comparison | None) -> tuple[str, ...]:
     """Say in a line each how the figures are to be read."""
-    lines = [
-        "Mult-Adds (the paper's convention) and FLOPs (torch's count, 2 a multiply-add): of one 1280x720 output.",
-    ]
+    lines = [_explain_counts(report)]
     measured = [row.measurement for row in report.rows if row.measurement is not None]
     if not measured:
         return tuple(lines)
-    lines.append("Latency: the network alone, random weights (no file needed), input padded and on the device.")
+    if any(row.case.through == "engine" for row in report.rows):
+        lines.append("Latency: a picture in memory through the engine and back, random weights (no file needed).")
+    else:
+        lines.append("Latency: the network alone, random weights (no file needed), input padded and on the device.")
     methods = {measurement.memory.method for measurement in measured if measurement.memory is not None}
     lines += [f"Memory: peak above the loaded process ({method})." for method in sorted(methods)]
-    units = [measurement.ceilings.conv_seconds for measurement in measured]
-    rates = [measurement.ceilings.conv_flops_per_second / 1e9 for measurement in measured]
-    copies = [measurement.ceilings.copy_bytes_per_second / 1e9 for measurement in measured]
-    lines.append(
-        f"Units: one Conv2d(64, 64, 3) on 192x320, {_range([unit * 1e3 for unit in units])} ms here "
-        f"({_range(rates)} GFLOP/s); conv %: share of its rate. Copying: {_range(copies)} GB/s."
-    )
+    lines += [f"Energy: {method}." for method in sorted({measurement.energy.method for measurement in measured})]
+    lines += _explain_ceilings([measurement.ceilings for measurement in measured])
+    if growths(report.rows):
+        lines.append(
+            "Growth: the line through the sizes, what every picture costs and each Mpixel of input more; the size "
+            "farthest off it; and the largest step of cost per pixel from one size to the next."
+        )
     if comparison is not None:
         lines.append("x: this run by the earlier one, below 1 is better; !: grown beyond the tolerance.")
     return tuple(lines)
 
 
-def _giga(value: int | None) -> str:
-    return _NOTHING if value is None else f"{value / 1e9:,.2f} G"
+def _explain_counts(report: Report) -> str:
+    sizes = dict.fromkeys(
+        f"{size(row.counts.paper_size)} {'output' if row.gives_picture else 'input'}" for row in report.rows
+    )
+    return (
+        f"Mult-Adds (the paper's convention) and FLOPs (torch's count, 2 a multiply-add): of one {' or '.join(sizes)}."
+    )
 
 
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return _NOTHING
-    return f"{_number(value)} s" if value >= 1 else f"{_number(value * 1e3)} ms"
-
-
-def _bytes(value: int | None) -> str:
-    if value is None:
-        return _NOTHING
-    return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return _NOTHING
-    if value < 1:
-        return f"{value:.3g}"
-    decimals = 0 if value >= 100 else 1 if value >= 10 else 2
-    return f"{value:,.{decimals}f}"
-
-
-def _range(values: Sequence[float]) -> str:
-    low, high = _number(min(values)), _number(max(values))
-    return low if low == high else f"{low} to {high}"
-
-
-def _size(size: Sequence[int]) -> str:
-    return f"{size[1]}x{size[0]}"
+def _explain_ceilings(ceilings: Sequence[Ceilings]) -> list[str]:
+    units = span([each.unit_seconds * 1e3 for each in ceilings])
+    rates = span([each.conv_flops_per_second / 1e9 for each in ceilings])
+    copies = span([each.copy_bytes_per_second / 1e9 for each in ceilings])
+    return [
+        f"Units: one Conv2d(64, 64, 3) on 192x320 in float32, {units} ms here. conv %: share of its rate in the "
+        f"network's dtype, {rates} GFLOP/s.",
+        f"copy %: what all operations read and write by the rate of a plain copy, {copies} GB/s; above 100 where "
+        "caches help.",
+    ]
 
 
 _COSTS = (
     _Column(header="params", text=lambda row: f"{row['params']:,}"),
-    _Column(header="Mult-Adds", text=lambda row: _giga(row["mult_adds_1280x720"])),
-    _Column(header="FLOPs", text=lambda row: _giga(row["flops_1280x720"])),
+    _Column(header="Mult-Adds", text=lambda row: giga(row["mult_adds_paper_size"])),
+    _Column(header="FLOPs", text=lambda row: giga(row["flops_paper_size"])),
 )
 _LATENCY = (
-    _Column(header="median", text=lambda row: "failed" if row["error"] else _seconds(row["latency_median_seconds"])),
-    _Column(header="p10", text=lambda row: _seconds(row["latency_p10_seconds"])),
-    _Column(header="p90", text=lambda row: _seconds(row["latency_p90_seconds"])),
-    _Column(header="runs", text=lambda row: str(row["runs"] or _NOTHING)),
-    _Column(header="Mpixel/s", text=lambda row: _number(row["output_mpixels_per_second"])),
+    _Column(header="median", text=lambda row: "failed" if row["error"] else seconds(row["latency_median_seconds"])),
+    _Column(header="p10", text=lambda row: seconds(row["latency_p10_seconds"])),
+    _Column(header="p90", text=lambda row: seconds(row["latency_p90_seconds"])),
+    _Column(header="runs", text=lambda row: str(row["runs"] or NOTHING)),
+    _Column(header="Mpixel/s", text=lambda row: number(row["output_mpixels_per_second"])),
 )
 _RESOURCES = (
-    _Column(header="memory", text=lambda row: _bytes(row["peak_memory_bytes"])),
-    _Column(header="units", text=lambda row: _number(row["conv_units"])),
-    _Column(header="conv %", text=lambda row: _percent(row["share_of_conv_rate"])),
+    _Column(header="memory", text=lambda row: memory(row["peak_memory_bytes"])),
+    _Column(header="units", text=lambda row: number(row["conv_units"])),
+    _Column(header="conv %", text=lambda row: percent(row["share_of_conv_rate"])),
+    _Column(header="copy %", text=lambda row: percent(row["share_of_copy_rate"])),
 )
-_COMPILE = _Column(header="compile", text=lambda row: _seconds(row["compile_seconds"]))
+_ENERGY = _Column(header="energy", text=lambda row: joules(row["energy_joules"]))
+_COMPILE = _Column(header="compile", text=lambda row: seconds(row["compile_seconds"]))
 _CONDITIONS = {
-    "size": _Column(header="output", text=lambda row: _size(row["output_size"])),
+    "size": _Column(header="size", text=lambda row: size(row["output_size"])),
     "batch": _Column(header="batch", text=lambda row: str(row["batch"])),
-    "dtype": _Column(header="dtype", text=lambda row: str(row["dtype"] or _NOTHING)),
-    "threads": _Column(header="threads", text=lambda row: str(row["threads"] or _NOTHING)),
+    "dtype": _Column(header="dtype", text=lambda row: str(row["dtype"] or NOTHING)),
+    "threads": _Column(header="threads", text=lambda row: str(row["threads"] or NOTHING)),
+    "context_used": _Column(header="context", text=lambda row: str(row["context_used"] or NOTHING)),
+    "tile_used": _Column(header="tile", text=lambda row: str(row["tile_used"] or NOTHING)),
 }
-
-
-def _percent(share: float | None) -> str:
-    return _NOTHING if share is None else f"{100 * share:.0f}"
+_GROWTH_HEADERS = ("growth", "of", "fixed", "a Mpixel", "farthest off the line", "largest step")
 
 
 def _values(rows: Sequence[_RowJson], name: str) -> list[Any]:
@@ -186,10 +198,12 @@ def _title(report: Report, rows: Sequence[_RowJson]) -> str:
     shared = {name: values[0] for name in _CONDITIONS if len(values := _values(rows, name)) == 1}
     environment = report.environment
     parts = [
-        f"{_size(shared['size'])} output" if "size" in shared else "",
+        f"size {size(shared['size'])}" if "size" in shared else "",
         f"batch {shared['batch']}" if "batch" in shared else "",
         shared.get("dtype", ""),
         f"{shared['threads']} threads" if "threads" in shared else "",
+        f"context {shared['context_used']}" if "context_used" in shared else "",
+        f"tile {shared['tile_used']}" if "tile_used" in shared else "",
         f"{environment.device}: {environment.device_name}",
         f"torch {environment.torch}",
     ]

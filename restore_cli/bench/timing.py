@@ -30,7 +30,7 @@ class Timing:
 
     Attributes:
         seconds: Every timed run in order, at least one.
-        warmup: Runs before them.
+        warmup: Runs before them; 0 where even the first was too long not to be used.
         compile_seconds: What the first run took beyond a median run where the network was compiled, else None.
     """
 
@@ -102,6 +102,7 @@ def time_runs(
     runs: int | None,
     budget_seconds: float,
     on_step: OnStep,
+    already: tuple[float, ...] = (),
 ) -> tuple[float, ...]:
     """Time runs one by one in seconds, with the garbage collector held off.
 
@@ -112,19 +113,24 @@ def time_runs(
             three take more than three budgets.
         budget_seconds: See `runs`.
         on_step: Told before each run.
+        already: Seconds of runs that count as the first of these.
     """
-    seconds: list[float] = []
+    seconds = list(already)
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        while len(seconds) < (runs or MAX_RUNS):
+        while not _are_enough(seconds, runs, budget_seconds):
             on_step("timing", len(seconds), runs)
             seconds.append(time_once(run, synchronize))
-            budgets = 1 if len(seconds) >= MIN_RUNS else MAX_BUDGETS
-            if runs is None and sum(seconds) >= budgets * budget_seconds:
-                break
     finally:
         if collecting:
             gc.enable()
     return tuple(seconds)
+
+
+def _are_enough(seconds: Sequence[float], runs: int | None, budget_seconds: float) -> bool:
+    if runs is not None or not seconds:
+        return len(seconds) >= (runs or 1)
+    budgets = 1 if len(seconds) >= MIN_RUNS else MAX_BUDGETS
+    return len(seconds) >= MAX_RUNS or sum(seconds) >= budgets * budget_seconds

@@ -299,7 +299,7 @@ class NetworkOptions:
         """
         if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device) is None:
             raise UsageError(f"unknown device {self.device!r}", hint="take auto, cpu, cuda, cuda:1 or mps")
-        tile = _tile(self.tile)
+        tile = parse_tile(self.tile)
         if isinstance(tile, int) and tile <= self.overlap:
             msg = f"tiles of {tile} pixels do not advance at an overlap of {self.overlap}"
             raise UsageError(msg, hint="take a larger --tile or a smaller --overlap")
@@ -336,7 +336,12 @@ class RunOptions(NetworkOptions):
     ] = 2
 
 
-def _tile(text: str) -> Tile:
+def parse_tile(text: str) -> Tile:
+    """Read "auto", "off" or a side in pixels.
+
+    Raises:
+        UsageError: If it is none of them.
+    """
     if text == "auto":
         return "auto"
     if text == "off":

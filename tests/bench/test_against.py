@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from restore_cli.bench.against import compare, load_earlier
-from restore_cli.bench.report import Row
+from restore_cli.bench.rows import Row
 from restore_cli.errors import UsageError
 from tests.bench.samples import ENVIRONMENT, a_measurement, a_report, a_row
 
@@ -74,7 +74,7 @@ def test_a_report_written_as_json_can_be_read_back(tmp_path: Path):
     assert compare(a_report(), load_earlier(path)).changes[0] is not None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "restore-bench/0"}', '{"schema": "restore-bench/1"}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "restore-bench/0"}', '{"schema": "restore-bench/2"}'])
 def test_a_file_that_is_no_report_is_refused_by_name(tmp_path: Path, text: str):
     path = tmp_path / "notes.json"
     path.write_text(text, encoding="utf-8")

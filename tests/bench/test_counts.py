@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.bench.cases import BenchWishes, cases_of, select_entries
-from restore_cli.bench.counts import count, count_flops, geometry_of
+from restore_cli.bench.counts import count, count_flops, count_traffic, geometry_of
 from restore_cli.models import architecture_names, get_architecture
 from restore_cli.weights.manifest import load_manifest
 from tests.bench.samples import tiny_case
@@ -96,6 +96,27 @@ def test_every_network_can_be_counted_without_computing(arch: str):
     network = found.build(found.config.tiny()).eval().to("meta")
     side = 2 * found.multiple_of
     assert count_flops(network, torch.empty((1, found.config.tiny().channels, side, side), device="meta")) > 0
+
+
+class Moves(nn.Module):
+    """Reads an image twice and writes both; the views of it move nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, x], dim=1).transpose(2, 3).flatten(0, 1)[1:].detach()
+
+
+class Doubles(nn.Module):
+    """Reads an image and writes it where it was."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(2)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(("network", "images"), [(Moves(), 4), (Doubles(), 2)])
+def test_traffic_is_what_operations_read_and_write_and_views_move_nothing(network: nn.Module, images: int, device: str):
+    image = torch.ones((1, 3, HEIGHT, WIDTH), device=device)
+    assert count_traffic(network, image) == images * image.numel() * image.element_size()
 
 
 def test_the_input_is_rounded_down_and_padded_up():

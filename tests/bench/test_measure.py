@@ -2,19 +2,42 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from restore_cli.bench.apart import measure_apart
 from restore_cli.bench.cases import BenchWishes
-from restore_cli.bench.measure import Workload, measure, weigh_and_time
-from restore_cli.bench.report import measure_rows
+from restore_cli.bench.energy import Counter, EnergyMeter
+from restore_cli.bench.machine import CeilingSamples
+from restore_cli.bench.measure import Measurement, measure, run_and_tell
+from restore_cli.bench.rows import measure_rows
+from restore_cli.bench.workloads import Workload, WorkloadFacts, prepare
 from restore_cli.errors import RestoreError
 from tests.bench.samples import tiny_case
 
+CEILINGS = CeilingSamples(unit=(0.02,), conv=(0.01,), copy=(0.1,))
+NO_METER = EnergyMeter(counters=(), method="not told")
+
 
 def ignore(*step: object) -> None: ...
+
+
+def told_of(durations: Iterator[float], wishes: BenchWishes, *, compiled: bool = False, meter: EnergyMeter = NO_METER):
+    """Measure something that takes set times."""
+    workload = Workload(
+        run=lambda: time.sleep(next(durations)),
+        synchronize=lambda: None,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        compiled=compiled,
+        describe=lambda: WorkloadFacts(dtype="float32", dtype_reason="exact"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("restore_cli.bench.measure.sample_ceilings", lambda *_: CEILINGS)
+        measurement: Measurement = run_and_tell(workload, wishes, meter, ignore)
+    return measurement
 
 
 @pytest.mark.slow
@@ -24,12 +47,12 @@ def test_a_network_is_measured_with_random_weights_and_no_file():
     wishes = BenchWishes(device="cpu", runs=3, warmup=2)
     measurement = measure(tiny_case(), wishes, lambda *step: steps.append(step))
     assert measurement.device == "cpu"
-    assert measurement.dtype == "float32"
+    assert measurement.facts == WorkloadFacts(dtype="float32", dtype_reason="exact, and the rule on cpu")
     assert measurement.threads == threads
     assert len(measurement.timing.seconds) == 3
     assert measurement.timing.warmup == 2
     assert measurement.timing.compile_seconds is None
-    assert measurement.ceilings.conv_seconds > 0
+    assert measurement.ceilings.conv_seconds == measurement.ceilings.unit_seconds > 0
     assert steps[:2] == [("loading", 0, None), ("warming up", 0, 2)]
 
 
@@ -47,7 +70,7 @@ def test_a_case_is_measured_in_a_process_of_its_own():
     assert row.error is None
     assert row.measurement is not None
     assert len(row.measurement.timing.seconds) == 2
-    assert list(dict.fromkeys(seen)) == ["loading", "warming up", "timing", "ceilings"]
+    assert list(dict.fromkeys(seen)) == ["loading", "warming up", "ceilings", "timing"]
     assert not multiprocessing.active_children()
 
 
@@ -72,10 +95,55 @@ def test_what_cannot_be_measured_keeps_its_counts_and_says_why():
 
 def test_what_a_first_run_takes_beyond_the_median_is_told_apart_as_compiling():
     durations = iter([0.3, 0.02, 0.02, 0.02])  # compiling, warming up, two timed
-    workload = Workload(
-        run=lambda: time.sleep(next(durations)), synchronize=lambda: None, device=torch.device("cpu"), compiled=True
-    )
-    timing, _ = weigh_and_time(workload, BenchWishes(runs=2, warmup=1), ignore)
+    timing = told_of(durations, BenchWishes(runs=2, warmup=1), compiled=True).timing
     assert timing.compile_seconds is not None
     assert timing.compile_seconds > timing.median
     assert max(timing.seconds) < 0.3
+
+
+def test_a_first_run_as_long_as_the_budget_is_timed_and_not_repeated():
+    timing = told_of(iter([0.2]), BenchWishes(seconds=0.05)).timing
+    assert timing.warmup == 0
+    assert len(timing.seconds) == 1
+    assert timing.seconds[0] >= 0.2
+
+
+def test_a_warm_up_that_was_asked_for_is_never_timed():
+    timing = told_of(iter([0.2, 0.06]), BenchWishes(seconds=0.02, warmup=1)).timing
+    assert timing.warmup == 1
+    assert len(timing.seconds) == 1
+    assert timing.seconds[0] < 0.2
+
+
+def test_energy_is_that_of_one_timed_run():
+    readings = iter([0.0, 5.0, 25.0])  # before the first run, before and after the timed ones
+    meter = EnergyMeter(counters=(Counter(name="a", read=lambda: next(readings)),), method="a sample")
+    energy = told_of(iter([0.0] * 6), BenchWishes(runs=5, warmup=1), meter=meter).energy
+    assert energy.joules == pytest.approx(4.0)
+    assert energy.method == "a sample"
+
+
+def test_ceilings_are_taken_before_and_after():
+    assert told_of(iter([0.0] * 3), BenchWishes(runs=2, warmup=1)).ceilings == (CEILINGS + CEILINGS).ceilings
+
+
+@pytest.mark.parametrize(
+    ("conditions", "tile", "context"), [({}, "off", "global"), ({"tile": 64, "context": "tile"}, "64", "tile")]
+)
+def test_the_engine_runs_a_picture_and_says_how(conditions: dict[str, object], tile: str, context: str):
+    workload = prepare(tiny_case((80, 192), through="engine", **conditions), BenchWishes(device="cpu"))
+    workload.run()
+    facts = workload.describe()
+    assert (facts.tile, facts.context) == (tile, context)
+    assert facts.dtype == "float32"
+    assert workload.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_network_alone_runs_a_batch_in_the_dtype_asked_for(dtype: str):
+    case = tiny_case((64, 128), batch=2, dtype=dtype)
+    workload = prepare(case, BenchWishes(device="cpu"))
+    output = workload.run()
+    assert isinstance(output, torch.Tensor)
+    assert output.shape == (2, 3, 64, 128)
+    assert workload.describe().dtype == dtype

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from restore_cli.bench.report import SCHEMA
+from restore_cli.bench.workloads import WorkloadFacts
 from tests.bench.samples import a_measurement, a_report, a_row
 
 FIELDS = {
@@ -17,20 +18,30 @@ FIELDS = {
     "scale": int,
     "arch": str,
     "weights": str,
+    "through": str,
     "size": list,
     "input_size": list,
     "padded_input_size": list,
     "output_size": list,
+    "input_pixels": int,
+    "output_pixels": int,
     "batch": int,
+    "tile": str,
+    "context": str,
     "params": int,
-    "mult_adds_1280x720": int,
-    "flops_1280x720": int,
+    "paper_size": list,
+    "mult_adds_paper_size": int,
+    "flops_paper_size": int,
     "mult_adds": int,
     "flops": int,
+    "traffic_bytes": int,
     "device": str,
     "dtype": str,
     "dtype_reason": str,
     "threads": int,
+    "tile_used": str,
+    "context_used": str,
+    "notes": list,
     "compiled": bool,
     "compile_seconds": float,
     "warmup": int,
@@ -38,29 +49,37 @@ FIELDS = {
     "latency_median_seconds": float,
     "latency_p10_seconds": float,
     "latency_p90_seconds": float,
+    "latency_min_seconds": float,
+    "latency_max_seconds": float,
     "latency_seconds": list,
     "output_mpixels_per_second": float,
     "peak_memory_bytes": int,
     "loaded_memory_bytes": int,
     "memory_method": str,
-    "flops_per_second": float,
+    "energy_joules": float,
+    "energy_method": str,
     "conv_unit_seconds": float,
     "conv_units": float,
+    "flops_per_second": float,
     "conv_flops_per_second": float,
     "share_of_conv_rate": float,
+    "traffic_bytes_per_second": float,
     "copy_bytes_per_second": float,
+    "share_of_copy_rate": float,
     "error": str,
 }
 
 
-def compiled_row() -> dict[str, object]:
-    measurement = a_measurement()
+def full_row() -> dict[str, object]:
+    """A row that holds everything a row can hold."""
+    measurement = a_measurement(joules=31.5)
     timing = replace(measurement.timing, compile_seconds=12.0)
-    return a_row(replace(measurement, timing=timing), error="none").to_json()
+    facts = WorkloadFacts(dtype="float32", dtype_reason="exact", tile="256", context="tile")
+    return a_row(replace(measurement, timing=timing, facts=facts), error="none", through="engine").to_json()
 
 
 def test_the_fields_of_a_row_and_their_types_are_those_of_the_schema():
-    assert {name: type(value) for name, value in compiled_row().items()} == FIELDS
+    assert {name: type(value) for name, value in full_row().items()} == FIELDS
 
 
 def test_a_row_that_was_only_counted_has_the_same_fields():
@@ -73,7 +92,7 @@ def test_a_row_that_was_only_counted_has_the_same_fields():
 def test_counts_stay_exact_integers_in_the_document():
     document = json.loads(json.dumps(a_report().to_json()))
     assert document["schema"] == SCHEMA
-    assert document["rows"][0]["mult_adds_1280x720"] == 42_130_000_001
+    assert document["rows"][0]["mult_adds_paper_size"] == 42_130_000_001
     assert document["environment"]["torch"] == "2.13.0"
 
 
@@ -87,6 +106,8 @@ def test_figures_of_a_row_follow_from_its_samples():
     assert row["conv_units"] == pytest.approx(2.0 / 0.04)
     assert row["peak_memory_bytes"] == 250_000_000
     assert row["flops_per_second"] == pytest.approx(4 * 83_000_000_002 / 2)
+    assert row["traffic_bytes_per_second"] == pytest.approx(4 * 4e9 / 2)
+    assert row["share_of_copy_rate"] == pytest.approx(1.0)
     assert row["share_of_conv_rate"] == pytest.approx(row["flops_per_second"] / row["conv_flops_per_second"])
 
 
@@ -103,3 +124,20 @@ def test_csv_has_a_line_a_row_with_exact_integers_and_empty_fields_for_what_is_u
     assert json.loads(first["size"]) == [720, 1280]
     assert second["latency_median_seconds"] == ""
     assert second["error"] == "it failed, twice"
+
+
+def test_the_network_alone_knows_neither_tile_nor_context():
+    row = a_row(a_measurement()).to_json()
+    assert row["through"] == "network"
+    assert row["tile"] is row["context"] is row["tile_used"] is None
+
+
+def test_the_document_tells_how_cost_grew_where_three_sizes_were_measured():
+    sizes = ((256, 256), (512, 512), (1024, 1024))
+    rows = [a_row(a_measurement((1.0 + size[0] ** 2 / 1e6,)), size=size) for size in sizes]
+    (growth,) = a_report(*rows).to_json()["growth"]
+    assert growth["id"] == "ramit-sr-x4"
+    assert growth["input_pixels"] == [64**2, 128**2, 256**2]
+    assert growth["time_seconds"]["fixed"] == pytest.approx(1.0)
+    assert growth["time_seconds"]["per_mpixel"] == pytest.approx(16.0)
+    assert a_report(*rows[:2]).to_json()["growth"] == []

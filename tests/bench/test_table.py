@@ -8,8 +8,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from restore_cli.bench.against import compare
-from restore_cli.bench.table import TextTable, explain, lay_out
-from tests.bench.samples import a_measurement, a_report, a_row
+from restore_cli.bench.table import TextTable, explain, lay_out, lay_out_growth
+from tests.bench.samples import a_measurement, a_report, a_row, an_entry
 
 
 def cell(table: TextTable, header: str, row: int = 0) -> str:
@@ -18,7 +18,7 @@ def cell(table: TextTable, header: str, row: int = 0) -> str:
 
 def test_one_table_holds_it_all_where_there_is_room():
     title, (table,) = lay_out(a_report(), None, tolerance=0.1, width=None)
-    assert "1280x720 output, batch 1, float32, 2 threads" in title
+    assert "size 1280x720, batch 1, float32, 2 threads" in title
     assert cell(table, "network") == "ramit-sr-x4"
     assert cell(table, "params") == "960,616"
     assert cell(table, "Mult-Adds") == "42.13 G"
@@ -28,7 +28,7 @@ def test_one_table_holds_it_all_where_there_is_room():
 
 
 def test_where_lines_are_short_several_tables_hold_it_and_none_is_wider():
-    report = a_report(a_row(a_measurement(), id="ramit-1-denoise-color"))
+    report = a_report(a_row(a_measurement(), entry=an_entry(id="ramit-1-denoise-color")))
     _, (costs, latency, resources) = lay_out(report, None, tolerance=0.1, width=80)
     assert max(table.width for table in (costs, latency, resources)) <= 80
     assert cell(costs, "params") == "960,616"
@@ -92,3 +92,21 @@ def test_compile_time_has_a_column_of_its_own():
 
 def test_the_notes_say_that_the_weights_are_random():
     assert any("random weights" in line for line in explain(a_report(), None))
+
+
+def test_energy_has_a_column_where_it_is_told_and_a_reason_where_not():
+    _, (table,) = lay_out(a_report(a_row(a_measurement(joules=31.5))), None, tolerance=0.1, width=None)
+    assert cell(table, "energy") == "31.5 J"
+    _, (table,) = lay_out(a_report(), None, tolerance=0.1, width=None)
+    assert "energy" not in table.headers
+    assert "Energy: not told: a sample." in explain(a_report(), None)
+
+
+def test_growth_is_a_table_of_its_own_that_names_what_strays():
+    sizes = ((256, 256), (512, 512), (1024, 1024))
+    bent = zip(sizes, (1.0, 4.0, 32.0), strict=True)
+    table = lay_out_growth(a_report(*(a_row(a_measurement((seconds,)), size=size) for size, seconds in bent)))
+    assert table is not None
+    assert [row[:2] for row in table.rows] == [("ramit-sr-x4", "time"), ("ramit-sr-x4", "memory")]
+    assert cell(table, "largest step") == "x2.00 at 0.0655 Mpixel"
+    assert lay_out_growth(a_report()) is None

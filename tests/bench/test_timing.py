@@ -94,3 +94,15 @@ def test_warm_up_of_something_fast_ends():
     work = Work()
     done = warm_up(work.run, work.synchronize, first_seconds=0.0, runs=None, on_step=work.on_step)
     assert done == MAX_WARMUP_RUNS
+
+
+@pytest.mark.parametrize(("first", "timed"), [(10.0, 2), (20.0, 1), (45.0, 0)])
+def test_runs_that_were_made_already_count(first: float, timed: int, monkeypatch: pytest.MonkeyPatch):
+    work = Work(first)
+    monkeypatch.setattr(timing.time, "perf_counter", work.clock)
+    samples = time_runs(
+        work.run, work.synchronize, runs=None, budget_seconds=10, on_step=work.on_step, already=(first,)
+    )
+    monkeypatch.undo()
+    assert work.runs == timed
+    assert samples == pytest.approx([first] * (1 + timed))

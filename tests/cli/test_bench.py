@@ -3,12 +3,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from restore_cli.cli.app import run
-from restore_cli.cli.bench import parse_size
+from restore_cli.cli.bench_options import ConditionOptions, MeasuringOptions, parse_growth, parse_size, wishes_of
 from restore_cli.errors import UsageError
 
 COUNT = ("bench", "-m", "ramit-slim-lowlight", "--runs", "0")
@@ -26,10 +27,49 @@ def test_a_size_that_cannot_be_read_is_refused(text: str):
         parse_size(text)
 
 
+def test_conditions_take_several_values_with_commas_or_one_by_one():
+    conditions = ConditionOptions(
+        size=["64x32,128x64", "64x32"], batch=["1,2"], dtype=["float32", "bfloat16"], threads=["1, 2"]
+    )
+    wishes = wishes_of(conditions, MeasuringOptions())
+    assert wishes.sizes == ((32, 64), (64, 128))
+    assert wishes.batches == (1, 2)
+    assert wishes.dtypes == ("float32", "bfloat16")
+    assert wishes.threads == (1, 2)
+    assert wishes.through == "network"
+
+
+def test_tiles_and_contexts_are_read_as_the_restoring_commands_read_them():
+    wishes = wishes_of(ConditionOptions(tile=["off,128"], context=["auto,tile"]), MeasuringOptions())
+    assert wishes.tiles == ("off", 128)
+    assert wishes.contexts == ("auto", "tile")
+    assert wishes.through == "engine"
+
+
+def test_growth_is_read_from_its_end_or_from_both():
+    assert parse_growth("16") == (0.05, 16)
+    assert parse_growth("0.5..2") == (0.5, 2)
+
+
+@pytest.mark.parametrize("text", ["", "..", "x", "1..", "1...2", "2..1", "1..1", "0..1", "0.05..1000", "-1", "0.01"])
+def test_a_growth_that_cannot_be_read_is_refused(text: str):
+    with pytest.raises(UsageError, match="--growth"):
+        parse_growth(text)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["bench"], "--model"),
+        (["bench", "-m", "ramit", "--batch", "1,0"], "--batch '0'"),
+        (["bench", "-m", "ramit", "--threads", "two"], "--threads 'two'"),
+        (["bench", "-m", "ramit", "--tile", "big"], "auto, off"),
+        (["bench", "-m", "ramit", "--context", "galactic"], "global"),
+        (["bench", "-m", "ramit", "--growth", "16..1"], "no growth"),
+        (["bench", "-m", "ramit", "--growth", "16", "--size", "64x64"], "leave --size out"),
+        (["bench", "-m", "ramit", "--engine", "--batch", "2"], "leave --batch out"),
+        (["bench", "-m", "ramit", "--html", "no/such/folder/bench.html"], "no folder"),
+        (["bench", "-m", "ramit", "--html", "/"], "exists"),
         (["bench", "-m", "ramid"], "did you mean"),
         (["bench", "-m", "ramit", "--size", "big"], "1280x720"),
         (["bench", "-m", "ramit", "--dtype", "float8"], "float8"),
@@ -62,10 +102,37 @@ def test_json_is_one_document_and_the_last_thing_on_stdout(capsys: pytest.Captur
     document = json.loads(line)
     (row,) = document["rows"]
     assert row["params"] == 358_243
-    assert row["mult_adds_1280x720"] == 252_764_774_400
+    assert row["mult_adds_paper_size"] == 252_764_774_400
     assert row["weights"] == "random"
     assert document["environment"]["device"]
     assert document["against"] is None
+
+
+def test_a_page_is_written_beside_the_table_and_never_over_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    page = tmp_path / "bench.html"
+    assert run([*COUNT, "--html", str(page)]) == 0
+    assert f"wrote {page}" in capsys.readouterr().err
+    text = page.read_text(encoding="utf-8")
+    assert "358,243" in text
+    assert run([*COUNT, "--html", str(page)]) == 2
+    assert "--existing overwrite" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.slow
+def test_a_network_of_ones_own_grows_through_the_engine(
+    tiny: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = ("bench", "--weights", str(tiny()), "--growth", "0.004..0.05", "--runs", "1", "--threads", "1")
+    page = tmp_path / "growth.html"
+    assert run([*arguments, "--device", "cpu", "--json", "--html", str(page)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (growth,) = document["growth"]
+    assert growth["id"] == "ramit-tiny-sr"
+    assert growth["input_pixels"] == sorted(growth["input_pixels"])
+    assert {row["through"] for row in document["rows"]} == {"engine"}
+    assert {row["context_used"] for row in document["rows"]} == {"global"}
+    assert "Time for each Mpixel" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

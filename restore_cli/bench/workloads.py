@@ -1,0 +1,150 @@
+"""What is run and timed: a network alone, or a picture through the engine around it.
+
+The network alone gets its input padded and on the device, as papers measure. The engine gets a picture in memory and
+gives one back, as the restoring commands do: padding, layout, tiles, the way to the device and back are all in it. Both
+have random weights, and nothing is read from a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from restore_cli.bench.cases import BenchWishes, Case
+from restore_cli.bench.counts import geometry_of
+from restore_cli.imaging.picture import Picture
+from restore_cli.inference.device import choose_device, choose_dtype, keep_float32_exact
+from restore_cli.inference.restorer import Restorer
+from restore_cli.models import get_architecture
+from restore_cli.weights.load import LoadedWeights
+
+SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadFacts:
+    """Say how it was run.
+
+    Attributes:
+        dtype: Name of the dtype it ran in.
+        dtype_reason: Why that one.
+        tile: Side of the tiles in input pixels, "off" for the whole picture; None for the network alone.
+        context: Where channel attention took its statistics; None for the network alone.
+        notes: What a user would have been told.
+    """
+
+    dtype: str
+    dtype_reason: str
+    tile: str | None = None
+    context: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """Something to run again and again.
+
+    Attributes:
+        run: One run.
+        synchronize: Waits until the device is idle.
+        device: Where it runs.
+        dtype: What its products are in.
+        compiled: Whether the first run compiles.
+        describe: Says how it was run, once it was.
+    """
+
+    run: Callable[[], object]
+    synchronize: Callable[[], None]
+    device: torch.device
+    dtype: torch.dtype
+    compiled: bool
+    describe: Callable[[], WorkloadFacts]
+
+
+def prepare(case: Case, wishes: BenchWishes) -> Workload:
+    """Build what a case asks for, with random weights.
+
+    Raises:
+        UsageError: If device, dtype, tile or context are not known.
+        DeviceError: If the device is not there.
+    """
+    if case.threads is not None:
+        torch.set_num_threads(case.threads)
+    torch.manual_seed(SEED)
+    arch = get_architecture(case.entry.arch)
+    network: nn.Module = arch.build(arch.config.from_json(case.entry.config)).eval()
+    return _engine(case, wishes, network) if case.through == "engine" else _network(case, wishes, network)
+
+
+def _network(case: Case, wishes: BenchWishes, network: nn.Module) -> Workload:
+    arch = get_architecture(case.entry.arch)
+    device = choose_device(wishes.device).device
+    choice = choose_dtype(case.dtype, device, arch.dtypes)
+    keep_float32_exact(device)
+    network.to(device)
+    if wishes.compile:
+        network.compile(dynamic=False)
+    padded = geometry_of(case.size, scale=case.entry.scale, multiple_of=arch.multiple_of).padded
+    image = torch.rand((case.batch, case.entry.channels, *padded)).to(device)
+    mixed = choice.dtype != torch.float32
+
+    def run() -> Tensor:
+        with torch.inference_mode(), torch.autocast(device.type, dtype=choice.dtype, enabled=mixed):
+            output: Tensor = network(image)
+        return output
+
+    return Workload(
+        run=run,
+        synchronize=partial(_synchronize, device),
+        device=device,
+        dtype=choice.dtype,
+        compiled=wishes.compile,
+        describe=lambda: WorkloadFacts(dtype=choice.name, dtype_reason=choice.reason),
+    )
+
+
+def _engine(case: Case, wishes: BenchWishes, network: nn.Module) -> Workload:
+    entry = case.entry
+    config = get_architecture(entry.arch).config.from_json(entry.config)
+    weights = LoadedWeights(entry=entry, config=config, network=network, digest="random", path=Path(entry.file))
+    restorer = Restorer(weights, case.run_wishes(wishes))
+    height, width = geometry_of(case.size, scale=entry.scale, multiple_of=1).input
+    random = np.random.default_rng(SEED)
+    picture = Picture(pixels=random.random((height, width, entry.channels), dtype=np.float32))
+    notes: dict[str, None] = {}
+
+    def run() -> None:
+        notes.update(dict.fromkeys(restorer.restore_picture(picture).warnings))
+
+    def describe() -> WorkloadFacts:
+        facts = restorer.describe((height, width))
+        return WorkloadFacts(
+            dtype=facts.dtype,
+            dtype_reason=facts.reason,
+            tile=facts.tile,
+            context=facts.context,
+            notes=tuple(notes),
+        )
+
+    facts = restorer.describe()
+    return Workload(
+        run=run,
+        synchronize=lambda: None,  # a picture is back in memory before it is returned
+        device=torch.device(facts.device),
+        dtype=choose_dtype(facts.dtype, torch.device(facts.device), ()).dtype,
+        compiled=wishes.compile,
+        describe=describe,
+    )
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

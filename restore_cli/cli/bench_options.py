@@ -1,0 +1,309 @@
+"""The options of `restore bench`: what is measured, under which conditions, and what becomes of the figures.
+
+Stage 1, ASK. Every condition takes several values, with commas between them or the option given again; all values of
+all conditions are crossed with each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
+
+import typer
+
+from restore_cli.cli.options import MESSAGES, NETWORK, WEIGHTS, Device, complete_model, parse_tile
+from restore_cli.errors import UsageError
+from restore_cli.plan import Context
+
+if TYPE_CHECKING:
+    from restore_cli.bench.cases import BenchWishes, Size
+
+MEASURING = "Measuring"
+CONDITIONS = "Conditions (several values with commas; all are crossed)"
+
+_GROWTH_LOWEST = 0.05
+_GROWTH_MOST = 200.0
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectOptions:
+    """Options of which networks are measured."""
+
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME,...",
+            autocompletion=complete_model,
+            rich_help_panel=WEIGHTS,
+            help="Network or full weights id, several side by side. A network has a row for each scale or task.",
+        ),
+    ] = None
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            rich_help_panel=WEIGHTS,
+            help="A network of your own, from the .safetensors file that `restore train export` wrote; again for more.",
+        ),
+    ] = None
+
+    def names(self) -> tuple[str, ...]:
+        """Return the models and ids that were named.
+
+        Raises:
+            UsageError: If no network was named at all.
+        """
+        names = split(self.model)
+        if not names and not self.weights:
+            raise UsageError("no network was named", hint="name one or several with --model, such as --model ramit")
+        return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionOptions:
+    """Options of the conditions; several values of one are crossed with those of the others."""
+
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--size",
+            metavar="WxH,...",
+            rich_help_panel=CONDITIONS,
+            help="Output in pixels, the input being that by the scale, rounded down. [default: 1280x720, as in papers; "
+            "classifiers 224x224]",
+        ),
+    ] = None
+    growth: Annotated[
+        str | None,
+        typer.Option(
+            "--growth",
+            metavar="[LOW..]HIGH",
+            rich_help_panel=CONDITIONS,
+            help="In place of --size: inputs of 0.05 to HIGH Mpixel, doubling, through the engine; shows how straight "
+            "time and memory grow.",
+        ),
+    ] = None
+    batch: Annotated[
+        list[str] | None,
+        typer.Option("--batch", metavar="N,...", rich_help_panel=CONDITIONS, help="Images a run. [default: 1]"),
+    ] = None
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dtype",
+            metavar="NAME,...",
+            rich_help_panel=CONDITIONS,
+            help="auto, float32, bfloat16 or float16. [default: auto]",
+        ),
+    ] = None
+    threads: Annotated[
+        list[str] | None,
+        typer.Option("--threads", metavar="N,...", rich_help_panel=CONDITIONS, help="CPU threads of one operation."),
+    ] = None
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--context",
+            metavar="NAME,...",
+            rich_help_panel=CONDITIONS,
+            help="Where channel attention takes its statistics, as in `restore sr`. Measures the engine.",
+        ),
+    ] = None
+    tile: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tile",
+            metavar="auto|off|N,...",
+            rich_help_panel=CONDITIONS,
+            help="Side of the tiles in input pixels, as in `restore sr`. Measures the engine.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuringOptions:
+    """Options of how it is measured."""
+
+    engine: Annotated[
+        bool,
+        typer.Option(
+            "--engine",
+            rich_help_panel=MEASURING,
+            help="Run pictures through the engine, as `restore sr` does, in place of the network alone.",
+        ),
+    ] = False
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            "--runs",
+            min=0,
+            metavar="N",
+            rich_help_panel=MEASURING,
+            help="Timed runs a row; 0 only counts. [default: what fits --seconds, 3 to 100, fewer if very slow]",
+        ),
+    ] = None
+    warmup: Annotated[
+        int | None,
+        typer.Option(
+            "--warmup",
+            min=1,
+            metavar="N",
+            rich_help_panel=MEASURING,
+            help="Runs before them. [default: a second's worth, 1 to 20; none where one run takes --seconds]",
+        ),
+    ] = None
+    seconds: Annotated[
+        float,
+        typer.Option("--seconds", min=0, metavar="S", rich_help_panel=MEASURING, help="Of timed runs a row, about."),
+    ] = 10.0
+    device: Device = "auto"
+    compile: Annotated[
+        bool, typer.Option("--compile", rich_help_panel=NETWORK, help="Run through torch.compile, timed apart.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Options of what becomes of the figures."""
+
+    csv: Annotated[
+        bool, typer.Option("--csv", rich_help_panel=MESSAGES, help="Print CSV on stdout in place of the table.")
+    ] = False
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", rich_help_panel=MESSAGES, help="Write one page with all figures and charts too."
+        ),
+    ] = None
+    existing: Annotated[
+        Literal["error", "overwrite"],
+        typer.Option("--existing", rich_help_panel=MESSAGES, help="What to do where the file of --html exists."),
+    ] = "error"
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="FILE.json",
+            rich_help_panel=MESSAGES,
+            help="Show ratios to an earlier --json; exit 1 where latency or memory grew beyond --tolerance.",
+        ),
+    ] = None
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance",
+            min=0,
+            metavar="SHARE",
+            rich_help_panel=MESSAGES,
+            help="Growth that is let pass: 0.1 is a tenth.",
+        ),
+    ] = 0.1
+
+    def check(self, *, json: bool) -> None:
+        """Refuse what could not be printed or written, before minutes are spent on it.
+
+        Raises:
+            UsageError: What was refused.
+        """
+        if self.csv and json:
+            raise UsageError("--csv and --json both want stdout", hint="leave one of them out")
+        if self.html is None:
+            return
+        if not self.html.parent.is_dir():
+            raise UsageError(f"--html {self.html}: there is no folder {self.html.parent}", hint="make it first")
+        if self.html.is_dir() or (self.html.exists() and self.existing != "overwrite"):
+            hint = "name another" if self.html.is_dir() else "name another, or say --existing overwrite"
+            raise UsageError(f"--html: {self.html} exists", hint=hint)
+
+
+def wishes_of(conditions: ConditionOptions, measuring: MeasuringOptions) -> BenchWishes:
+    """Return what is to be varied, and how it is measured.
+
+    Raises:
+        UsageError: If a value cannot be read, or two options contradict each other.
+    """
+    from restore_cli.bench.cases import BenchWishes
+
+    if conditions.size and conditions.growth:
+        raise UsageError("--growth chooses the sizes itself", hint="leave --size out")
+    return BenchWishes(
+        sizes=tuple(map(parse_size, split(conditions.size))),
+        growth=None if conditions.growth is None else parse_growth(conditions.growth),
+        batches=_each(conditions.batch, lambda text: _count("--batch", text)) or (1,),
+        dtypes=split(conditions.dtype) or ("auto",),
+        threads=_each(conditions.threads, lambda text: _count("--threads", text)) or (None,),
+        engine=measuring.engine,
+        tiles=_each(conditions.tile, parse_tile),
+        contexts=_each(conditions.context, _context),
+        device=measuring.device,
+        compile=measuring.compile,
+        runs=measuring.runs,
+        warmup=measuring.warmup,
+        seconds=measuring.seconds,
+    )
+
+
+def split(texts: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the values of an option, each once, whether they came with commas or one by one.
+
+    Example:
+        >>> split(["a,b", "c , a"])
+        ('a', 'b', 'c')
+    """
+    values = (value.strip() for text in texts or () for value in text.split(","))
+    return tuple(dict.fromkeys(value for value in values if value))
+
+
+def parse_size(text: str) -> Size:
+    """Read "1280x720" (width first, as people write it) into (height, width).
+
+    Raises:
+        UsageError: If it is not of that form.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text.strip().lower())
+    if match is None:
+        msg = f"cannot read --size {text!r}"
+        raise UsageError(msg, hint="write width and height of the output, such as 1280x720")
+    return int(match[2]), int(match[1])
+
+
+def parse_growth(text: str) -> tuple[float, float]:
+    """Read "0.05..16" or "16" into the least and the largest input, in Mpixel.
+
+    Raises:
+        UsageError: If it is not of that form, or there is nothing between the two.
+    """
+    match = re.fullmatch(r"(?:(\d*\.?\d+)\.\.)?(\d*\.?\d+)", text.strip())
+    if match is None:
+        msg = f"cannot read --growth {text!r}"
+        raise UsageError(msg, hint="write the largest input in Mpixel, such as 16, or from and to, such as 0.05..16")
+    low, high = float(match[1] or _GROWTH_LOWEST), float(match[2])
+    if not 0 < low < high <= _GROWTH_MOST:
+        raise UsageError(f"--growth {text}: {low:g} to {high:g} Mpixel is no growth", hint="such as 0.05..16")
+    return low, high
+
+
+def _each(texts: Sequence[str] | None, read: Callable[[str], _Value]) -> tuple[_Value, ...]:
+    return tuple(read(text) for text in split(texts))
+
+
+def _count(option: str, text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise UsageError(f"cannot read {option} {text!r}", hint="write whole numbers from 1, such as 1,2,4")
+    return int(text)
+
+
+def _context(text: str) -> Context | Literal["auto"]:
+    known: tuple[Context | Literal["auto"], ...] = ("auto", *get_args(Context))
+    for name in known:
+        if name == text:
+            return name
+    raise UsageError(f"unknown context {text!r}", hint=f"take {', '.join(known)}")
