@@ -9,6 +9,7 @@ import ast
 import re
 from pathlib import Path
 
+from restore_cli.weights.entry import CLASSIFY
 from restore_cli.weights.manifest import WeightsEntry, load_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +58,8 @@ def scores_table() -> str:
 
 def command(entry: WeightsEntry) -> str:
     """Write the command line that uses an entry."""
+    if entry.task == CLASSIFY:
+        return f"restore bench -m {entry.model}"
     words = ["restore", entry.task]
     if entry.task == "sr":
         words.append(f"--scale {entry.scale}")
@@ -95,7 +98,8 @@ def _summary(path: Path) -> str:
 
 def _file(entry: WeightsEntry) -> str:
     size = f", {entry.bytes / 1e6:.1f} MB" if entry.bytes else ""
-    return f"bundled{size}" if entry.bundled else f"{entry.file}{size}"
+    by_hand = f", shared at {entry.shared_at}" if entry.shared_at else ""
+    return f"bundled{size}" if entry.bundled else f"{entry.file}{size}{by_hand}"
 
 
 if __name__ == "__main__":

@@ -220,9 +220,10 @@ def _for_each(entries: Iterable[WeightsEntry], work: Callable[[WeightsEntry], _O
 
 
 def _missing(entry: WeightsEntry) -> WeightsError:
-    return WeightsError(
-        f"{entry.file} of {entry.id} is not on this machine", hint=f"fetch it with `restore models pull {entry.id}`"
-    )
+    hint = f"fetch it with `restore models pull {entry.id}`"
+    if entry.shared_at is not None:
+        hint = f"download it from {entry.shared_at} and give it with --weights PATH"
+    return WeightsError(f"{entry.file} of {entry.id} is not on this machine", hint=hint)
 
 
 def _pulled(entry: WeightsEntry, out: Output, *, offline: bool) -> _Outcome:

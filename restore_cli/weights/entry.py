@@ -24,6 +24,9 @@ MAX_WEIGHTS_BYTES = 1 << 30
 SourceKind = Literal["https", "huggingface"]
 ScoreOrigin = Literal["published", "measured"]
 
+CLASSIFY = "classify"
+"""What stands as the task of networks that tell what a picture shows: `restore bench` measures them, none restores."""
+
 _KEBAB = r"[a-z0-9]+(-[a-z0-9]+)*"
 _FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*\.(pth|pt|safetensors)"
 _COMMIT = r"[0-9a-f]{40}"
@@ -95,7 +98,7 @@ class WeightsEntry:
         model: The -m name it is reached by together with its task ("ramit-slim").
         arch: File in models/ that builds the network.
         config: JSON object of that architecture's Config, mean and std included.
-        task: Command name of the task.
+        task: Command name of the task; "classify" for networks that restore nothing.
         scale: Factor from input to output size, 1 for the same size.
         channels: Image channels in, 1 (gray) or 3 (RGB).
         sigma_range: Noise levels it was trained for, 0..255 scale; None where noise is not the task.
@@ -107,6 +110,8 @@ class WeightsEntry:
         git_blob_sha1: SHA-1 of "blob <bytes>", a zero byte and the content, as git names it; None where not known.
         trust_on_first_use: No digest is published: the one seen first is recorded and held to.
         sources: Where it can be fetched from, tried in this order.
+        shared_at: Page on which its authors share it in a way that nothing can fetch by itself, None where there is
+            none; it is given by --weights.
         bundled: Whether it comes with the package, in weights/bundled.
         state_dict_key: Key of the checkpoint under which the tensors lie, None where they lie at the top.
         drop_keys: Keys of the state dict that the network does not have.
@@ -134,6 +139,7 @@ class WeightsEntry:
     git_blob_sha1: str | None = None
     trust_on_first_use: bool = False
     sources: tuple[Source, ...] = ()
+    shared_at: str | None = None
     bundled: bool = False
     state_dict_key: str | None = None
     drop_keys: tuple[str, ...] = ()
@@ -163,7 +169,7 @@ def entry_from_json(values: object, where: str) -> WeightsEntry:
         model=known.text("model", pattern=_KEBAB),
         arch=known.text("arch", known=architecture_names()),
         config=known.mapping("config"),
-        task=known.text("task", known=task_names()),
+        task=known.text("task", known=(*task_names(), CLASSIFY)),
         scale=known.integer("scale", low=1, high=16),
         channels=_channels(known),
         sigma_range=known.optional_range("sigma_range", low=0.0, high=255.0),
@@ -178,6 +184,7 @@ def entry_from_json(values: object, where: str) -> WeightsEntry:
             _source_from_json(source, f"{where}: sources[{index}]")
             for index, source in enumerate(known.items("sources"))
         ),
+        shared_at=_shared_at(known),
         bundled=known.flag("bundled"),
         state_dict_key=known.optional_text("state_dict_key"),
         drop_keys=known.texts("drop_keys"),
@@ -217,7 +224,9 @@ def require_obtainable(entry: WeightsEntry) -> None:
         if entry.bundled or not all(source.is_pinned for source in entry.sources):
             msg = f"{where}: field 'trust_on_first_use' needs sources that are pinned to a commit, and no bundled file"
             raise ManifestError(msg)
-    if not entry.bundled and not entry.sources:
+    if entry.shared_at is not None and (entry.bundled or entry.sources):
+        raise ManifestError(f"{where}: field 'shared_at' contradicts a file that is bundled or has sources")
+    if not entry.bundled and not entry.sources and entry.shared_at is None:
         raise ManifestError(f"{where}: field 'sources' is missing: a file that is not bundled must come from somewhere")
     if entry.bundled and not entry.file.endswith(".safetensors"):
         raise ManifestError(f"{where}: field 'file' must end in .safetensors: nothing else is bundled")
@@ -248,6 +257,13 @@ def _channels(known: Fields) -> int:
     if channels == 2:
         raise known.fault("channels", "is 2 (known: 1 for gray, 3 for RGB)")
     return channels
+
+
+def _shared_at(known: Fields) -> str | None:
+    page = known.optional_text("shared_at")
+    if page is not None and not is_allowed_address(page):
+        raise known.fault("shared_at", f"is {page!r}, which is no https address")
+    return page
 
 
 def _source_from_json(values: object, where: str) -> Source:

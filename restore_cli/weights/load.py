@@ -174,7 +174,7 @@ def _read_state_dict(content: Content, entry: WeightsEntry, arch: Arch) -> dict[
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise WeightsError(f"{content.path} is damaged: {_first_line(error)}") from error
     else:
-        parsed = _read_checkpoint(content, entry.state_dict_key)
+        parsed = _read_checkpoint(content, entry)
     state_dict = _require_tensors(content.path, parsed)
     for key in entry.drop_keys:
         state_dict.pop(key, None)
@@ -187,13 +187,19 @@ def _read_state_dict(content: Content, entry: WeightsEntry, arch: Arch) -> dict[
         raise WeightsError(msg) from error
 
 
-def _read_checkpoint(content: Content, key: str | None) -> object:
-    """Parse an archive of torch.save that `recognise` has passed."""
+def _read_checkpoint(content: Content, entry: WeightsEntry) -> object:
+    """Parse an archive of torch.save that `recognise` has passed.
+
+    A file that comes by hand may have lost its nesting on the way; what it holds is then looked at as it is.
+    """
+    key = entry.state_dict_key
     try:
         parsed = torch.load(io.BytesIO(content.data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged archive or pickle raises whatever its reader stumbles over
         raise WeightsError(f"{content.path} is damaged or no state dict: {_first_line(error)}") from error
     if key is None:
+        return parsed
+    if entry.shared_at is not None and isinstance(parsed, Mapping) and key not in parsed:
         return parsed
     if not isinstance(parsed, Mapping) or key not in parsed:
         there = _shown(parsed) if isinstance(parsed, Mapping) else type(parsed).__name__

@@ -129,6 +129,9 @@ def fetch(
     found = locate(entry)
     if found is not None:
         return found
+    if entry.shared_at is not None:
+        msg = f"{entry.file} of {entry.id} cannot be fetched: its authors share it by hand"
+        raise WeightsError(msg, hint=f"download it from {entry.shared_at} and give it with --weights PATH")
     if not entry.sources:
         msg = f"the file {entry.file} of {entry.id} is missing from this installation"
         raise WeightsError(msg, hint="install restore-cli again")

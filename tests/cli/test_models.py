@@ -57,7 +57,7 @@ def test_the_list_names_every_weights_id_with_its_licence_and_place(run: Run) ->
     listed = objects(run("models", "list", "--json").out)
     assert [item["id"] for item in listed] == [entry.id for entry in manifest_module.load_manifest().entries]
     assert all({"licence", "config", "path", "place"} <= item.keys() for item in listed)
-    assert all("sources" in item or item["place"] == "bundled" for item in listed)
+    assert all("sources" in item or "shared_at" in item or item["place"] == "bundled" for item in listed)
 
 
 def test_the_list_is_made_without_torch(here: Path) -> None:

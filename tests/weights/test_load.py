@@ -109,6 +109,14 @@ def test_tensors_are_taken_from_under_a_key_and_named_keys_are_dropped(
     assert "no flat state dict: it holds params, epoch" in refusal(tmp_path / "a.pth", nested)
 
 
+def test_a_file_that_came_by_hand_may_have_lost_its_nesting(tmp_path: Path, state_dict: dict[str, Tensor]) -> None:
+    by_hand = {"state_dict_key": "model", "shared_at": "https://example.org/owner/name"}
+    for data in (saved({"model": state_dict, "epoch": 3}), saved(state_dict)):
+        found = loaded(tmp_path / "a.pth", data, **by_hand).network.state_dict()
+        assert all(torch.equal(found[key], tensor) for key, tensor in state_dict.items())
+    assert "no flat state dict" in refusal(tmp_path / "a.pth", saved({"module": state_dict}), **by_hand)
+
+
 def without(state_dict: dict[str, Tensor], key: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state_dict.items() if name != key}
 

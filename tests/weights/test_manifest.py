@@ -182,7 +182,7 @@ def test_an_entry_goes_through_json_and_back_unchanged() -> None:
         ("id", "Ramit SR", "'id' is 'Ramit SR'"),
         ("id", 7, "'id' must be text, not the number 7"),
         ("arch", "ramti", "'arch' is 'ramti', did you mean 'ramit'? (known: "),
-        ("task", "superres", "'task' is 'superres' (known: deblur, denoise, derain, lowlight, sr)"),
+        ("task", "superres", "'task' is 'superres' (known: classify, deblur, denoise, derain, lowlight, sr)"),
         ("scale", "2", "'scale' must be a whole number, not text"),
         ("scale", True, "'scale' must be a whole number, not true or false"),
         ("scale", 0, "'scale' is 0, outside 1..16"),
@@ -325,3 +325,18 @@ def test_a_request_for_what_is_not_there_names_what_is(model: str | None, wish: 
 def test_an_unknown_id_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"unknown weights id 'ramit-sr-x5', did you mean 'ramit-sr-x"):
         load_manifest().get("ramit-sr-x5")
+
+
+def test_a_file_shared_by_hand_has_a_page_and_no_sources(tmp_path: Path):
+    page = "https://example.org/owner/name"
+    by_hand = {"shared_at": page, "sources": "absent", "sha256": "absent", "trust_on_first_use": True}
+    assert manifest(tmp_path, entry(**by_hand)).entries[0].shared_at == page
+    assert "'shared_at' contradicts" in refusal(tmp_path, entry(**{**by_hand, "sources": [HUB]}))
+    assert "which is no https address" in refusal(tmp_path, entry(**{**by_hand, "shared_at": "the authors' drive"}))
+
+
+def test_a_classifier_is_known_and_restores_nothing():
+    known = load_manifest()
+    assert known.get("crossformer-s-imagenet").task == "classify"
+    with pytest.raises(UsageError, match="model 'crossformer-s' has no weights for sr x2; it has classify"):
+        known.select("crossformer-s", task="sr", scale=2)

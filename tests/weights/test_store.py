@@ -204,3 +204,16 @@ def test_the_originals_at_hand_are_found_in_subfolders_and_verified(
     for weights_id, path in found.items():
         assert path.parent == shared / "weights" / "ramit"
         assert store.verify(load_manifest().get(weights_id), path).note is None
+
+
+def test_a_file_that_is_shared_by_hand_is_never_fetched_and_its_page_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = "https://example.org/owner/name"
+    entry = dataclasses.replace(ENTRY, shared_at=page, sources=(), sha256=None, trust_on_first_use=True)
+    with pytest.raises(WeightsError, match="its authors share it by hand") as caught:
+        store.fetch(entry)
+    assert caught.value.hint == f"download it from {page} and give it with --weights PATH"
+    monkeypatch.setenv("RESTORE_WEIGHTS_DIR", str(tmp_path))
+    (tmp_path / entry.file).write_bytes(b"laid here by hand")
+    assert store.fetch(entry) == tmp_path / entry.file
