@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from restore_cli.train.request import TrainRequest
     from restore_cli.train.session import Machine
 
+# What may change while a run is resumed, because it changes nothing but the speed and the memory.
+_FREE_SPEED = {"device", "threads", "compile", "checkpoint_activations"}
+
 app = typer.Typer()
 commands = typer.Typer()
 app.add_typer(commands, name="train")
@@ -53,7 +56,7 @@ def train(
     request = _request(pictures, chosen, speed, run)
     machine = _machine(speed, pictures.cache_budget)
 
-    from restore_cli.cli.training import tell_plan, train_session
+    from restore_cli.cli.training import tell_estimate, tell_plan, train_session
     from restore_cli.train.processes import joined
     from restore_cli.train.session import prepare
 
@@ -61,7 +64,9 @@ def train(
         session = prepare(request, machine, run.out)
         if machine.processes.leads:
             tell_plan(session, machine, out)
-        if run.out is not None and not run.dry_run:
+        if run.dry_run and machine.processes.leads:
+            tell_estimate(session, machine, out)
+        elif run.out is not None and not run.dry_run:
             train_session(session, machine, run.out, out)
 
 
@@ -154,7 +159,7 @@ def _request(pictures: PictureOptions, chosen: TaskOptions, speed: SpeedOptions,
     exists = run.out is not None and (run.out / NAME).is_file()
     if run.out is not None and run.resume and (exists or not pictures.data):
         request, _ = read_run(run.out)
-        for group, free in ((pictures, {"cache_budget"}), (chosen, set()), (speed, {"device", "threads", "compile"})):
+        for group, free in ((pictures, {"cache_budget"}), (chosen, set()), (speed, _FREE_SPEED)):
             _refuse_changes(group, free)
         return request
     if exists and not run.dry_run:
@@ -227,7 +232,13 @@ def _machine(speed: SpeedOptions, cache_mebibytes: int) -> Machine:
     if processes.count > 1 and device.type == "cuda" and ":" not in wish:
         device = torch.device("cuda", processes.local_rank)
         torch.cuda.set_device(device)
-    return Machine(device=device, processes=processes, compile=speed.compile, cache_mebibytes=cache_mebibytes)
+    return Machine(
+        device=device,
+        processes=processes,
+        compile=speed.compile,
+        recompute=speed.checkpoint_activations,
+        cache_mebibytes=cache_mebibytes,
+    )
 
 
 def _paths(given: list[Path] | None) -> tuple[str, ...]:

@@ -13,8 +13,11 @@ import typer
 
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
+from restore_cli.inference.memory import GIB
+from restore_cli.train.estimate import estimate_memory, measure_seconds
 from restore_cli.train.journal import Interval
 from restore_cli.train.page import NAME as PAGE
+from restore_cli.train.pictures import MEBIBYTE
 from restore_cli.train.run_file import NAME, write_run
 from restore_cli.train.session import Machine, Session, make_loop
 
@@ -45,6 +48,25 @@ def tell_plan(session: Session, machine: Machine, out: Output) -> None:
         out.note(f"validation: {session.validation.metric} of {recipe.floor} {session.facts.floor:.3f} dB")
     else:
         out.warn("nothing is held out (--val): the last weights are kept, not the best")
+
+
+def tell_estimate(session: Session, machine: Machine, out: Output) -> None:
+    """Say what the training would take: memory by a rehearsal without numbers, time by a few real steps."""
+    memory = estimate_memory(session, machine)
+    kinds = (("state", memory.state), ("a step", memory.step), ("a validation", memory.validation))
+    parts = ", ".join(f"{name} {_size(size)}" for name, size in kinds if size)
+    upper = " at most, bfloat16 takes less" if session.request.bf16 else ""
+    out.note(
+        f"memory on {machine.device}: {_size(memory.device)}{upper} ({parts}; counted from the tensors of a step "
+        f"rehearsed without numbers); pictures {_size(memory.pictures)}"
+    )
+    if machine.processes.count > 1:
+        return  # several processes take their steps together, or not at all
+    seconds = measure_seconds(session, machine)
+    length = (
+        "" if session.request.minutes is None else f" for {session.state.timeline.steps} steps; --minutes sets them"
+    )
+    out.note(f"time: about {_duration(seconds)}{length} (from a few real steps, uncompiled, without validations)")
 
 
 def train_session(session: Session, machine: Machine, folder: Path, out: Output) -> None:
@@ -101,3 +123,7 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def _size(count: int) -> str:
+    return f"{count / GIB:.2f} GiB" if count >= GIB else f"{count / MEBIBYTE:.0f} MiB"

@@ -20,7 +20,7 @@ from restore_cli.tiling.grid import round_up
 
 _PROBE_SIDE = 32
 # On top of the tensors: scratch space inside operations, and memory the allocator keeps in pieces.
-_UNSEEN_SHARE = 1.25
+UNSEEN_SHARE = 1.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +48,29 @@ def measure_footprint(forward: Callable[[Tensor], Tensor], *, channels: int, mul
         multiple_of: Height and width must be multiples of this.
     """
     side = round_up(_PROBE_SIDE, multiple_of)
-    small, large = (_peak_bytes(forward, (1, channels, s, s)) for s in (side, 2 * side))
+    small, large = (_peak_of_run(forward, (1, channels, s, s)) for s in (side, 2 * side))
     per_pixel = (large - small) / (3 * side * side)
     fixed = max(0.0, small - per_pixel * side * side)
-    return Footprint(fixed_bytes=fixed * _UNSEEN_SHARE, bytes_per_pixel=per_pixel * _UNSEEN_SHARE)
+    return Footprint(fixed_bytes=fixed * UNSEEN_SHARE, bytes_per_pixel=per_pixel * UNSEEN_SHARE)
 
 
-def _peak_bytes(forward: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> int:
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Return the most bytes of tensors made by some work that were alive at once, scratch space not counted.
+
+    Works on any device, on "meta" too, where nothing is computed: sizes are all it takes.
+    """
     live = _LiveBytes()
     with live:
+        work()
+    return live.peak
+
+
+def _peak_of_run(forward: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> int:
+    def run() -> None:
         batch = torch.zeros(shape)  # named, so that it lives to the end: callers hold theirs too
         forward(batch)
-    return live.peak
+
+    return peak_bytes(run)
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own is untyped

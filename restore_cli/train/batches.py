@@ -22,6 +22,7 @@ from restore_cli.train.pictures import PictureStore, Uint8Image
 from restore_cli.train.sampling import CropSampler, cut, degradation_seed
 
 GROUPS_MOST = 8
+AHEAD = 3
 _POLL_SECONDS = 0.2
 
 
@@ -136,7 +137,7 @@ class Prefetcher:
         ahead: Batches kept ready.
     """
 
-    def __init__(self, make: Callable[[int], Batch], first: int, ahead: int = 3) -> None:
+    def __init__(self, make: Callable[[int], Batch], first: int, ahead: int = AHEAD) -> None:
         self._make = make
         self._first = first
         self._ready: queue.Queue[Batch | Exception] = queue.Queue(ahead)

@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from restore_cli.errors import TrainingError
 from restore_cli.train.batches import Batch, BatchMaker, BatchShape, Prefetcher
+from restore_cli.train.blocks import compile_blocks, recompute_blocks
 from restore_cli.train.checkpoint import BEST, LAST, write_checkpoint
 from restore_cli.train.journal import Interval, Journal
 from restore_cli.train.loss_watch import LossWatch
@@ -43,7 +44,9 @@ class LoopOptions:
     Attributes:
         device: Where the network is.
         bf16: Run the network under bfloat16 autocast.
-        compiled_block: Class of the blocks to run through torch.compile, one by one; None compiles nothing.
+        block: Class of the blocks that `compile` and `recompute` treat; None where the network has none.
+        compile: Run the blocks through torch.compile.
+        recompute: Run the blocks once more in the backward pass in place of keeping their activations.
         accumulate: Parts a batch is cut into, one after the other, to save memory.
         log_every: Steps of an interval.
         validate_every: Intervals between validations.
@@ -54,7 +57,9 @@ class LoopOptions:
 
     device: torch.device
     bf16: bool = False
-    compiled_block: type[nn.Module] | None = None
+    block: type[nn.Module] | None = None
+    compile: bool = False
+    recompute: bool = False
     accumulate: int = 1
     log_every: int = 50
     validate_every: int = 10
@@ -153,7 +158,7 @@ class Loop:
         elapsed = time.monotonic() - begun
         self._judge(numbers.loss, steps * shape.batch)
         # An interval that includes compilation says nothing about the next.
-        if not built or self._options.compiled_block is None:
+        if not built or not self._options.compile:
             self._measure(elapsed / pixels)
         if not numbers.stop or state.step % options.log_every == 0 or state.step == state.timeline.steps:
             self._close_interval(numbers, shape, steps * shape.batch / elapsed)
@@ -213,13 +218,20 @@ class Loop:
         for name, parameter in self.state.network.named_parameters():
             parameter.requires_grad_(frozen is None or not still or not frozen.holds(name))
         runner: nn.Module = self.state.network
-        if self._options.compiled_block is not None and self._runner is None:
-            _compile_blocks(runner, self._options.compiled_block)
+        if self._runner is None:
+            self._prepare_blocks()
         if self._processes.count > 1:
             device = self._options.device
             runner = DistributedDataParallel(runner, device_ids=[device] if device.type == "cuda" else None)
         self._runner = runner
         return True
+
+    def _prepare_blocks(self) -> None:
+        options = self._options
+        if options.block is not None and options.compile:
+            compile_blocks(self.state.network, options.block)
+        if options.block is not None and options.recompute:
+            recompute_blocks(self.state.network, options.block)
 
     def _measure(self, seconds_per_pixel: float) -> None:
         known = self._pixel_seconds
@@ -357,16 +369,3 @@ class Loop:
                 yield
         else:
             yield
-
-
-def _compile_blocks(network: nn.Module, block: type[nn.Module]) -> None:
-    """Compile a network's blocks where they stand; the averaged copy that is validated stays as it is.
-
-    One block is some hundred operations, a network thousands: on two CPU cores its compilation took over ten minutes
-    where the blocks' took two and a half, and the steps were 1.5 times faster all the same.
-    """
-    blocks = [module for module in network.modules() if isinstance(module, block)]
-    # Every block and size of patch is a compilation of the same code; the default limit is 8.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 8 * len(blocks))
-    for module in blocks:
-        module.compile(dynamic=False)

@@ -102,9 +102,31 @@ class PictureStore:
         return len(self.files)
 
     def scan(self, threads: int = 2) -> tuple[tuple[int, int], ...]:
-        """Read every picture once, keep what the budget allows, and return the (height, width) of the clean ones."""
+        """Read every picture once, keep what the budget allows, and return the (height, width) of the clean ones.
+
+        Raises:
+            TrainingError: If some cannot be read or do not fit their partners; the first few are named.
+        """
+
+        def look(index: int) -> tuple[int, int] | TrainingError:
+            try:
+                height, width = self.get(index).clean.shape[:2]
+            except TrainingError as error:
+                return error
+            return height, width
+
         with ThreadPoolExecutor(threads) as pool:
-            return tuple(pool.map(lambda index: self.get(index).clean.shape[:2], range(len(self.files))))
+            found = tuple(pool.map(look, range(len(self.files))))
+        wrong = [item for item in found if isinstance(item, TrainingError)]
+        if len(wrong) == 1:
+            raise wrong[0]
+        if wrong:
+            raise TrainingError(
+                f"{len(wrong)} of {len(found)} pictures cannot be trained on: "
+                + named([error.message for error in wrong], separator="; "),
+                hint="remove or replace them",
+            )
+        return tuple(item for item in found if not isinstance(item, TrainingError))
 
     def get(self, index: int) -> Pixels:
         """Return picture number `index`, decoding it if it is not in memory."""
@@ -128,6 +150,11 @@ class PictureStore:
     def kept(self) -> int:
         """Return how many pictures are in memory now."""
         return len(self._kept)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Return how much memory they take."""
+        return self._kept_bytes
 
     def _read(self, file: PictureFile) -> Pixels:
         scale = self.form.scale
@@ -158,7 +185,7 @@ def read_8bit(path: Path, channels: int) -> Uint8Image:
     try:
         pixels = decode(path).pixels
     except ImageError as error:
-        raise TrainingError(f"cannot train on {path}: {error.message}", hint="remove or replace it") from error
+        raise TrainingError(error.message, hint="remove or replace it") from error
     image: Uint8Image = np.rint(pixels * np.float32(255.0)).astype(np.uint8)
     if image.shape[2] == channels:
         return image
@@ -206,9 +233,14 @@ def pair_pictures(clean: Sequence[Path], degraded: Sequence[Path], scale: int) -
                 break
     wrong = [path for path in clean if len(partners.get(path.stem, [])) != 1]
     if wrong:
-        names = ", ".join(str(path) for path in wrong[:_NAMED_AT_MOST])
         raise TrainingError(
-            f"{len(wrong)} clean pictures have no degraded picture of their name, or several: {names}",
+            f"{len(wrong)} clean pictures have no degraded picture of their name, or several: {named(wrong)}",
             hint="pairs are found by file name",
         )
     return tuple(PictureFile(clean=path, degraded=partners[path.stem][0]) for path in clean)
+
+
+def named(items: Sequence[object], *, separator: str = ", ") -> str:
+    """List the first few items, and say so where there are more."""
+    shown = separator.join(str(item) for item in items[:_NAMED_AT_MOST])
+    return shown if len(items) <= _NAMED_AT_MOST else f"{shown}{separator}and {len(items) - _NAMED_AT_MOST} more"

@@ -25,7 +25,15 @@ from restore_cli.train.checkpoint import LAST, read_checkpoint
 from restore_cli.train.journal import Interval
 from restore_cli.train.loop import Loop, LoopOptions
 from restore_cli.train.page import write_page
-from restore_cli.train.pictures import MEBIBYTE, PictureFile, PictureForm, PictureStore, find_pictures, pair_pictures
+from restore_cli.train.pictures import (
+    MEBIBYTE,
+    PictureFile,
+    PictureForm,
+    PictureStore,
+    find_pictures,
+    named,
+    pair_pictures,
+)
 from restore_cli.train.processes import Processes
 from restore_cli.train.recipes import Recipe
 from restore_cli.train.request import TrainRequest
@@ -47,6 +55,7 @@ class Machine:
         device: Where the network is.
         processes: Who else trains.
         compile: Run the network's blocks through torch.compile.
+        recompute: Run them once more in the backward pass in place of keeping their activations.
         cache_mebibytes: Memory for decoded pictures.
         readers: Threads that decode pictures at the start.
     """
@@ -54,6 +63,7 @@ class Machine:
     device: torch.device
     processes: Processes
     compile: bool = False
+    recompute: bool = False
     cache_mebibytes: int = 2048
     readers: int = 2
 
@@ -170,7 +180,9 @@ def make_loop(
     options = LoopOptions(
         device=machine.device,
         bf16=request.bf16,
-        compiled_block=get_architecture(session.recipe.network.arch).block if machine.compile else None,
+        block=get_architecture(session.recipe.network.arch).block,
+        compile=machine.compile,
+        recompute=machine.recompute,
         accumulate=request.accumulate,
         log_every=request.log_every,
         validate_every=request.validate_every or max(1, intervals // VALIDATIONS),
@@ -265,9 +277,11 @@ def _refuse_misfits(recipe: Recipe, sampler: CropSampler, store: PictureStore, p
                 hint=f"start 1, 2, 4 or {GROUPS_MOST} processes",
             )
     largest = max(phase.patch for phase in recipe.phases)
-    for file, (height, width) in zip(store.files, sampler.sizes, strict=True):
-        if min(height, width) < largest:
-            raise TrainingError(
-                f"{file.clean} is too small: patches of {largest} input pixels need {largest * recipe.scale} a side",
-                hint="remove it, or choose a smaller --patch",
-            )
+    sizes = zip(store.files, sampler.sizes, strict=True)
+    if small := [file.clean for file, size in sizes if min(size) < largest]:
+        hint = "remove them" if largest == multiple_of else "remove them, or choose a smaller --patch"
+        raise TrainingError(
+            f"{len(small)} of {len(store)} pictures are smaller than the {largest * recipe.scale} pixels a side that "
+            f"patches of {largest} need: {named(small)}",
+            hint=hint,
+        )

@@ -7,6 +7,7 @@ run's page, always the same: where doing nothing is farthest from the truth.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from restore_cli.metrics.psnr import psnr, psnr_y
 from restore_cli.pages.pictures import Box
 from restore_cli.pages.places import heaviest_box, squared_error
 from restore_cli.tasks import DegradeOptions, Task
+from restore_cli.tiling.grid import round_up
 from restore_cli.train.pictures import PictureStore, Uint8Image
 
 SIDE_MOST_PIXELS = 512
@@ -96,6 +98,12 @@ class Validation:
         self._device = device
         self._pictures = [_held_out(store, index, task, options) for index in range(len(store))]
 
+    @property
+    def largest(self) -> tuple[int, int]:
+        """Return (height, width) of the largest degraded picture as the network takes it."""
+        sizes = [self._padded(*picture.degraded.shape[-2:]) for picture in self._pictures]
+        return max(sizes, key=math.prod)
+
     def baseline(self) -> float:
         """Return the mean score of the degraded pictures themselves, enlarged bicubically where that is the task."""
         return self._mean([_to_8bit(self._enlarged(picture.degraded)) for picture in self._pictures])
@@ -146,11 +154,15 @@ class Validation:
 
     def _restore(self, network: nn.Module, degraded: torch.Tensor) -> torch.Tensor:
         height, width = degraded.shape[-2:]
-        padding = (0, -width % self._multiple_of, 0, -height % self._multiple_of)
+        padded_height, padded_width = self._padded(height, width)
+        padding = (0, padded_width - width, 0, padded_height - height)
         mode = "reflect" if padding[1] < width and padding[3] < height else "replicate"
         padded = functional.pad(degraded.to(self._device), padding, mode=mode)
         restored: torch.Tensor = network(padded.contiguous(memory_format=torch.channels_last))
         return restored[..., : height * self._scale, : width * self._scale]
+
+    def _padded(self, height: int, width: int) -> tuple[int, int]:
+        return round_up(height, self._multiple_of), round_up(width, self._multiple_of)
 
     def _enlarged(self, degraded: torch.Tensor) -> torch.Tensor:
         if self._scale == 1:

@@ -63,3 +63,40 @@ def test_options_that_would_make_it_another_run_are_refused_with_resume(option: 
     refused = run("train", "--resume", "--out", "run", *option)
     assert refused.code == 2
     assert f"{option[0]} cannot change while a run is resumed" in refused.err
+
+
+def test_the_plan_says_steps_patches_memory_and_time_and_leaves_nothing(run: Run, data: Path):
+    planned = run(
+        "train", "--task", "sr", "--scale", 2, "--data", data, "--out", "runs/x2", "--steps", 100, "--batch", 2,
+        "--freeze", "stage", "--freeze-until", 0.5, "--device", "cpu", "--dry-run",
+    )  # fmt: skip
+    assert planned.code == 0, planned.err
+    for said in (
+        "100 steps",
+        "batches of 2 patches of 32x32",
+        "until 50%",
+        "held still",
+        "memory on cpu",
+        "time: about",
+    ):
+        assert said in planned.err
+    assert planned.out == ""
+    assert not Path("runs").exists()
+
+
+def test_all_unusable_pictures_are_counted_and_the_first_are_named(run: Run, data: Path):
+    for index in range(7):
+        Path(f"data/broken{index}.png").write_bytes((data / "0.png").read_bytes()[:200])
+    asked = ("train", "--task", "sr", "--scale", 2, "--data", data, "--out", "run", "--device", "cpu")
+    refused = run(*asked)
+    assert refused.code == 1
+    assert "7 of 9 pictures cannot be trained on" in refused.err
+    assert refused.err.count("broken") == 5
+    assert "and 2 more; remove or replace them" in refused.err
+    for index in range(7):
+        picture(f"data/broken{index}.png", size=(60, 90))
+    refused = run(*asked)
+    assert refused.code == 1
+    assert "7 of 9 pictures are smaller than the 64 pixels a side that patches of 32 need" in refused.err
+    assert refused.err.rstrip().endswith("and 2 more; remove them")
+    assert not Path("run").exists()
