@@ -253,6 +253,11 @@ def digest_of_bytes(data: bytes) -> str:
     return _DIGEST_PREFIX + hashlib.sha256(data).hexdigest()
 
 
+def digest_of_views(left: str, right: str) -> str:
+    """Return the digest of an input of two files, given the digests of both."""
+    return digest_of_bytes(f"{left} {right}".encode())
+
+
 def digest_of_file(path: Path) -> str | None:
     """Return the digest of a regular file's bytes; None where there is none that can be read."""
     digest = hashlib.sha256()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from restore_cli._version import __version__
 from restore_cli.imaging.publish import make_folder
-from restore_cli.ledger import Ledger, Recipe, digest_of_bytes, digest_of_file
+from restore_cli.ledger import Ledger, Recipe, digest_of_bytes, digest_of_file, digest_of_views
 from restore_cli.plan import JobPlan
 from restore_cli.targets import ImageJob
 from restore_cli.weights.entry import WeightsEntry
@@ -87,7 +87,7 @@ class Ledgers:
         ledger = self.of(job)
         if ledger is None or not ledger.knows(job.target):
             return False
-        digest = digest_of_file(job.source) if input_digest is None else input_digest
+        digest = _digest_of_input(job) if input_digest is None else input_digest
         return digest is not None and ledger.proves(job.target, self._recipe, digest, in_place=job.is_in_place)
 
     def write_down(self, job: ImageJob, *, input_digest: str, output_digest: str) -> None:
@@ -102,6 +102,15 @@ class Ledgers:
             ledger.add(
                 job.target, self._recipe, input_digest=input_digest, output_digest=output_digest, sync=job.is_in_place
             )
+
+
+def _digest_of_input(job: ImageJob) -> str | None:
+    """Return the digest of what a job reads, None where that cannot be read."""
+    digest = digest_of_file(job.source)
+    right = None if job.right is None else digest_of_file(job.right)
+    if digest is None or job.right is None:
+        return digest
+    return None if right is None else digest_of_views(digest, right)
 
 
 def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str) -> Recipe:

@@ -35,6 +35,7 @@ class ImageJob:
         from_stdin: The picture comes through standard input, and `source` only says so.
         to_stdout: The result goes to standard output, and `target` only says so.
         data: The bytes that came through standard input, once they were read.
+        right: The right view of the scene whose left view is `source`; None where there is one view.
     """
 
     source: Path
@@ -45,6 +46,7 @@ class ImageJob:
     from_stdin: bool = False
     to_stdout: bool = False
     data: bytes | None = field(default=None, repr=False)
+    right: Path | None = None
 
     @property
     def source_name(self) -> str:

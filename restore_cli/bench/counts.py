@@ -107,7 +107,7 @@ def _costs_at(size: Size, name: str, config: str) -> _Costs:
     arch = get_architecture(name)
     known = arch.config.from_json(json.loads(config))
     padded = geometry_of(size, scale=known.scale, multiple_of=arch.multiple_of).padded
-    network, image = _network_of(name, config), torch.empty((1, known.channels, *padded), device="meta")
+    network, image = _network_of(name, config), torch.empty((1, arch.channels_in(known), *padded), device="meta")
     return _Costs(flops=count_flops(network, image), traffic_bytes=count_traffic(network, image))
 
 

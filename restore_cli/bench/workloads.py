@@ -91,7 +91,8 @@ def _network(case: Case, wishes: BenchWishes, network: nn.Module) -> Workload:
     if wishes.compile:
         network.compile(dynamic=False)
     padded = geometry_of(case.size, scale=case.entry.scale, multiple_of=arch.multiple_of).padded
-    image = torch.rand((case.batch, case.entry.channels, *padded)).to(device)
+    channels = arch.channels_in(arch.config.from_json(case.entry.config))
+    image = torch.rand((case.batch, channels, *padded)).to(device)
     mixed = choice.dtype != torch.float32
 
     def run() -> Tensor:
@@ -111,12 +112,14 @@ def _network(case: Case, wishes: BenchWishes, network: nn.Module) -> Workload:
 
 def _engine(case: Case, wishes: BenchWishes, network: nn.Module) -> Workload:
     entry = case.entry
-    config = get_architecture(entry.arch).config.from_json(entry.config)
+    arch = get_architecture(entry.arch)
+    config = arch.config.from_json(entry.config)
     weights = LoadedWeights(entry=entry, config=config, network=network, digest="random", path=Path(entry.file))
     restorer = Restorer(weights, case.run_wishes(wishes))
     height, width = geometry_of(case.size, scale=entry.scale, multiple_of=1).input
     random = np.random.default_rng(SEED)
-    picture = Picture(pixels=random.random((height, width, entry.channels), dtype=np.float32))
+    views = [random.random((height, width, entry.channels), dtype=np.float32) for _ in range(arch.views_of(config))]
+    picture = Picture(pixels=views[0], right=views[1] if len(views) > 1 else None)
     notes: dict[str, None] = {}
 
     def run() -> None:

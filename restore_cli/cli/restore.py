@@ -21,6 +21,7 @@ from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
 from restore_cli.errors import ImageError, UsageError, WeightsError
 from restore_cli.plan import ImageJob, JobPlan, WeightsChoice, plan_images
+from restore_cli.views import pair_views
 
 if TYPE_CHECKING:
     from restore_cli.weights.manifest import WeightsEntry
@@ -62,6 +63,7 @@ class _Wanted:
         sigma: Noise level; None where it is unknown or not the task.
         gray: Whether the gray network is wanted; None where the pictures decide.
         variant: Special form of the task.
+        right: Where the right views of the scenes lie; None where a scene is one picture.
     """
 
     task: str
@@ -69,6 +71,7 @@ class _Wanted:
     sigma: Sigma | None = None
     gray: bool | None = False
     variant: str | None = None
+    right: Path | None = None
 
 
 @command(
@@ -159,10 +162,30 @@ def lowlight(
     _restore(_Wanted(task="lowlight"), paths, files, weights, run, said)
 
 
-@command(app, "deblur", examples="restore deblur --kind motion street.jpg")
+@command(
+    app,
+    "deblur",
+    examples="""
+    restore deblur street.jpg                                writes street_deblurred.jpg beside it
+    restore deblur --kind defocus -m restormer in/ out/      for a lens out of focus; fetches weights, once
+    restore deblur --kind dual-pixel -m restormer left.png --right right.png -o sharp.png
+    restore deblur --kind dual-pixel -m restormer left/ --right right/ sharp/    views of one name make a pair
+    """,
+)
 def deblur(
     paths: Paths,
-    kind: Annotated[Literal["motion", "defocus"], typer.Option("--kind", help="Where the blur comes from.")] = "motion",
+    kind: Annotated[
+        Literal["motion", "defocus", "dual-pixel"],
+        typer.Option("--kind", help="Where the blur comes from; dual-pixel: defocus seen in two views of a sensor."),
+    ] = "motion",
+    right: Annotated[
+        Path | None,
+        typer.Option(
+            "--right",
+            metavar="PATH",
+            help="With dual-pixel, INPUT being the left view: the right one, or a folder of them by the same names.",
+        ),
+    ] = None,
     *,
     files: FileOptions,
     weights: WeightsOptions,
@@ -170,7 +193,12 @@ def deblur(
     said: OutputOptions,
 ) -> None:
     """Sharpen pictures blurred by motion or lack of focus."""
-    _restore(_Wanted(task="deblur", variant=kind), paths, files, weights, run, said)
+    if kind == "dual-pixel" and right is None:
+        msg = "--kind dual-pixel restores two views of a scene, and only the left one is named"
+        raise UsageError(msg, hint="name the right view, or the folder of right views, with --right")
+    if kind != "dual-pixel" and right is not None:
+        raise UsageError(f"--right belongs to --kind dual-pixel, not to {kind}", hint="leave it out")
+    _restore(_Wanted(task="deblur", variant=kind, right=right), paths, files, weights, run, said)
 
 
 def _restore(
@@ -188,6 +216,8 @@ def _restore(
     wishes, write = run.wishes(), files.write_wishes()
     entry = _choose_entry(wanted, weights)
     jobs, skipped = plan_images(files.path_wishes(paths, task_suffix=get_task(wanted.task).suffix(entry.scale)), write)
+    if wanted.right is not None:
+        jobs = pair_views(jobs, wanted.right)
     if any(job.to_stdout for job in jobs):
         out.require_pipe()
     if any(job.from_stdin for job in jobs) and not files.dry_run:
@@ -320,7 +350,8 @@ def _show(plan: JobPlan, entry: WeightsEntry, out: Output) -> None:
     from restore_cli.weights.store import locate
 
     for job, status in [*((job, "planned") for job in plan.jobs), *((job, "skipped") for job in plan.skipped)]:
-        out.data(f"{job.source} -> {job.target}" + (" (exists, skipped)" if status == "skipped" else ""))
+        scene = job.source_name if job.right is None else f"{job.source_name} + {job.right}"
+        out.data(f"{scene} -> {job.target}" + (" (exists, skipped)" if status == "skipped" else ""))
         out.record({"type": "image", "source": str(job.source), "target": str(job.target), "status": status})
     place = plan.weights.path or locate(entry)
     summary: dict[str, Any] = {

@@ -28,6 +28,7 @@ class Picture:
         iptc: IPTC-IIM records, or None.
         text: Keywords and texts of a PNG.
         dpi: Horizontal and vertical resolution, or None.
+        right: Pixels of the right view of the scene, shaped as `pixels`; None where there is one view.
         warnings: What was decided or lost on the way, a line each, to be shown once.
     """
 
@@ -41,6 +42,7 @@ class Picture:
     iptc: bytes | None = None
     text: tuple[tuple[str, str], ...] = ()
     dpi: tuple[float, float] | None = None
+    right: FloatImage | None = None
     warnings: tuple[str, ...] = ()
 
     @property

@@ -59,7 +59,8 @@ class Engine:
     Args:
         network: On the CPU, float32, in eval mode; `Arch` says what sizes it takes.
         arch: What is to be known of it.
-        channels: Image channels in and out.
+        channels: Image channels of each view that goes in, and of the result.
+        views: Views of a scene that go in, stacked in channels.
         scale: Factor from input to output size.
         wishes: How to run it.
 
@@ -68,13 +69,16 @@ class Engine:
         DeviceError: If the device is not there.
     """
 
-    def __init__(self, network: nn.Module, arch: Arch, *, channels: int, scale: int, wishes: RunWishes) -> None:
+    def __init__(
+        self, network: nn.Module, arch: Arch, *, channels: int, views: int = 1, scale: int, wishes: RunWishes
+    ) -> None:
         check_wishes(wishes, arch)
         self.device: DeviceChoice = choose_device(wishes.device)
         self.dtype: DtypeChoice = choose_dtype(wishes.dtype, self.device.device, arch.dtypes)
         self._network = network
         self._arch = arch
         self._channels = channels
+        self._views = views
         self._scale = scale
         self._wishes = wishes
         self._runner = NetworkRunner(
@@ -91,7 +95,7 @@ class Engine:
         """Restore one image.
 
         Args:
-            pixels: float32 (H, W, C) in [0, 1].
+            pixels: float32 (H, W, views * C) in [0, 1].
             stop: Set it to leave the work within moments.
 
         Raises:
@@ -181,7 +185,7 @@ class Engine:
         return MemoryModel(
             budget=lambda: plan_budget(free_memory(runner.device), runner.device.type),
             footprint=lambda: measure_footprint(
-                runner.forward_plainly, channels=self._channels, multiple_of=self._arch.multiple_of
+                runner.forward_plainly, channels=self._channels * self._views, multiple_of=self._arch.multiple_of
             ),
         )
 

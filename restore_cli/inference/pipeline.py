@@ -15,7 +15,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
 from typing import get_args
@@ -29,7 +29,7 @@ from restore_cli.inference.device import is_out_of_memory
 from restore_cli.inference.restorer import Restorer
 from restore_cli.inference.result import JobResult, Status, Summary
 from restore_cli.inference.runner import StopRequestedError
-from restore_cli.ledger import digest_of_bytes
+from restore_cli.ledger import digest_of_bytes, digest_of_views
 from restore_cli.plan import ImageJob, JobPlan, WriteWishes
 from restore_cli.resume import Ledgers, recipe_of
 
@@ -311,9 +311,15 @@ def _read(job: ImageJob, ledgers: Ledgers | None, *, resume: bool) -> _Read:
     """
     data = read_file(job.source) if job.data is None else job.data
     digest = "" if job.home is None else digest_of_bytes(data)
+    right = None if job.right is None else read_file(job.right)
+    if right is not None and digest:
+        digest = digest_of_views(digest, digest_of_bytes(right))
     if resume and ledgers is not None and ledgers.prove(job, digest):
         raise _DoneAlreadyError
-    return _Read(picture=decode_bytes(data, job.source_name), digest=digest)
+    picture = decode_bytes(data, job.source_name)
+    if right is not None:
+        picture = replace(picture, right=decode_bytes(right, str(job.right)).pixels)
+    return _Read(picture=picture, digest=digest)
 
 
 def _restore(

@@ -67,11 +67,13 @@ class Restorer:
     def __init__(self, weights: LoadedWeights, wishes: RunWishes | None = None) -> None:
         self._weights = weights
         self._wishes = wishes or RunWishes()
-        entry = weights.entry
+        entry, arch = weights.entry, get_architecture(weights.entry.arch)
+        self._views = arch.views_of(weights.config)
         self._engine = Engine(
             weights.network,
-            get_architecture(entry.arch),
+            arch,
             channels=entry.channels,
+            views=self._views,
             scale=entry.scale,
             wishes=self._wishes,
         )
@@ -134,8 +136,9 @@ class Restorer:
         """Restore pixels of the network's own kind.
 
         Args:
-            pixels: float32 (H, W, C) in [0, 1], any H and W from 1, C as the network's entry says. Noise that was not
-                clipped may reach beyond, as in the protocol of papers on denoising.
+            pixels: float32 (H, W, C) in [0, 1], any H and W from 1, C as the network's entry says, and twice that for
+                a network that takes two views, the left one first. Noise that was not clipped may reach beyond, as in
+                the protocol of papers on denoising.
             stop: Set it to leave the work within moments.
 
         Returns:
@@ -165,7 +168,7 @@ class Restorer:
             DeviceError: As in `restore_pixels`.
             StopRequestedError: As in `restore_pixels`.
         """
-        restored = self._restore(self._in_channels_of_the_network(picture.pixels), stop)
+        restored = self._restore(self._views_of(picture), stop)
         pixels = restored.pixels
         if pixels.shape[2] > picture.channels:
             pixels = _luma(pixels)
@@ -174,9 +177,28 @@ class Restorer:
         return replace(
             picture,
             pixels=pixels,
+            right=None,
             alpha=None if picture.alpha is None else self._enlarge_alpha(picture.alpha),
             warnings=(*picture.warnings, *restored.warnings),
         )
+
+    def _views_of(self, picture: Picture) -> FloatImage:
+        """Return what goes in of a picture: its pixels, and behind them those of the other view where there are two."""
+        entry = self._weights.entry
+        if self._views == 1 and picture.right is None:
+            return self._in_channels_of_the_network(picture.pixels)
+        if picture.right is None:
+            msg = f"{entry.id} restores two views of a scene, and this is one"
+            raise ImageError(msg, hint="name the other with `restore deblur --kind dual-pixel --right PATH`")
+        if self._views == 1:
+            raise ImageError(f"{entry.id} restores one picture, not two views", hint="leave --right out")
+        if picture.right.shape != picture.pixels.shape:
+            sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (picture.pixels, picture.right)]
+            kinds = ["color" if pixels.shape[2] == 3 else "gray" for pixels in (picture.pixels, picture.right)]
+            msg = f"its views are not of one scene: {sizes[0]} in {kinds[0]}, {sizes[1]} in {kinds[1]}"
+            raise ImageError(msg, hint="look at --right")
+        both = [self._in_channels_of_the_network(pixels) for pixels in (picture.pixels, picture.right)]
+        return np.concatenate(both, axis=2)
 
     def _in_channels_of_the_network(self, pixels: FloatImage) -> FloatImage:
         """Return a picture's pixels in as many channels as the network takes, if nothing is lost by it."""
@@ -190,7 +212,7 @@ class Restorer:
         return np.repeat(pixels, wanted, axis=2) if wanted > pixels.shape[2] else pixels
 
     def _restore(self, pixels: FloatImage, stop: threading.Event | None) -> Restored:
-        channels = self._weights.entry.channels
+        channels = self._weights.entry.channels * self._views
         if pixels.ndim != 3 or pixels.shape[2] != channels or 0 in pixels.shape:
             msg = f"{self._weights.entry.id} takes (H, W, {channels}), not {pixels.shape}"
             raise ValueError(msg)

@@ -64,6 +64,7 @@ class Arch:
         restores: Whether it maps pictures to pictures (False for a classifier or backbone).
         dtypes: Names of the dtypes measured to be good, "float32" first.
         paper: Title and arXiv id.
+        views: Takes a configuration, returns how many views of a scene go in, stacked in channels; None for one.
         mult_adds: Multiply-adds in the paper's own convention for an input of (height, width) pixels before padding,
             or None where the paper states none.
         block: Class of the block that a network repeats, which training compiles one by one; None where there is none.
@@ -78,9 +79,18 @@ class Arch:
     restores: bool = True
     dtypes: tuple[str, ...] = ("float32",)
     paper: str
+    views: Callable[[Any], int] | None = None
     mult_adds: Callable[[Any, int, int], int] | None = None
     block: type[nn.Module] | None = None
     convert_state_dict: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+    def views_of(self, config: Config) -> int:
+        """Return how many views of a scene a network of that configuration takes, 1 for all but a few."""
+        return 1 if self.views is None else self.views(config)
+
+    def channels_in(self, config: Config) -> int:
+        """Return how many channels go in: those of the picture, for each view."""
+        return config.channels * self.views_of(config)
 
 
 def architecture_names() -> tuple[str, ...]:

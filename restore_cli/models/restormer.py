@@ -348,6 +348,8 @@ ARCH = Arch(
     multiple_of=UNIT,
     global_attention=True,
     dtypes=("float32",),
+    views=lambda config: 2 if config.dual_pixel_task else 1,
     paper="Restormer: Efficient Transformer for High-Resolution Image Restoration, arXiv 2111.09881",
     mult_adds=mult_adds,
+    block=Block,
 )
