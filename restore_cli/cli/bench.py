@@ -65,7 +65,7 @@ def bench(
     reported.check(json=said.json)
     earlier = None if reported.against is None else load_earlier(reported.against)
     out = said.open()
-    report = _measure(_entries(subjects), wishes_of(conditions, measuring), out)
+    report = _measure(_entries(subjects, out), wishes_of(conditions, measuring), out)
     comparison = None if earlier is None else compare(report, earlier)
     if said.json:
         out.json({**report.to_json(), "against": comparison and comparison.to_json(reported.tolerance)})
@@ -80,12 +80,14 @@ def bench(
         _tell_growth(out, comparison, reported.tolerance)
 
 
-def _entries(subjects: SubjectOptions) -> tuple[WeightsEntry, ...]:
+def _entries(subjects: SubjectOptions, out: Output) -> tuple[WeightsEntry, ...]:
     """Find the networks that were named, those of the manifest first.
+
+    A file that does not say of which network it is, as others' do not, must be of the one that was named.
 
     Raises:
         UsageError: If a name is unknown, or a file does not say what it is.
-        WeightsError: If a file cannot be read.
+        WeightsError: If a file cannot be read, or is of another network.
     """
     from restore_cli.bench.cases import select_entries
     from restore_cli.weights.manifest import load_manifest
@@ -93,15 +95,19 @@ def _entries(subjects: SubjectOptions) -> tuple[WeightsEntry, ...]:
     entries = select_entries(load_manifest(), subjects.names())
     if not subjects.weights:
         return entries
-    from restore_cli.weights.load import entry_from_file
+    from restore_cli.weights.load import entry_from_file, load_weights
 
     own = []
     for path in subjects.weights:
         entry = entry_from_file(path)
-        if entry is None:
+        if entry is not None:
+            own.append(entry)
+        elif len(entries) == 1:
+            digest = load_weights(entries[0], path).digest
+            out.note(f"{path} fits {entries[0].id} ({digest}); weights change no figure here")
+        else:
             msg = f"{path} does not say of which network it is"
-            raise UsageError(msg, hint="name the network with --model: weights change no figure here")
-        own.append(entry)
+            raise UsageError(msg, hint="name that one network with --model, and no other")
     return (*entries, *own)
 
 

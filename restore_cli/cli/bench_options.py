@@ -51,7 +51,8 @@ class SubjectOptions:
             "--weights",
             metavar="FILE",
             rich_help_panel=WEIGHTS,
-            help="A network of your own, from the .safetensors file that `restore train export` wrote; again for more.",
+            help="A network of your own, from the .safetensors file that `restore train export` wrote; again for more. "
+            "A file of others is checked to fit the one network that --model names.",
         ),
     ] = None
 

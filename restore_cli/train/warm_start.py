@@ -8,6 +8,7 @@ pictures: x3 1.2 dB and x4 0.9 dB above bicubic from an x2 that is 2.5 dB above 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from restore_cli.train.checkpoint import BEST, LAST, read_checkpoint
 from restore_cli.weights.load import entry_from_file, load_weights
 from restore_cli.weights.manifest import load_manifest
 
-INPUT, HEAD, FINAL = "shallow.conv", "to_target.conv", "to_target.final_conv"
+INPUTS = r"(shallow\.conv|embed\.\d+)\.weight"  # RAMiT's, CrossFormer-IR's
+HEAD, FINAL = "to_target.conv", "to_target.final_conv"
 _PARTS = ("weight", "bias")
 
 
@@ -98,30 +100,36 @@ def read_source(source: str) -> Mapping[str, torch.Tensor]:
 
 def _for_channels(given: Mapping[str, torch.Tensor], channels: int) -> Mapping[str, torch.Tensor]:
     """Make a network of colour one of gray, or the other way; the body is left as it is."""
-    if f"{INPUT}.weight" not in given or given[f"{INPUT}.weight"].shape[1] == channels:
+    if not (inputs := _inputs(given)) or given[inputs[0]].shape[1] == channels:
         return given
-    weight, head, final = given[f"{INPUT}.weight"], _subpixels(given), given[f"{FINAL}.weight"]
+    head, final = _subpixels(given), f"{FINAL}.weight" in given
+    turned: dict[str, torch.Tensor] = {}
     if channels == 1:
-        # A gray picture is three equal channels, so their weights add up. The output is the mean of three, each a sum
-        # over three filtered maps; one map filtered once comes nearest to it by the first singular pair of the filters.
-        left, values, right = torch.linalg.svd(final.mean(0).flatten(1), full_matrices=False)
-        shares = left[:, 0] * values[0].sqrt()
-        weight = weight.sum(1, keepdim=True)
+        # A gray picture is three equal channels, so their weights add up.
+        weights = {name: given[name].sum(1, keepdim=True) for name in inputs}
+        shares = torch.full((head["bias"].shape[0],), 1 / head["bias"].shape[0])
+        if final:
+            # The output is the mean of three, each a sum over three filtered maps; one map filtered once comes nearest
+            # to it by the first singular pair of the filters.
+            filters = given[f"{FINAL}.weight"]
+            left, values, right = torch.linalg.svd(filters.mean(0).flatten(1), full_matrices=False)
+            shares = left[:, 0] * values[0].sqrt()
+            turned[f"{FINAL}.weight"] = (right[0] * values[0].sqrt()).view(1, 1, *filters.shape[2:])
+            turned[f"{FINAL}.bias"] = given[f"{FINAL}.bias"].mean(0, keepdim=True)
         head = {name: torch.tensordot(shares, tensor, 1).unsqueeze(0) for name, tensor in head.items()}
-        final = (right[0] * values[0].sqrt()).view(1, 1, *final.shape[2:])
-        final_bias = given[f"{FINAL}.bias"].mean(0, keepdim=True)
     else:
-        weight = weight.expand(-1, channels, -1, -1) / channels
+        weights = {name: given[name].expand(-1, channels, -1, -1) / channels for name in inputs}
         head = {name: tensor.repeat(channels, *[1] * (tensor.dim() - 1)) for name, tensor in head.items()}
-        final = final.expand(channels, channels, -1, -1) / channels
-        final_bias = given[f"{FINAL}.bias"].expand(channels)
-    turned = {f"{HEAD}.{name}": tensor.flatten(0, 2) for name, tensor in head.items()}
-    return {**given, **turned, f"{INPUT}.weight": weight, f"{FINAL}.weight": final, f"{FINAL}.bias": final_bias}
+        if final:
+            turned[f"{FINAL}.weight"] = given[f"{FINAL}.weight"].expand(channels, channels, -1, -1) / channels
+            turned[f"{FINAL}.bias"] = given[f"{FINAL}.bias"].expand(channels)
+    heads = {f"{HEAD}.{name}": tensor.flatten(0, 2) for name, tensor in head.items()}
+    return {**given, **turned, **weights, **heads}
 
 
 def _for_scale(given: Mapping[str, torch.Tensor], scale: int) -> Mapping[str, torch.Tensor]:
     """Give each subpixel of the new factor the filter of the old subpixel that it lies in."""
-    if f"{HEAD}.weight" not in given:
+    if f"{HEAD}.weight" not in given or not _inputs(given):
         return given
     head = _subpixels(given)
     old = head["bias"].shape[1]
@@ -134,9 +142,14 @@ def _for_scale(given: Mapping[str, torch.Tensor], scale: int) -> Mapping[str, to
     }
 
 
+def _inputs(given: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return the names of the weights that see the image."""
+    return [name for name in given if re.fullmatch(INPUTS, name)]
+
+
 def _subpixels(given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return weight and bias of the head with their first axis split into (channels, scale, scale)."""
-    channels = given[f"{INPUT}.weight"].shape[1]
+    channels = given[_inputs(given)[0]].shape[1]
     outputs = given[f"{HEAD}.bias"].shape[0]
     scale = math.isqrt(outputs // channels)
     split = (channels, scale, scale)

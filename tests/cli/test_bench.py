@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from restore_cli.cli.app import run
 from restore_cli.cli.bench_options import ConditionOptions, MeasuringOptions, parse_growth, parse_size, wishes_of
 from restore_cli.errors import UsageError
+from restore_cli.models import get_architecture
+from restore_cli.models.crossformer import PUBLISHED
 
 COUNT = ("bench", "-m", "ramit-slim-lowlight", "--runs", "0")
 MEASURE = ("bench", "-m", "ramit-slim-lowlight", "--size", "64x32", "--device", "cpu", "--runs", "2", "--warmup", "1")
@@ -172,3 +175,22 @@ def test_a_row_that_fails_is_shown_and_the_exit_code_tells(capsys: pytest.Captur
     assert "failed" in printed.out
     assert "358,243" in printed.out
     assert "ran out of memory" in printed.err
+
+
+@pytest.mark.slow
+def test_a_classifier_is_counted_at_its_own_size_and_a_file_of_its_authors_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arch = get_architecture("crossformer")
+    path = tmp_path / "theirs.pth"
+    torch.save({"model": arch.build(PUBLISHED["crossformer-t"]).state_dict()}, path)
+    arguments = ("bench", "-m", "crossformer-t", "--runs", "0", "--json")
+    assert run([*arguments, "--weights", str(path)]) == 0
+    printed = capsys.readouterr()
+    (row,) = json.loads(printed.out)["rows"]
+    assert (row["size"], row["params"], row["mult_adds"]) == ([224, 224], 27_776_794, 2_858_292_352)
+    assert f"{path} fits crossformer-t-imagenet (sha256:" in printed.err
+    assert run(["bench", "-m", "crossformer-s", "--runs", "0", "--weights", str(path)]) == 3
+    assert "does not fit crossformer-s-imagenet" in capsys.readouterr().err
+    assert run([*arguments, "-m", "crossformer-s", "--weights", str(path)]) == 2
+    assert "does not say of which network it is" in capsys.readouterr().err

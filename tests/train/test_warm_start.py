@@ -21,7 +21,7 @@ from restore_cli.weights.load import save_weights
 def network_of(recipe: str) -> nn.Module:
     """Return the network of a recipe at a random start, none of its tensors zero."""
     torch.manual_seed(1)
-    network: nn.Module = get_architecture("ramit").build(get_recipe(recipe).config())
+    network: nn.Module = get_architecture(get_recipe(recipe).network.arch).build(get_recipe(recipe).config())
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -139,6 +139,27 @@ def test_a_colour_network_starts_as_the_gray_network_of_each_pictures_mean(pictu
     assert left == ()
     expected = residual(source, picture.mean(1, keepdim=True), 1).expand(-1, 3, -1, -1)
     assert torch.allclose(residual(network, picture, 1), expected, atol=1e-5)
+
+
+def test_a_crossformer_changes_its_factor_and_its_channels_too(picture: torch.Tensor, tmp_path: Path):
+    source = network_of("crossformer-lite-sr-x2")
+    network, adapted, left = started(source, "crossformer-lite-sr-x4", tmp_path)
+    assert (adapted, left) == (("to_target.conv.weight", "to_target.conv.bias"), ())
+    expected = residual(source, picture, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert torch.allclose(residual(network, picture, 4), expected, atol=1e-5)
+
+
+def test_a_gray_crossformer_starts_as_the_colour_one_on_gray_pictures(picture: torch.Tensor, tmp_path: Path):
+    source = network_of("crossformer-lite-denoise-color")
+    network, _, left = started(source, "crossformer-lite-denoise-gray", tmp_path)
+    assert left == ()
+    gray = picture[:, :1]
+    expected = residual(source, gray.expand(-1, 3, -1, -1), 1).mean(1, keepdim=True)
+    assert torch.allclose(residual(network, gray, 1), expected, atol=1e-5)
+    again, _, left = started(network, "crossformer-lite-denoise-color", tmp_path)
+    assert left == ()
+    expected = residual(network, picture.mean(1, keepdim=True), 1).expand(-1, 3, -1, -1)
+    assert torch.allclose(residual(again, picture, 1), expected, atol=1e-5)
 
 
 def test_a_run_gives_its_best_weights_or_else_the_average_of_its_last_state(tmp_path: Path):
