@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from restore_cli.bench.figures import memory, mpixels, number, seconds, size
+from restore_cli.bench.figures import brief, memory, mpixels, number, seconds, size
 from restore_cli.bench.growth import Growth, Line, grouped, growths
 from restore_cli.bench.rows import Row
 from restore_cli.pages.plot import Axis, Point, Series, plot
@@ -20,8 +20,13 @@ _LINE_PLACES = 25  # of a straight line, so that it is one on logarithmic axes t
 
 _METRICS = {"psnr": "PSNR, dB", "psnr_y": "PSNR of luma, dB"}
 _NUMBERS = {"batch": "images a run", "threads": "CPU threads", "tile": "side of a tile, input pixels"}
-_INPUT = Axis(title="input", text=lambda value: mpixels(value * 1e6), logarithmic=True)
-_MEMORY = Axis(title="memory above the loaded process", text=memory, logarithmic=True)
+_INPUT = Axis(title="input", text=lambda value: brief(mpixels(value * 1e6)), logarithmic=True)
+_MEMORY = Axis(title="memory above the loaded process", text=lambda value: brief(memory(value)), logarithmic=True)
+
+
+def _duration(value: float) -> str:
+    return brief(seconds(value))
+
 
 _Cost = Callable[[Row], float | None]
 
@@ -91,7 +96,7 @@ def _quality(rows: Sequence[Row], scores: dict[str, Score]) -> Drawing:
         title=f"{score.dataset}{factor}{noise}",
         x=Axis(
             title=f"latency for {size(output)}",
-            text=seconds,
+            text=_duration,
             logarithmic=max(latencies) > _WIDE_RATIO * min(latencies),
         ),
         y=Axis(title=_METRICS[score.metric], text="{:.2f}".format),
@@ -110,14 +115,14 @@ def size_drawings(rows: Sequence[Row]) -> Iterator[Drawing]:
     yield Drawing(
         title="Time",
         x=_INPUT,
-        y=Axis(title="latency", text=seconds, logarithmic=True),
+        y=Axis(title="latency", text=_duration, logarithmic=True),
         series=_over_pixels(several, _time, lambda label: _time_line(lines.get(label))),
         note="Faint: the straight line through the sizes." if lines else "",
     )
     yield Drawing(
         title="Time for each Mpixel of input",
         x=_INPUT,
-        y=Axis(title="latency for a Mpixel", text=seconds, from_zero=True),
+        y=Axis(title="latency for a Mpixel", text=_duration, from_zero=True),
         series=_over_pixels(several, _time_each, lambda _: ()),
         note="A step upward is a cliff; a fall to the left of it all is what any picture costs.",
     )
@@ -165,11 +170,11 @@ def sweep_drawings(rows: Sequence[Row]) -> Iterator[Drawing]:
         if max((len({_condition(row, name) for row in group}) for group in groups.values()), default=0) < 2:
             continue
         axis = Axis(title=title, text="{:g}".format, from_zero=True)
-        rate = Axis(title="output", text=lambda value: f"{number(value)} Mpixel/s", from_zero=True)
+        rate = Axis(title="output", text=lambda value: brief(f"{number(value)} Mpixel/s"), from_zero=True)
         yield Drawing(title=f"Throughput against {name}", x=axis, y=rate, series=_over_condition(groups, name, _rate))
         series = _over_condition(groups, name, _memory)
         if any(each.points for each in series):
-            held = Axis(title=_MEMORY.title, text=memory, from_zero=True)
+            held = Axis(title=_MEMORY.title, text=_MEMORY.text, from_zero=True)
             yield Drawing(title=f"Memory against {name}", x=axis, y=held, series=series)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 NOTHING = "-"
@@ -20,6 +21,16 @@ def number(value: float | None) -> str:
         return f"{value:.3g}"
     decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     return f"{value:,.{decimals}f}"
+
+
+def brief(figure: str) -> str:
+    """Take the zeros off the end of a figure's decimals, as round numbers beside an axis need none.
+
+    Example:
+        >>> brief("10.0 s"), brief("1.50 GB"), brief("1,200 ms"), brief("0.0492 Mpixel")
+        ('10 s', '1.5 GB', '1,200 ms', '0.0492 Mpixel')
+    """
+    return re.sub(r"(\.\d*?)0+\b", r"\1", figure).replace(". ", " ")
 
 
 def giga(value: int | None) -> str:

@@ -26,13 +26,14 @@ def bench_page(report: Report, comparison: Comparison | None, *, tolerance: floa
     body = "".join(
         [
             f"<header><h1>Bench of {escape(names)}</h1><p>{escape(title)}</p>{_facts(report.environment)}</header>",
-            *(_markup(each) for each in tables),
-            *(f'<p class="note">{escape(line)}</p>' for line in explain(report, comparison)),
-            _failures(report),
             _section("Latency against quality", _quality_note(report), quality_drawings(report.rows)),
             _section("Time and memory against pixels", "", size_drawings(report.rows)),
             _growth_table(report),
             _section("What else was varied", "", sweep_drawings(report.rows)),
+            "<h2>All figures</h2>",
+            *(_markup(each) for each in tables),
+            f'<p class="note">{"<br>".join(map(escape, explain(report, comparison)))}</p>',
+            _failures(report),
         ]
     )
     return document(f"restore bench: {names}", body)
