@@ -124,7 +124,7 @@ def size_drawings(rows: Sequence[Row]) -> Iterator[Drawing]:
         x=_INPUT,
         y=Axis(title="latency for a Mpixel", text=_duration, from_zero=True),
         series=_over_pixels(several, _time_each, lambda _: ()),
-        note="A step upward is a cliff; a fall to the left of it all is what any picture costs.",
+        note="Level: linear. Higher at the left: what every picture costs. A step upward: a cliff.",
     )
     series = _over_pixels(several, _memory, lambda label: _memory_line(lines.get(label)))
     if any(each.points for each in series):
@@ -170,7 +170,7 @@ def sweep_drawings(rows: Sequence[Row]) -> Iterator[Drawing]:
         if max((len({_condition(row, name) for row in group}) for group in groups.values()), default=0) < 2:
             continue
         axis = Axis(title=title, text="{:g}".format, from_zero=True)
-        rate = Axis(title="output", text=lambda value: brief(f"{number(value)} Mpixel/s"), from_zero=True)
+        rate = Axis(title="output, Mpixel/s", text=lambda value: brief(number(value)), from_zero=True)
         yield Drawing(title=f"Throughput against {name}", x=axis, y=rate, series=_over_condition(groups, name, _rate))
         series = _over_condition(groups, name, _memory)
         if any(each.points for each in series):

@@ -7,8 +7,9 @@ renames or removes a field raises the report's schema.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from restore_cli.bench.apart import measure_apart
@@ -32,6 +33,7 @@ class Row:
         counts: What it holds and costs.
         measurement: What it took; None if only counted, or if `error` says why not.
         error: Why there is no measurement.
+        measured_as: Id of the row whose figures these are, the same network with other weights; None for its own.
     """
 
     case: Case
@@ -39,6 +41,7 @@ class Row:
     counts: Counts
     measurement: Measurement | None = None
     error: str | None = None
+    measured_as: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as a flat JSON object."""
@@ -69,6 +72,7 @@ class Row:
             "scale": entry.scale,
             "arch": entry.arch,
             "weights": "random",
+            "measured_as": self.measured_as,
             "through": case.through,
             "size": list(case.size),
             "input_size": list(self.geometry.input),
@@ -154,15 +158,37 @@ _MEASURED = (
 
 
 def measure_rows(cases: Iterable[Case], wishes: BenchWishes, on_step: OnStep) -> Iterator[Row]:
-    """Yield each case's row as soon as it is there; a case that cannot be measured keeps its counts and says why."""
+    """Yield each case's row as soon as it is there; a case that cannot be measured keeps its counts and says why.
+
+    Networks that differ in their weights alone are measured once under the same conditions.
+    """
+    done: dict[str, Row] = {}
     for case in cases:
-        multiple_of = get_architecture(case.entry.arch).multiple_of
-        geometry = geometry_of(case.size, scale=case.entry.scale, multiple_of=multiple_of)
-        counts = count(case)
-        measurement, error = None, None
-        if wishes.runs != 0:
-            try:
-                measurement = measure_apart(case, wishes, lambda *step, case=case: on_step(case, *step))
-            except RestoreError as failure:
-                error = str(failure)
-        yield Row(case=case, geometry=geometry, counts=counts, measurement=measurement, error=error)
+        kind = _kind(case)
+        if kind in done:
+            yield replace(done[kind], case=case, measured_as=done[kind].case.entry.id)
+            continue
+        done[kind] = _measure_row(case, wishes, on_step)
+        yield done[kind]
+
+
+def _kind(case: Case) -> str:
+    """Return what a row's figures depend on, as text."""
+    entry = case.entry
+    # Through the engine the entry itself may say how the network runs best.
+    network = entry.id if case.through == "engine" else [entry.arch, dict(entry.config)]
+    conditions = (case.size, case.batch, case.dtype, case.threads, case.through, case.tile, case.context)
+    return json.dumps([network, *conditions], sort_keys=True)
+
+
+def _measure_row(case: Case, wishes: BenchWishes, on_step: OnStep) -> Row:
+    multiple_of = get_architecture(case.entry.arch).multiple_of
+    geometry = geometry_of(case.size, scale=case.entry.scale, multiple_of=multiple_of)
+    counts = count(case)
+    measurement, error = None, None
+    if wishes.runs != 0:
+        try:
+            measurement = measure_apart(case, wishes, lambda *step: on_step(case, *step))
+        except RestoreError as failure:
+            error = str(failure)
+    return Row(case=case, geometry=geometry, counts=counts, measurement=measurement, error=error)

@@ -108,6 +108,9 @@ def _line_cells(line: Line, text: Callable[[float], str]) -> tuple[str, ...]:
 def explain(report: Report, comparison: Comparison | None) -> tuple[str, ...]:
     """Say in a line each how the figures are to be read."""
     lines = [_explain_counts(report)]
+    twins = dict.fromkeys(f"{row.case.entry.id} as {row.measured_as}" for row in report.rows if row.measured_as)
+    if twins:
+        lines.append(f"Measured once, being the same network with other weights: {', '.join(twins)}.")
     measured = [row.measurement for row in report.rows if row.measurement is not None]
     if not measured:
         return tuple(lines)

@@ -141,6 +141,8 @@ def _one_line(row: Row) -> str:
     what = f"{row.case.entry.id} {width}x{height}"
     if row.error is not None:
         return f"{what}: {row.error}"
+    if row.measured_as is not None:
+        return f"{what}: the same network as {row.measured_as}"
     if row.measurement is None:
         return f"{what}: counted"
     timing = row.measurement.timing

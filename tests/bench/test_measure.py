@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from restore_cli.bench.measure import Measurement, measure, run_and_tell
 from restore_cli.bench.rows import measure_rows
 from restore_cli.bench.workloads import Workload, WorkloadFacts, prepare
 from restore_cli.errors import RestoreError
-from tests.bench.samples import tiny_case
+from tests.bench.samples import an_entry, tiny_case
 
 CEILINGS = CeilingSamples(unit=(0.02,), conv=(0.01,), copy=(0.1,))
 NO_METER = EnergyMeter(counters=(), method="not told")
@@ -61,6 +62,20 @@ def test_rows_that_are_only_counted_start_no_process():
     assert row.measurement is None
     assert row.error is None
     assert row.counts.params > 0
+
+
+def test_networks_that_differ_in_weights_alone_are_done_once():
+    one, other = tiny_case(), replace(tiny_case(), entry=an_entry(id="other-weights"))
+    larger = replace(tiny_case((64, 128)), entry=an_entry(id="other-weights"))
+    rows = list(measure_rows([one, other, larger], BenchWishes(runs=0), ignore))
+    assert [row.measured_as for row in rows] == [None, "tiny-sr", None]
+    assert [row.case.entry.id for row in rows] == ["tiny-sr", "other-weights", "other-weights"]
+    assert rows[0].counts is rows[1].counts
+
+
+def test_through_the_engine_every_entry_runs_by_itself():
+    cases = [replace(tiny_case(through="engine"), entry=an_entry(id=name)) for name in ("one", "two")]
+    assert [row.measured_as for row in measure_rows(cases, BenchWishes(runs=0, engine=True), ignore)] == [None, None]
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ FIELDS = {
     "scale": int,
     "arch": str,
     "weights": str,
+    "measured_as": str,
     "through": str,
     "size": list,
     "input_size": list,
@@ -75,7 +76,8 @@ def full_row() -> dict[str, object]:
     measurement = a_measurement(joules=31.5)
     timing = replace(measurement.timing, compile_seconds=12.0)
     facts = WorkloadFacts(dtype="float32", dtype_reason="exact", tile="256", context="tile")
-    return a_row(replace(measurement, timing=timing, facts=facts), error="none", through="engine").to_json()
+    row = a_row(replace(measurement, timing=timing, facts=facts), error="none", through="engine")
+    return replace(row, measured_as="another").to_json()
 
 
 def test_the_fields_of_a_row_and_their_types_are_those_of_the_schema():
