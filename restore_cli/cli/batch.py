@@ -37,8 +37,7 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
         RestoreError: If the weights or the device cannot be had; no picture was touched.
     """
     total = len(plan.jobs) + len(plan.skipped)
-    for folder in {job.target.parent for job in plan.jobs if not job.to_stdout}:
-        remove_unfinished(folder)
+    _remove_unfinished(plan)
     with out.image_progress(total, "loading"):
         if plan.write.resume:
             started = time.monotonic()
@@ -58,12 +57,19 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
         teller = _Teller(out=out, plan=plan, restorer=restorer, debug=debug)
         with stop_on_signals() as asked:
             summary = run_jobs(plan, restorer, on_result=teller.tell, stop=asked.stop, deliver=out.picture)
+    _remove_unfinished(plan)  # of others that were killed meanwhile
     _conclude(summary, plan, entry, weights.digest, teller.facts, out)
     if asked.exit_code is not None:
         return asked.exit_code
     if summary.fatal is not None:
         return summary.fatal.exit_code
     return RestoreError.exit_code if summary.failed else 0
+
+
+def _remove_unfinished(plan: JobPlan) -> None:
+    """Remove what killed processes left in the output folders."""
+    for folder in {job.target.parent for job in (*plan.jobs, *plan.skipped) if not job.to_stdout}:
+        remove_unfinished(folder)
 
 
 def _tell_nothing_to_do(plan: JobPlan, entry: WeightsEntry, digest: str, started: float, out: Output) -> None:

@@ -1,0 +1,93 @@
+"""Try faults on the program, by hand and in full: `python -m tests.faults --kills 200 --signals 100 ...`.
+
+Prints a JSON object an experiment and ends with 1 if anything came out wrong. Nothing is tried that is not asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+PRELOAD_SOURCE = Path(__file__).with_name("preload.c")
+_PRELOADED = "FAULT_PRELOADED"
+
+
+def main() -> int:
+    wanted = _parse()
+    if wanted.calls and _PRELOADED not in os.environ:
+        return _run_preloaded()
+    import torch
+
+    from tests.faults import experiments
+    from tests.faults.batch import Bench
+
+    torch.set_num_threads(1)
+    wrong = 0
+    with tempfile.TemporaryDirectory(prefix="restore-faults-", dir=wanted.folder) as folder:
+        shuffle, weights = random.Random(wanted.seed), wanted.weights
+
+        def bench(name: str, pictures: int) -> Bench:
+            return Bench(Path(folder) / name, pictures, weights)
+
+        plans: list[tuple[int, Callable[[], experiments.Outcome]]] = [
+            (wanted.kills, lambda: experiments.kills(bench("kills", wanted.pictures), wanted.kills, shuffle)),
+            (wanted.signals, lambda: experiments.signals(bench("signals", wanted.pictures), wanted.signals, shuffle)),
+            (wanted.sizes, lambda: experiments.full_disks(bench("sizes", wanted.small), wanted.sizes)),
+            (wanted.calls, lambda: experiments.failing_calls(bench("calls", wanted.small), wanted.calls)),
+            (
+                wanted.processes,
+                lambda: experiments.processes(bench("processes", wanted.small), wanted.processes, shuffle),
+            ),
+            (wanted.many, lambda: experiments.many(bench("many", wanted.many))),
+        ]
+        for count, experiment in plans:
+            if count:
+                outcome = experiment()
+                wrong += len(outcome.wrong)
+                sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
+                sys.stdout.flush()
+    return int(wrong > 0)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, what in (
+        ("kills", "kill -9 at so many moments, then resume"),
+        ("signals", "SIGINT and SIGTERM at so many moments each"),
+        ("sizes", "full disks of so many sizes (as root)"),
+        ("calls", "let each of so many first renames, links, fsyncs and writes fail (needs a C compiler)"),
+        ("processes", "four processes on one folder, one killed, so often"),
+        ("many", "so many pictures in one run"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=0, metavar="N", help=what)
+    parser.add_argument("--pictures", type=int, default=200, help="of a batch that is interrupted")
+    parser.add_argument("--small", type=int, default=40, help="of a batch that meets storage faults")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", type=Path, help="run these for denoising in earnest, in place of a stand-in")
+    parser.add_argument("--folder", type=Path, help="where to work; the default is the system's folder for such files")
+    return parser.parse_args()
+
+
+def _run_preloaded() -> int:
+    """Run all of it in another process, with a library before all others that makes calls fail."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        sys.exit("no C compiler here")
+    with tempfile.TemporaryDirectory(prefix="restore-preload-") as folder:
+        library = Path(folder) / "preload.so"
+        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, PRELOAD_SOURCE, "-ldl"], check=True)
+        settings = {**os.environ, "LD_PRELOAD": str(library), _PRELOADED: "1"}
+        return subprocess.run([sys.executable, "-m", "tests.faults", *sys.argv[1:]], env=settings).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

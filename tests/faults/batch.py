@@ -1,0 +1,185 @@
+"""The batch that faults are tried on: small pictures, the program in a fork of this process, and what it left behind.
+
+Starting Python and loading torch takes seconds, and a fault is tried hundreds of times; so both are done once, and each
+run is a fork that is handed a command line and runs the program's own `run` on it. Only the network is a stand-in (it
+turns pixels into their negative), unless a file of weights is named: what is tried here happens around it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from restore_cli.ledger import LEDGER_NAME
+
+_UNFINISHED = ".restore-"
+# Forked with these blocked, so that none comes before the program listens.
+_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How a run of the program ended.
+
+    Attributes:
+        code: Exit code, negative for the signal that killed it.
+        seconds: From its start, or from the signal that was sent to it, to its end.
+        records: The JSON Lines it wrote.
+        errors: What it wrote on stderr.
+    """
+
+    code: int
+    seconds: float
+    records: tuple[Mapping[str, Any], ...]
+    errors: str
+
+    def count(self, status: str) -> int:
+        """Return how many pictures ended so."""
+        return sum(record.get("status") == status for record in self.records)
+
+
+class Child:
+    """The program on a command line, in a fork.
+
+    Args:
+        arguments: Without the program's own name.
+        log: Where its streams go, `log`.out and `log`.err.
+        settings: Environment variables to add.
+    """
+
+    def __init__(self, arguments: Sequence[object], log: Path, settings: Mapping[str, str] | None = None) -> None:
+        self._out, self._err = log.with_suffix(".out"), log.with_suffix(".err")
+        self.started = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become_the_program([str(argument) for argument in arguments], self._out, self._err, settings or {})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def send(self, number: int) -> None:
+        """Send a signal; the clock of `wait` starts anew."""
+        self.started = time.monotonic()
+        os.kill(self.pid, number)
+
+    def wait(self) -> Run:
+        """Wait for its end."""
+        _, status = os.waitpid(self.pid, 0)
+        seconds = time.monotonic() - self.started
+        lines = self._out.read_text().splitlines() if self._out.exists() else []
+        errors = self._err.read_text() if self._err.exists() else ""
+        whole = [line for line in lines if line.endswith("}")]  # a kill may cut the last
+        code = os.waitstatus_to_exitcode(status)
+        return Run(code=code, seconds=seconds, records=tuple(map(json.loads, whole)), errors=errors)
+
+
+def _become_the_program(arguments: list[str], out: Path, err: Path, settings: Mapping[str, str]) -> None:
+    code = 99
+    try:
+        from restore_cli.cli import app, signals
+
+        for stream, path in ((1, out), (2, err)):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(descriptor, stream)
+            os.close(descriptor)
+        os.environ.update(settings)
+        signals.raise_on_sigterm()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        code = app.run(arguments)
+    finally:
+        os._exit(code)
+
+
+class Bench:
+    """A folder of small pictures, the command that restores them, and the results that are right.
+
+    Args:
+        root: An empty folder to work in.
+        pictures: How many.
+        weights: A file to run in earnest; None for the stand-in.
+    """
+
+    def __init__(self, root: Path, pictures: int, weights: Path | None = None) -> None:
+        self.root = root
+        self.pictures = pictures
+        self.source, self.target = root / "in", root / "out"
+        self._weights = weights or _stand_in(root)
+        self.source.mkdir(parents=True)
+        shuffle = np.random.default_rng(0)
+        for index in range(pictures):
+            pixels = shuffle.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(self.source / f"{index:05}.png")
+        whole = self.run()
+        assert whole.code == 0, whole.errors
+        self.seconds = whole.seconds
+        self.right = results(self.target)
+        assert len(self.right) == pictures
+        self.clear()
+
+    def clear(self) -> None:
+        """Empty the output folder."""
+        shutil.rmtree(self.target, ignore_errors=True)
+
+    def begin(self, *options: object, target: Path | None = None, log: str = "run", **settings: str) -> Child:
+        """Start the program on the batch."""
+        arguments = ["denoise", "--weights", self._weights, "--threads", 1, "--json", *options]
+        return Child([*arguments, self.source, target or self.target], self.root / log, settings)
+
+    def run(self, *options: object, target: Path | None = None, **settings: str) -> Run:
+        """Run the program on the batch."""
+        return self.begin(*options, target=target, **settings).wait()
+
+    def make_old_results(self, target: Path) -> dict[str, bytes]:
+        """Put results of an earlier time where the new ones go; return them."""
+        target.mkdir(parents=True, exist_ok=True)
+        old = {name: b"an older result of " + name.encode() for name in self.right}
+        for name, data in old.items():
+            (target / name).write_bytes(data)
+        return old
+
+
+def _stand_in(root: Path) -> Path:
+    """Write the tiniest weights, and let their network be replaced in all processes forked from now on."""
+    from restore_cli.inference.restorer import Restorer
+    from restore_cli.models import get_architecture
+    from restore_cli.weights.load import save_weights
+    from restore_cli.weights.manifest import WeightsEntry
+
+    def negative(self: Restorer, picture: Any, *, stop: Any = None) -> Any:
+        return replace(picture, pixels=1 - picture.pixels)
+
+    Restorer.restore_picture = negative  # type: ignore[method-assign]
+    arch = get_architecture("ramit")
+    config = arch.config.from_json({**arch.config.tiny().to_json(), "scale": 1})
+    entry = WeightsEntry(
+        id="ramit-tiny", model="ramit-tiny", arch="ramit", config=config.to_json(), task="denoise", scale=1, channels=3,
+        training_patch=32, file="tiny.safetensors", licence="MIT", origin="random numbers",
+        citation="none",
+    )  # fmt: skip
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / "tiny.safetensors"
+    save_weights(path, arch.build(config).state_dict(), entry)
+    return path
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Return the files of a folder that are neither hidden nor folders."""
+    if not folder.is_dir():
+        return {}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return the names of unfinished files."""
+    if not folder.is_dir():
+        return []
+    return [path.name for path in folder.iterdir() if path.name.startswith(_UNFINISHED) and path.name != LEDGER_NAME]

@@ -1,0 +1,60 @@
+"""A part of what `python -m tests.faults` does in full: kills, signals, full disks, failing calls, shared folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.faults.experiments import can_mount
+
+pytestmark = pytest.mark.slow
+
+
+def outcomes(tmp_path: Path, *options: str) -> list[dict[str, Any]]:
+    """Run experiments in a process of their own: they fork, which one with threads must not."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults", "--folder", str(tmp_path), *options],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.stdout, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_interrupted_batches_lose_nothing_and_are_resumed_to_the_same_bytes(tmp_path: Path):
+    found = outcomes(tmp_path, "--kills", "6", "--signals", "3", "--processes", "3", "--pictures", "60")
+    assert [outcome["wrong"] for outcome in found] == [[], [], []]
+    assert found[0]["figures"]["killed"] > 0
+
+
+def test_failing_calls_leave_no_partial_file_and_stop_the_run(tmp_path: Path):
+    if shutil.which("cc") is None and shutil.which("gcc") is None:
+        pytest.skip("no C compiler here to make calls fail with")
+    found = outcomes(tmp_path, "--calls", "2", "--small", "16")
+    assert [outcome["wrong"] for outcome in found] == [[]]
+    assert found[0]["tries"] == 32
+
+
+def test_full_disks_leave_no_partial_file_and_stop_the_run(tmp_path: Path):
+    if not can_mount(tmp_path / "disk"):
+        pytest.skip("small disks can only be made as root")
+    found = outcomes(tmp_path, "--sizes", "5", "--small", "24")
+    assert [outcome["wrong"] for outcome in found] == [[]]
+    assert found[0]["figures"]["full"] >= 3
+
+
+def test_memory_and_descriptors_do_not_grow_with_the_batch(tmp_path: Path):
+    found = outcomes(tmp_path, "--many", "600")
+    assert [outcome["wrong"] for outcome in found] == [[]]
+    assert found[0]["figures"]["most descriptors"] - found[0]["figures"]["fewest descriptors"] <= 8
