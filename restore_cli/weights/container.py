@@ -76,7 +76,7 @@ def _require_plain_checkpoint(content: Content) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content.data)) as archive:
             fault = _archive_fault(archive.infolist(), len(content.data))
-            script = b"" if fault else archive.read(next(n for n in archive.namelist() if n.endswith("/data.pkl")))
+            script = b"" if fault else archive.read(f"{archive.namelist()[0].partition('/')[0]}/data.pkl")
     except Exception as error:  # zipfile raises over a dozen kinds on a damaged archive
         raise WeightsError(f"{path} is damaged: {_first_line(error)}") from error
     if fault is not None:
@@ -97,10 +97,14 @@ def _archive_fault(members: list[zipfile.ZipInfo], size: int) -> str | None:
         return "is an exported program (.pt2), not a state dict; programs are never loaded"
     if len(names) > MAX_TENSORS + 100:
         return f"holds {len(names)} files; no network here has over {MAX_TENSORS} tensors"
-    if len({name.partition("/")[0] for name in names}) != 1 or len(set(names)) != len(names):
+    # torch finds members without regard to case, so two that differ in it alone could change places unseen.
+    distinct = {name.lower() for name in names}
+    if len({name.partition("/")[0] for name in names}) != 1 or len(distinct) != len(names):
         return "is damaged: it is not laid out as torch.save does"
     if "data.pkl" not in inner:
         return "is a zip archive, but no checkpoint of torch.save"
+    if sum(name.endswith("data.pkl") for name in distinct) > 1 or any(".." in name for name in names):
+        return "refused: it holds more than one pickle, or names that torch.save never gives"
     # torch.save compresses nothing; stored members that do not overlap cannot hold more than the file does.
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         return "refused: it holds compressed members, which torch.save never writes"
