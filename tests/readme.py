@@ -1,16 +1,24 @@
-"""Generate the parts of README.md that would otherwise grow stale: the tree and the table of weights.
+"""Generate the parts of README.md that would otherwise grow stale: the tree, the weights, and their model card.
 
-`python tests/readme.py` rewrites them in place; tests/test_readme.py fails while they differ.
+`python -m tests.readme` rewrites them in place, and draws the restored samples again where the bundled weights changed;
+tests/test_readme.py fails while they differ.
 """
 
 from __future__ import annotations
 
 import ast
+import json
+import math
 import re
+import shlex
 from pathlib import Path
 
 from restore_cli.weights.entry import CLASSIFY
 from restore_cli.weights.manifest import WeightsEntry, load_manifest
+from restore_cli.weights.provenance import training_command
+from restore_cli.weights.store import locate
+from tests.datasets import EVALUATED, FOLDERS
+from tests.samples import make_restored
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -43,7 +51,7 @@ def scores_table() -> str:
     for entry in load_manifest().entries:
         if not entry.bundled:
             continue
-        evaluated = [score for score in entry.scores if score.protocol in {"paper", "8bit", "synthetic"}]
+        evaluated = [score for score in entry.scores if score.protocol in EVALUATED]
         values = {(score.dataset, score.sigma, score.protocol, score.metric): score.value for score in evaluated}
         for dataset, sigma, protocol in dict.fromkeys(key[:3] for key in values):
             named = dataset if sigma is None else f"{dataset}, sigma {sigma:g}"
@@ -54,6 +62,58 @@ def scores_table() -> str:
             ]  # fmt: skip
             lines.append(f"| `{entry.id}` | {named} | {protocol} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def training_lines() -> str:
+    """Write how the bundled weights were trained, as the manifest tells it."""
+    lines = ["```text"]
+    for entry in load_manifest().entries:
+        trained = training_command(entry)
+        if not entry.bundled or trained is None or entry.training is None:
+            continue
+        minutes, pictures = entry.training["seconds"] / 60, entry.training["data"]["pictures"]
+        lines.append(f"# {entry.id}: {_parameters(entry):,} parameters, {pictures} pictures, {minutes:.0f} minutes")
+        lines.append(trained)
+    return "\n".join([*lines, "```"])
+
+
+def eval_lines() -> str:
+    """Write the command that takes each score of the bundled weights again."""
+    asked = dict.fromkeys(
+        eval_command(entry, score.dataset, score.sigma)
+        for entry in load_manifest().entries
+        if entry.bundled
+        for score in entry.scores
+        if score.protocol in EVALUATED
+    )
+    return "\n".join(["```text", *asked, "```"])
+
+
+def eval_command(entry: WeightsEntry, dataset: str, sigma: float | None, root: Path = Path()) -> str:
+    """Write the command that scores weights on a dataset.
+
+    Args:
+        entry: The weights.
+        dataset: Its name, as scores write it.
+        sigma: Noise level, None where noise is not the task.
+        root: Where the folders of the datasets lie.
+    """
+    folder = FOLDERS[dataset]
+    words = ["restore", "eval", entry.task, *option_words(entry), "-m", entry.id, "--dataset", dataset]
+    words += ["--clean", str(root / folder.clean)]
+    if folder.degraded is not None:
+        words += ["--degraded", str(root / folder.degraded.format(scale=entry.scale))]
+    if sigma is not None:
+        words += ["--sigma", f"{sigma:g}"]
+    return shlex.join(words)
+
+
+def option_words(entry: WeightsEntry) -> list[str]:
+    """Return the options that make a command mean weights of this purpose."""
+    words = ["--scale", str(entry.scale)] if entry.task == "sr" else []
+    words += ["--photo"] if entry.variant == "photo" else []
+    words += ["--kind", str(entry.variant)] if entry.task == "deblur" else []
+    return [*words, *(["--gray"] if entry.task == "denoise" and entry.channels == 1 else [])]
 
 
 def command(entry: WeightsEntry) -> str:
@@ -82,7 +142,14 @@ def command(entry: WeightsEntry) -> str:
 
 def render(text: str) -> str:
     """Return README's text with every generated block renewed."""
-    for name, block in (("tree", tree()), ("weights", weights_table()), ("scores", scores_table())):
+    blocks = {
+        "tree": tree(),
+        "weights": weights_table(),
+        "scores": scores_table(),
+        "eval": eval_lines(),
+        "training": training_lines(),
+    }
+    for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         if not pattern.search(text):
             msg = f"README.md has no block <!-- {name} --> ... <!-- end {name} -->"
@@ -96,6 +163,16 @@ def _summary(path: Path) -> str:
     return docstring.partition("\n")[0]
 
 
+def _parameters(entry: WeightsEntry) -> int:
+    """Count the numbers in a bundled file, by its header: its length in 8 bytes, then JSON with the tensors' shapes."""
+    path = locate(entry)
+    assert path is not None
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    del header["__metadata__"]
+    return sum(math.prod(tensor["shape"]) for tensor in header.values() if tensor["dtype"] in {"F16", "F32"})
+
+
 def _file(entry: WeightsEntry) -> str:
     size = f", {entry.bytes / 1e6:.1f} MB" if entry.bytes else ""
     by_hand = f", shared at {entry.shared_at}" if entry.shared_at else ""
@@ -103,4 +180,6 @@ def _file(entry: WeightsEntry) -> str:
 
 
 if __name__ == "__main__":
+    if not make_restored.is_fresh():
+        make_restored.make()
     README.write_text(render(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.readme import README, render
+from tests.samples import make_restored
 
 TEXT = README.read_text(encoding="utf-8")
 
@@ -32,6 +33,11 @@ def run_in_checkout(folder: Path, *command: str) -> None:
 
 def test_the_generated_parts_are_fresh():
     assert render(TEXT) == TEXT, "run `python -m tests.readme`"
+
+
+def test_the_restored_samples_are_the_work_of_the_bundled_weights():
+    assert make_restored.is_fresh(), "run `python -m tests.readme`"
+    assert make_restored.RESTORED.stat().st_size < 150_000
 
 
 def test_the_test_command_is_the_one_that_runs_these_tests():

@@ -175,11 +175,14 @@ def _at_hand(entry: WeightsEntry) -> tuple[Path | None, str | None]:
 
 
 def _facts(entry: WeightsEntry) -> dict[str, Any]:
-    """Return the JSON object of an entry and where its file lies."""
+    """Return the JSON object of an entry, the command that trained it if that was ours, and where its file lies."""
     from restore_cli.weights.entry import entry_to_json
+    from restore_cli.weights.provenance import training_command
 
     path, place = _at_hand(entry)
-    return {**entry_to_json(entry), "path": None if path is None else str(path), "place": place}
+    trained = training_command(entry)
+    told = {} if trained is None else {"trained_with": trained}
+    return {**entry_to_json(entry), **told, "path": None if path is None else str(path), "place": place}
 
 
 def _lines(name: str, value: Any, entry: WeightsEntry) -> list[str]:

@@ -1,26 +1,26 @@
-"""Every score that the manifest states of a bundled checkpoint comes out of `restore eval` again."""
+"""Every score that the manifest states of a bundled checkpoint comes out of README's `restore eval` lines again."""
 
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
+from restore_cli.cli import app
 from restore_cli.weights.manifest import WeightsEntry, load_manifest
 from tests.cli.conftest import run_apart
+from tests.datasets import EVALUATED
+from tests.readme import ROOT, eval_command, option_words
 
-FOLDERS = {
-    "Set5": ("test/set5/HR", "test/set5/LR_bicubic/X{scale}"),
-    "McMaster": ("test/mcmaster", None),
-    "Set12": ("test/set12", None),
-    "Rain100L, 20 pairs": ("test/rain100l/HQ", "test/rain100l/LQ"),
-    "val_div2k256": ("train/val_div2k256", None),
-}
-# Minutes each on two cores: `python -m pytest -m exhaustive` runs them, CI leaves them out.
-EXHAUSTIVE = {"McMaster", "Rain100L, 20 pairs"}
-# Scores taken while training carry its own protocol's name; `restore eval` does not take them.
-EVALUATED = {"paper", "8bit", "synthetic"}
+SAMPLES = ROOT / "tests" / "samples"
+# A minute or more on two cores: `python -m pytest -m exhaustive` runs them. CI runs the others and
+# looks at what each checkpoint makes of one small picture.
+EXHAUSTIVE = {"McMaster", "Rain100L, 20 pairs", "Set12", "val_div2k256"}
+# Of the still life, in dB above bicubic or above the input itself.
+GAIN_LEAST = {"sr": 0.2, "denoise": 3.0, "derain": 0.5, "lowlight": 3.0, "deblur": 0.3}
 
 
 def stated() -> list[tuple[WeightsEntry, str, float | None]]:
@@ -54,21 +54,28 @@ def test_every_bundled_checkpoint_states_a_score_that_eval_takes():
     ],
 )
 def test_a_stated_score_is_reproduced(entry: WeightsEntry, dataset: str, sigma: float | None, shared: Path):
-    clean, degraded = FOLDERS[dataset]
-    data = shared / "data"
-    options = ["--clean", data / clean, "--dataset", dataset, "-m", entry.id, "--offline", "--json", "--quiet"]
-    if degraded is not None:
-        options += ["--degraded", data / degraded.format(scale=entry.scale)]
-    if entry.task == "sr":
-        options += ["--scale", entry.scale]
-    if entry.variant == "photo":
-        options.append("--photo")
-    if entry.task == "denoise":
-        options += ["--sigma", sigma, *(["--gray"] if entry.channels == 1 else [])]
-    ran = run_apart(["eval", entry.task, *options], OMP_NUM_THREADS="2")
+    line = shlex.split(eval_command(entry, dataset, sigma, shared / "data"))
+    ran = run_apart([*line[1:], "--offline", "--json", "--quiet"], OMP_NUM_THREADS="2")
     assert ran.code == 0, ran.err
     summary = json.loads(ran.out.splitlines()[-1])
     measured = next(candidate["mean"] for candidate in summary["candidates"] if not candidate["floor"])
     for score in entry.scores:
         if (score.dataset, score.sigma, score.protocol) == (dataset, sigma, summary["protocol"]):
             assert measured[score.metric] == pytest.approx(score.value, abs=0.005 if "psnr" in score.metric else 5e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "entry", [entry for entry in load_manifest().entries if entry.bundled], ids=lambda entry: entry.id
+)
+def test_bundled_weights_beat_doing_nothing_on_a_picture_nobody_trained_on(
+    entry: WeightsEntry, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    shutil.copy(SAMPLES / "still_life.png", tmp_path)
+    noise = ["--sigma", "25"] if entry.task == "denoise" else []
+    asked = ["eval", entry.task, *option_words(entry), *noise, "-m", entry.id, "--clean", str(tmp_path)]
+    assert app.run([*asked, "--offline", "--json"]) == 0
+    candidates = json.loads(capfd.readouterr().out.splitlines()[-1])["candidates"]
+    network, floor = sorted(candidates, key=lambda candidate: bool(candidate["floor"]))
+    metric = next(name for name in network["mean"] if name.startswith("psnr"))
+    assert network["mean"][metric] > floor["mean"][metric] + GAIN_LEAST[entry.task], (network, floor)

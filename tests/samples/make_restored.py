@@ -1,0 +1,94 @@
+"""Restore the sample pictures with the bundled weights and lay them out beside the truth, for README's model card.
+
+`python -m tests.samples.make_restored` writes restored.jpg beside this file; `python -m tests.readme` does so where the
+bundled weights are no longer those that made it, which the file's comment tells.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from restore_cli.weights.manifest import WeightsEntry, load_manifest
+from tests.samples.make_samples import HEIGHT, WIDTH, render
+
+Pixels = npt.NDArray[np.uint8]
+
+FOLDER = Path(__file__).resolve().parent
+RESTORED = FOLDER / "restored.jpg"
+
+_SCALE = 4
+_GAP = 6
+_QUALITY = 88
+
+
+def entries() -> tuple[WeightsEntry, ...]:
+    """Return the weights whose work is shown, from top to bottom."""
+    manifest = load_manifest()
+    return (
+        manifest.select(task="sr", scale=_SCALE),
+        manifest.select(task="denoise"),
+        manifest.select(task="derain"),
+        manifest.select(task="lowlight"),
+    )
+
+
+def stamp() -> str:
+    """Name the weights and the digests of their files."""
+    return "\n".join(f"{entry.id} {entry.sha256}" for entry in entries())
+
+
+def is_fresh() -> bool:
+    """Tell whether the picture was made with the weights of the manifest."""
+    if not RESTORED.is_file():
+        return False
+    with Image.open(RESTORED) as picture:
+        comment = picture.info.get("comment", b"")
+    return bool(comment == stamp().encode())
+
+
+def make() -> None:
+    """Write the picture: a row for each of the weights, what it was given, what it made of it, and the truth."""
+    truth = sample("still_life.png")
+    rows = [_enlarged_row(entries()[0])]
+    for entry, name in zip(entries()[1:], ("noisy", "rain", "dark"), strict=True):
+        given = sample(f"still_life_{name}.png")
+        rows.append((given, restored(entry, given), truth))
+    height, width = len(rows) * (HEIGHT + _GAP) - _GAP, 3 * (WIDTH + _GAP) - _GAP
+    sheet = np.full((height, width, 3), 255, np.uint8)
+    for number, row in enumerate(rows):
+        for place, pixels in enumerate(row):
+            top, left = number * (HEIGHT + _GAP), place * (WIDTH + _GAP)
+            sheet[top : top + HEIGHT, left : left + WIDTH] = pixels
+    Image.fromarray(sheet).save(RESTORED, quality=_QUALITY, subsampling=0, optimize=True, comment=stamp())
+
+
+def sample(name: str) -> Pixels:
+    """Return a sample picture, uint8 (HEIGHT, WIDTH, 3)."""
+    with Image.open(FOLDER / name) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def restored(entry: WeightsEntry, given: Pixels) -> Pixels:
+    """Return what weights make of a picture."""
+    from restore_cli import load_restorer
+
+    return np.asarray(load_restorer(entry.id)(given))
+
+
+def _enlarged_row(entry: WeightsEntry) -> tuple[Pixels, Pixels, Pixels]:
+    """Enlarge a reduced picture of twice the samples' size, and show a part of it."""
+    from restore_cli.imaging.resize import downscale_matlab
+
+    truth = render(2 * HEIGHT, 2 * WIDTH)
+    small = downscale_matlab(truth, _SCALE)
+    seen = np.repeat(np.repeat(small, _SCALE, axis=0), _SCALE, axis=1)
+    part = np.s_[HEIGHT // 2 + 30 : HEIGHT // 2 + 30 + HEIGHT, WIDTH // 2 + 40 : WIDTH // 2 + 40 + WIDTH]
+    return seen[part], restored(entry, small)[part], truth[part]
+
+
+if __name__ == "__main__":
+    make()
