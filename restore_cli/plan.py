@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from restore_cli.errors import EncodeError, UsageError
 from restore_cli.imaging.formats import SUFFIXES, WRITABLE_FORMATS, output_format, promised_format, suffix_of
+from restore_cli.imaging.wishes import ReadWishes, SizeWishes
 from restore_cli.ledger import Ledger
 from restore_cli.sources import Selection, expand_patterns, find_sources
 from restore_cli.targets import Destination, Existing, ImageJob, plan_jobs, settle
@@ -27,7 +28,9 @@ __all__ = [
     "JobPlan",
     "Padding",
     "PathWishes",
+    "ReadWishes",
     "RunWishes",
+    "SizeWishes",
     "Tile",
     "WeightsChoice",
     "WriteWishes",
@@ -76,15 +79,21 @@ class WriteWishes:
 
     Attributes:
         format: Pillow's name of the output format, or None to keep the input's (GIF and BMP become PNG).
-        quality: JPEG, WebP and AVIF quality, 1..100.
-        strip: Leave EXIF, XMP and DPI out (the colour profile stays).
+        quality: JPEG, WebP, AVIF, HEIF and JPEG XL quality, 1..100.
+        lossless: Keep every value where the format has a choice, and refuse those that never do.
+        strip: Leave EXIF, XMP, IPTC, texts and DPI out (the colour profile stays).
+        background: RGB in [0, 1] that transparency is laid on where a format knows none.
+        size: How large results are to be.
         existing: What to do where the output exists.
         resume: Pass over what the ledger proves done, and replace what it knows and finds otherwise.
     """
 
     format: str | None = None
     quality: int = 95
+    lossless: bool = False
     strip: bool = False
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    size: SizeWishes = field(default_factory=SizeWishes)
     existing: Existing = "error"
     resume: bool = False
 
@@ -107,6 +116,7 @@ class JobPlan:
         jobs: Pictures in the order they are worked on; targets are distinct.
         skipped: Pictures left out because their output exists (`--existing skip`) or is proved done (`--resume`).
         run: How the network runs.
+        read: How pictures are read.
         write: How results are written.
         jobs_in_flight: How many pictures are read ahead and encoded behind the one in the net.
         fail_fast: Stop at the first picture that fails.
@@ -118,6 +128,7 @@ class JobPlan:
     jobs: tuple[ImageJob, ...]
     skipped: tuple[ImageJob, ...] = ()
     run: RunWishes = RunWishes()
+    read: ReadWishes = field(default_factory=ReadWishes)
     write: WriteWishes = WriteWishes()
     jobs_in_flight: int = 2
     fail_fast: bool = False

@@ -125,6 +125,7 @@ def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str) -> Recipe
         "task": plan.task,
         "config": entry.config,
         "run": {name: wish for name, wish in asdict(plan.run).items() if name not in _WISHES_OF_THE_MACHINE},
+        "allow_damaged": plan.read.allow_damaged,
         "write": {name: wish for name, wish in asdict(plan.write).items() if name not in _WISHES_OF_THE_RUN},
     }
     options = digest_of_bytes(json.dumps(said, sort_keys=True, default=str).encode())

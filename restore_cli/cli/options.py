@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from restore_cli.cli.output import Output
+from restore_cli.cli.picture_options import Background, PictureOptions
 from restore_cli.errors import UsageError
 from restore_cli.plan import Existing, Padding, PathWishes, RunWishes, Tile, WriteWishes, format_named
 
@@ -116,7 +117,7 @@ Paths = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileOptions:
+class FileOptions(PictureOptions):
     """Options of what is read and where results go."""
 
     output: Annotated[
@@ -179,22 +180,6 @@ class FileOptions:
             help="Put behind the name of results that go beside their inputs.",
         ),
     ] = None
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            rich_help_panel=FILES,
-            help="png, jpeg, webp, tiff, ... Default: the input's; GIF and BMP become PNG.",
-        ),
-    ] = None
-    quality: Annotated[
-        int,
-        typer.Option("--quality", min=1, max=100, metavar="N", rich_help_panel=FILES, help="Of JPEG, WebP and AVIF."),
-    ] = 95
-    strip: Annotated[
-        bool, typer.Option("--strip", rich_help_panel=FILES, help="Leave EXIF, XMP and DPI out of results.")
-    ] = False
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", rich_help_panel=FILES, help="Stop at the first picture that fails.")
     ] = False
@@ -229,12 +214,15 @@ class FileOptions:
         """Return how results are to be written.
 
         Raises:
-            UsageError: If the format is none we write.
+            UsageError: If the format is none we write, or options contradict each other.
         """
         return WriteWishes(
             format=None if self.format is None else format_named(self.format),
             quality=self.quality,
+            lossless=self.lossless,
             strip=self.strip,
+            background=(self.background or Background()).color,
+            size=self.size_wishes(),
             existing="overwrite" if self.in_place else self.existing,
             resume=self.resume,
         )

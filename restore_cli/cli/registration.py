@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -110,7 +110,8 @@ def _spread(function: Command) -> Command:
         group: Any = parameter.annotation
         if isinstance(group, type) and is_dataclass(group):
             groups[parameter.name] = group
-            members = list(inspect.signature(group, eval_str=True).parameters.values())
+            hints = get_type_hints(group, include_extras=True)  # of inherited fields too, each in its own module
+            members = [m.replace(annotation=hints[m.name]) for m in inspect.signature(group).parameters.values()]
         parameters += [member.replace(kind=inspect.Parameter.KEYWORD_ONLY) for member in members]
 
     def invoke(**values: Any) -> None:

@@ -20,7 +20,7 @@ from restore_cli.cli.options import FileOptions, OutputOptions, Paths, RunOption
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
 from restore_cli.errors import ImageError, UsageError, WeightsError
-from restore_cli.plan import ImageJob, JobPlan, WeightsChoice, plan_images
+from restore_cli.plan import ImageJob, JobPlan, ReadWishes, WeightsChoice, plan_images
 from restore_cli.views import pair_views
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _restore(
         wanted = replace(wanted, gray=True)
         entry = _choose_entry(wanted, weights)
     if wanted.sigma is not None and wanted.sigma.level is None:
-        wanted = replace(wanted, sigma=_estimate_sigma(jobs, out))
+        wanted = replace(wanted, sigma=_estimate_sigma(jobs, files.read_wishes(), out))
         entry = _choose_entry(wanted, weights)
     plan = JobPlan(
         task=wanted.task,
@@ -236,6 +236,7 @@ def _restore(
         jobs=jobs,
         skipped=skipped,
         run=wishes,
+        read=files.read_wishes(),
         write=write,
         jobs_in_flight=run.jobs,
         fail_fast=files.fail_fast,
@@ -310,18 +311,19 @@ def _require_own_place(report: Path | None, plan: JobPlan) -> None:
         raise UsageError(f"--report {report} is one of the pictures", hint="name another file")
 
 
-def _estimate_sigma(jobs: Sequence[ImageJob], out: Output) -> Sigma | None:
+def _estimate_sigma(jobs: Sequence[ImageJob], read: ReadWishes, out: Output) -> Sigma | None:
     """Tell how noisy each picture is, and return the level in the middle: a run takes one network.
 
     A picture that cannot be read is passed over here: it is told when its turn comes.
     """
-    from restore_cli.imaging.decode import decode, decode_bytes
+    from restore_cli.imaging.decode import decode_bytes, read_file
     from restore_cli.metrics.noise_level import estimate_sigma
 
     levels: list[float] = []
     for job in jobs:
         try:
-            picture = decode(job.source) if job.data is None else decode_bytes(job.data, job.source_name)
+            data = read_file(job.source, read.max_pixels) if job.data is None else job.data
+            picture = decode_bytes(data, job.source_name, max_pixels=read.max_pixels, allow_damaged=read.allow_damaged)
         except ImageError:
             continue
         levels.append(estimate_sigma(picture.pixels))

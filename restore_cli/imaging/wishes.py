@@ -23,3 +23,18 @@ class ReadWishes:
     max_pixels: int = MAX_PIXELS
     strict: bool = False
     allow_damaged: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeWishes:
+    """Say how large results are to be; None leaves a side to the others, all None to the network.
+
+    Attributes:
+        width: Pixels across, at most.
+        height: Pixels down, at most.
+        long_side: Pixels of the longer side, at most.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    long_side: int | None = None

@@ -22,7 +22,8 @@ from typing import get_args
 
 from restore_cli.errors import DeviceError, ImageError, RestoreError, StorageError, TargetExistsError
 from restore_cli.imaging.decode import decode_bytes, read_file
-from restore_cli.imaging.encode import check_size, encode, losses, output_format
+from restore_cli.imaging.encode import check_format, check_size, encode, losses, output_format
+from restore_cli.imaging.fit import check_result, fitted, fitted_size
 from restore_cli.imaging.picture import Picture
 from restore_cli.imaging.publish import make_folder, publish
 from restore_cli.inference.device import is_out_of_memory
@@ -30,7 +31,7 @@ from restore_cli.inference.restorer import Restorer
 from restore_cli.inference.result import JobResult, Status, Summary
 from restore_cli.inference.runner import StopRequestedError
 from restore_cli.ledger import digest_of_bytes, digest_of_views
-from restore_cli.plan import ImageJob, JobPlan, WriteWishes
+from restore_cli.plan import ImageJob, JobPlan, ReadWishes, WriteWishes
 from restore_cli.resume import Ledgers, recipe_of
 
 __all__ = ["JobResult", "Summary", "run_jobs"]
@@ -224,7 +225,7 @@ class _Coordinator:
                 self._held_elsewhere.append(flight.job)
                 continue
             elif flight.result is None:
-                work = partial(_read, flight.job, self._ledgers, resume=self._plan.write.resume)
+                work = partial(_read, flight.job, self._plan, self._ledgers)
                 flight.launch(_Stage.READING, readers, work)
                 ahead += 1
             self._flights.append(flight)
@@ -248,15 +249,13 @@ class _Coordinator:
             if picture is None:
                 pass  # a thread has it, or it is done
             elif flight.stage is _Stage.RAN and writing < self._most:
-                work = partial(
-                    _write, picture, flight.job, flight.digest, self._plan.write, self._ledgers, self._deliver
-                )
+                work = partial(_write, picture, flight.job, flight.digest, self._plan, self._ledgers, self._deliver)
                 flight.launch(_Stage.WRITING, writers, work)
                 writing += 1
             elif flight.stage is _Stage.READ and self._leaving.is_set():
                 flight.finish("stopped")
             elif flight.stage is _Stage.READ and net_is_free:
-                run = partial(_restore, picture, flight.job, self._plan.write, self._restorer, self._leaving)
+                run = partial(_restore, picture, flight.job, self._plan, self._restorer, self._leaving)
                 flight.launch(_Stage.RUNNING, net, run)
             # The order of the plan holds in the net, and only one restored picture may wait for a writer.
             net_is_free &= flight.stage not in _BEFORE_WRITING
@@ -303,39 +302,63 @@ def _ledgers_of(plan: JobPlan, restorer: Restorer) -> Ledgers | None:
     return Ledgers(recipe_of(plan, weights.entry, weights.digest))
 
 
-def _read(job: ImageJob, ledgers: Ledgers | None, *, resume: bool) -> _Read:
+def _read(job: ImageJob, plan: JobPlan, ledgers: Ledgers | None) -> _Read:
     """Read and decode a picture.
 
     Raises:
         _DoneAlreadyError: If its result is there, proved.
     """
-    data = read_file(job.source) if job.data is None else job.data
+    wishes = plan.read
+    data = read_file(job.source, wishes.max_pixels) if job.data is None else job.data
     digest = "" if job.home is None else digest_of_bytes(data)
-    right = None if job.right is None else read_file(job.right)
+    right = None if job.right is None else read_file(job.right, wishes.max_pixels)
     if right is not None and digest:
         digest = digest_of_views(digest, digest_of_bytes(right))
-    if resume and ledgers is not None and ledgers.prove(job, digest):
+    if plan.write.resume and ledgers is not None and ledgers.prove(job, digest):
         raise _DoneAlreadyError
-    picture = decode_bytes(data, job.source_name)
+    picture = _decoded(data, job.source_name, wishes)
     if right is not None:
-        picture = replace(picture, right=decode_bytes(right, str(job.right)).pixels)
+        picture = replace(picture, right=_decoded(right, str(job.right), wishes).pixels)
     return _Read(picture=picture, digest=digest)
 
 
-def _restore(
-    picture: Picture, job: ImageJob, wishes: WriteWishes, restorer: Restorer, stop: threading.Event
-) -> Picture:
-    """Run the net, unless the result would be too large for its file."""
+def _decoded(data: bytes, name: str, wishes: ReadWishes) -> Picture:
+    return decode_bytes(
+        data, name, max_pixels=wishes.max_pixels, strict=wishes.strict, allow_damaged=wishes.allow_damaged
+    )
+
+
+def _restore(picture: Picture, job: ImageJob, plan: JobPlan, restorer: Restorer, stop: threading.Event) -> Picture:
+    """Run the net and bring its result to the wished size, unless that could not be written."""
     height, width = picture.height * restorer.scale, picture.width * restorer.scale
-    check_size(height, width, format=_format_of(picture, job, wishes))
-    return restorer.restore_picture(picture, stop=stop)
+    check_result(height, width, plan.read)
+    height, width = fitted_size(height, width, plan.write.size)
+    check_result(height, width, plan.read)
+    format_name = _format_of(picture, job, plan.write)
+    check_format(format_name, lossless=plan.write.lossless)
+    check_size(height, width, format=format_name)
+    restored = fitted(restorer.restore_picture(picture, stop=stop), plan.write.size)
+    if plan.read.strict:
+        _refuse_losses(restored, plan.write, format_name)
+    return restored
+
+
+def _refuse_losses(picture: Picture, wishes: WriteWishes, format_name: str) -> None:
+    """Refuse to write what would cost a warning.
+
+    Raises:
+        ImageError: If there is any.
+    """
+    lines = losses(picture, format=format_name, strip=wishes.strip, background=wishes.background)
+    for line in (*picture.warnings, *lines):
+        raise ImageError(line, hint="leave --strict out to take it as it is")
 
 
 def _write(
     picture: Picture,
     job: ImageJob,
     digest: str,
-    wishes: WriteWishes,
+    plan: JobPlan,
     ledgers: Ledgers | None,
     deliver: Deliver | None,
 ) -> _Written:
@@ -345,15 +368,23 @@ def _write(
         picture: The result.
         job: Where it goes.
         digest: Of its source's bytes, for the ledger.
-        wishes: How it is written.
+        plan: How it is written.
         ledgers: Told of it before it gets its name.
         deliver: Takes it if it goes to standard output.
 
     Raises:
         _DoneAlreadyError: If another process was faster and that is as good.
     """
+    wishes = plan.write
     format_name = _format_of(picture, job, wishes)
-    data = encode(picture, format=format_name, quality=wishes.quality, strip=wishes.strip)
+    data = encode(
+        picture,
+        format=format_name,
+        quality=wishes.quality,
+        lossless=wishes.lossless,
+        strip=wishes.strip,
+        background=wishes.background,
+    )
     if deliver is not None and job.to_stdout:
         deliver(data)
     else:
@@ -364,7 +395,8 @@ def _write(
             if proved or wishes.existing == "skip":
                 raise _DoneAlreadyError from error
             raise
-    return _Written(warnings=losses(picture, format=format_name, strip=wishes.strip))
+    lost = losses(picture, format=format_name, strip=wishes.strip, background=wishes.background)
+    return _Written(warnings=lost)
 
 
 def _publish(data: bytes, job: ImageJob, digest: str, ledgers: Ledgers | None, *, overwrite: bool) -> None:

@@ -58,6 +58,104 @@ def test_alpha_survives(format_name: str, channels: int) -> None:
     assert np.array_equal(np.asarray(image), np.concatenate([pattern(channels=channels), alpha[..., None]], axis=2))
 
 
+@pytest.mark.parametrize("format_name", LOSSLESS)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_16_bit_colour_and_alpha_survive(format_name: str, channels: int, *, transparent: bool) -> None:
+    samples = np.random.default_rng(1).integers(0, 65536, (33, 45, channels + 1), dtype=np.uint16)
+    samples[:20] = np.linspace(0, 65535, 45)[np.newaxis, :, np.newaxis]  # rows that filters shrink
+    alpha = (samples[..., -1] / np.float32(65535)).astype(np.float32) if transparent else None
+    picture = picture_of(samples[..., :-1], alpha=None if format_name == "PPM" else alpha)
+    data = encode(picture, format=format_name)
+    again = decode_bytes(data, "x")
+    assert (again.bit_depth, again.warnings, losses(picture, format=format_name)) == (16, (), ())
+    hidden = np.zeros((33, 45), bool) if picture.alpha is None else picture.alpha == 0  # colour was bled there
+    assert np.array_equal(np.rint(again.pixels * 65535).astype(int)[~hidden], samples[..., :-1][~hidden])
+    if picture.alpha is not None:
+        assert np.array_equal(again.alpha, picture.alpha)
+    if format_name == "TIFF":
+        expected = samples if transparent else samples[..., :-1]
+        assert np.array_equal(
+            tifffile.imread(io.BytesIO(data)), expected[..., 0] if expected.shape[2] == 1 else expected
+        )
+
+
+def test_deep_pictures_carry_all_that_was_said_too() -> None:
+    exif = decode_bytes(saved(pattern(), "JPEG", exif=exif_with(Make="Maker", Copyright="(c) me")), "x").exif
+    said = {"icc_profile": srgb_profile(), "exif": exif, "xmp": XMP, "dpi": (300.0, 150.0)}
+    for format_name, more in (("PNG", {"text": (("Title", "a"), ("Author", "J\u00f6rg"))}), ("TIFF", {"iptc": b"abc"})):
+        picture = picture_of(pattern().astype(np.uint16), **said, **more)
+        again = decode_bytes(encode(picture, format=format_name), "x")
+        assert again.dpi == pytest.approx((300, 150), abs=0.1)
+        block = Image.Exif()
+        block.load(again.exif or b"")
+        assert (block[271], block.get_ifd(0x8769)[0x9003]) == ("Maker", "2021:05:04 03:02:01")
+        for name in ("icc_profile", "xmp", *more):
+            assert getattr(again, name) == getattr(picture, name), (format_name, name)
+        assert losses(picture, format=format_name) == ()
+
+
+@pytest.mark.parametrize("text", [(("Title", "plain"),), (("Title", "J\u00f6rg"), ("Comment", "two\nlines"))])
+def test_png_texts_are_passed_on(text: tuple[tuple[str, str], ...]) -> None:
+    data = encode(picture_of(pattern(), text=text), format="PNG")
+    assert decode_bytes(data, "x").text == text
+    assert opened(data).info["Title"] == text[0][1]
+    assert decode_bytes(encode(picture_of(pattern(), text=text), format="PNG", strip=True), "x").text == ()
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "TIFF"])
+@pytest.mark.parametrize("records", [b"\x1c\x02\x78\0\x05hello", b"\x1c\x02\x78\0\x06hello!"])
+def test_iptc_records_are_passed_on(format_name: str, records: bytes) -> None:
+    data = encode(picture_of(pattern(), iptc=records), format=format_name)
+    assert decode_bytes(data, "x").iptc == records
+    from PIL import IptcImagePlugin
+
+    image = Image.open(io.BytesIO(data))
+    assert IptcImagePlugin.getiptcinfo(image) == {(2, 120): records[5:]}
+    assert decode_bytes(encode(picture_of(pattern(), iptc=records), format=format_name, strip=True), "x").iptc is None
+
+
+@pytest.mark.parametrize("format_name", ["WEBP", "HEIF", "JXL"])
+def test_lossless_keeps_every_value(format_name: str) -> None:
+    pytest.importorskip({"WEBP": "PIL", "HEIF": "pillow_heif", "JXL": "pillow_jxl"}[format_name])
+    samples = np.random.default_rng(2).integers(0, 256, (21, 33, 3), dtype=np.uint8)
+    data = encode(picture_of(samples), format=format_name, lossless=True)
+    again = decode_bytes(data, "x")
+    assert np.array_equal(np.rint(again.pixels * 255), samples)
+    assert (again.format, again.warnings) == (format_name, ())
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "AVIF"])
+def test_formats_that_always_lose_refuse_to_be_lossless(format_name: str) -> None:
+    with pytest.raises(EncodeError, match=rf"{format_name}.*without loss.*--format png"):
+        encode(picture_of(pattern()), format=format_name, lossless=True)
+
+
+def test_transparency_is_laid_on_the_background_asked_for() -> None:
+    alpha = np.zeros((16, 16), np.float32)
+    for channels in (1, 3):
+        picture = picture_of(np.zeros((16, 16, channels), np.uint8), alpha=alpha)
+        data = encode(picture, format="PPM", background=(1.0, 0.0, 0.4))
+        assert np.asarray(opened(data))[3, 4].tolist() == [255, 0, 102]
+        gray = encode(picture, format="PPM", background=(0.4, 0.4, 0.4))
+        assert opened(gray).mode == ("L" if channels == 1 else "RGB")
+        lines = losses(picture, format="PPM", background=(1.0, 0.0, 0.4))
+        assert lines == ("PPM knows no transparency: laid on the background",)
+
+
+@pytest.mark.parametrize(("format_name", "module"), [("HEIF", "pillow_heif"), ("JXL", "pillow_jxl")])
+def test_formats_of_extras_are_read_and_written_with_what_they_hold(format_name: str, module: str) -> None:
+    pytest.importorskip(module)
+    smooth = np.broadcast_to(np.linspace(20, 230, 64), (48, 64)).astype(np.uint8)
+    exif = decode_bytes(saved(pattern(), "JPEG", exif=exif_with(Make="Maker")), "x").exif
+    picture = picture_of(np.dstack([smooth, smooth[:, ::-1], np.full_like(smooth, 90)]), exif=exif)
+    again = decode_bytes(encode(picture, format=format_name), "x")
+    assert np.abs(again.pixels - picture.pixels).mean() < 2 / 255
+    assert again.exif == exif
+    small, large = (len(encode(picture_of(pattern(64, 64)), format=format_name, quality=q)) for q in (30, 95))
+    assert small < large
+
+
 def test_values_are_clipped_and_rounded_half_to_even() -> None:
     values = np.array([[-0.5, 0.5 / 255, 1.5 / 255, 2.5 / 255, 1.7]], np.float64).astype(np.float32)
     expected = np.rint(np.clip(values, 0, 1) * np.float32(255))
@@ -154,10 +252,14 @@ def test_transparency_is_laid_on_white_with_a_word(format_name: str) -> None:
 def test_what_is_lost_is_said() -> None:
     deep = picture_of(np.zeros((4, 4), np.uint16))
     assert [name for name in WRITTEN if losses(deep, format=name)] == ["JPEG", "WEBP", "AVIF"]
-    assert losses(replace(deep, alpha=np.ones((4, 4), np.float32)), format="PNG") != ()
+    assert losses(replace(deep, alpha=np.ones((4, 4), np.float32)), format="PNG") == ()
     tagged = picture_of(pattern(), icc_profile=srgb_profile())
     assert [name for name in WRITTEN if losses(tagged, format=name)] == ["PPM"]
-    assert losses(picture_of(pattern().astype(np.uint16)), format="PNG") != ()
+    assert losses(picture_of(pattern().astype(np.uint16)), format="PNG") == ()
+    told = picture_of(pattern(), iptc=b"records", text=(("Title", "x"),))
+    assert losses(told, format="JPEG") == ("JPEG carries no texts: left out",)
+    assert losses(told, format="WEBP") == ("WEBP carries no IPTC and no texts: left out",)
+    assert losses(told, format="WEBP", strip=True) == ()
 
 
 def test_metadata_too_long_for_a_jpeg_is_left_out_with_a_word() -> None:
@@ -224,6 +326,7 @@ def test_formats_and_suffixes_are_decided_by_name() -> None:
     assert output_format("MPO", "") == output_format("PNG", ".mpo") == "JPEG"
     assert output_format("WEBP", "") == "WEBP"
     assert {suffix_of(name) for name in WRITTEN} == {".png", ".jpg", ".webp", ".tif", ".avif", ".ppm"}
+    assert (output_format("HEIF", ""), suffix_of("JXL")) == ("HEIF", ".jxl")
     assert suffix_of("GIF") == ".png"
     for suffix in (".gif", ".bmp", ".xyz"):
         with pytest.raises(EncodeError, match=rf"\{suffix}.*\.png"):
@@ -243,7 +346,7 @@ def test_arguments_that_make_no_sense_are_named() -> None:
 def test_pillow_itself_still_needs_what_is_worked_around_here() -> None:
     """Fails when Pillow learns 16-bit colour or EXIF in compressed TIFF: then our detours can go."""
     assert PngImagePlugin._MODES[(16, 2)][0] == "RGB"
-    assert "I;16" in TiffImagePlugin.SAVE_INFO
+    assert "RGB;16" not in TiffImagePlugin.SAVE_INFO
     block = Image.Exif()
     block.load(exif_with(Make="Maker"))
     with pytest.raises(RuntimeError):

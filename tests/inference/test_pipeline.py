@@ -354,9 +354,9 @@ def test_the_last_is_encoded_and_the_next_decoded_while_one_is_in_the_net(
         if number == expected:
             everyone_busy.wait(timeout=30)
 
-    def meeting_read(path: Path) -> bytes:
+    def meeting_read(path: Path, max_pixels: int) -> bytes:
         meet_when(int(path.stem), 2)
-        return read_file(path)
+        return read_file(path, max_pixels)
 
     def meeting_restore(picture: Picture) -> Picture:
         meet_when(number_of(picture), 1)
