@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 
 from restore_cli.errors import ManifestError, StorageError, WeightsError
 from restore_cli.models import Arch, Config, get_architecture
-from restore_cli.weights import store
+from restore_cli.weights import copies, store
 from restore_cli.weights.container import MAX_TENSORS, recognise, safetensors_header
 from restore_cli.weights.content import Content, read_content
 from restore_cli.weights.entry import WeightsEntry, entry_from_json, entry_to_json
@@ -39,6 +39,8 @@ _ENTRY_KEY = "restore_entry"
 _MAX_CONFIG_NUMBER = 1024  # of a config in a file of unknown origin; no network here comes near
 _SLACK_NUMBERS = 1 << 20  # tables that a network builds and does not save
 _ALLOCATING = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}
+# How convolutions and linear layers start. Not what these call: trunc_normal_ draws until the numbers are within range.
+_FILLING = {nn.init.kaiming_uniform_, nn.init.uniform_}
 _SHOWN_KEYS = 3
 
 
@@ -77,20 +79,29 @@ def load_weights(
     Raises:
         WeightsError: If the file is missing, unreachable, damaged, malicious, or does not fit the entry's network.
     """
-    notes: tuple[str, ...] = ()
-    if path is None:
-        fetched = store.fetch(entry, offline=offline, progress=progress)
-        content = read_content(fetched)
-        note = store.check(entry, content)
-        notes = () if note is None else (note,)
-    else:
-        content = read_content(path)
+    if path is not None:
+        return _load(entry, read_content(path))
+    fetched = store.fetch(entry, offline=offline, progress=progress)
+    copy = copies.find_copy(entry, fetched)
+    if copy is not None:
+        return replace(_load(entry, copy.content), digest=f"sha256:{copy.sha256}", path=fetched)
+    identity = copies.identity_of(fetched)
+    content = read_content(fetched)
+    note = store.check(entry, content)
+    weights = _load(entry, content)
+    if len(content.data) >= copies.WORTHWHILE_BYTES and recognise(content) == "torch":
+        copies.keep_copy(entry, content, identity, _as_file(weights.network.state_dict(), entry))
+    return weights if note is None else replace(weights, notes=(note,))
+
+
+def _load(entry: WeightsEntry, content: Content) -> LoadedWeights:
+    """Build the network of some bytes that may be parsed."""
     arch, config = _architecture(entry)
     state_dict = _read_state_dict(content, entry, arch)
     with _naming_the_file(content.path, entry):
         network = _build(arch, config, state_dict)
     digest = f"sha256:{content.sha256}"
-    return LoadedWeights(entry=entry, config=config, network=network, digest=digest, path=content.path, notes=notes)
+    return LoadedWeights(entry=entry, config=config, network=network, digest=digest, path=content.path)
 
 
 def entry_from_file(path: Path) -> WeightsEntry | None:
@@ -129,14 +140,7 @@ def save_weights(path: Path, state_dict: Mapping[str, Tensor], entry: WeightsEnt
     Raises:
         StorageError: If it cannot be written.
     """
-    own = replace(
-        entry, bytes=None, sha256=None, git_blob_sha1=None, trust_on_first_use=False, sources=(), bundled=False,
-        state_dict_key=None, drop_keys=(),
-    )  # fmt: skip
-    # One key only: the order of several in the header is not fixed, and equal weights shall give equal bytes.
-    metadata = {_ENTRY_KEY: json.dumps(entry_to_json(own), sort_keys=True)}
-    tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in state_dict.items()}
-    data = safetensors.torch.save(tensors, metadata)
+    data = _as_file(state_dict, entry)
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with part.open("xb") as file:
@@ -148,6 +152,18 @@ def save_weights(path: Path, state_dict: Mapping[str, Tensor], entry: WeightsEnt
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise StorageError(f"cannot write weights {path}: {error.strerror or error}") from error
+
+
+def _as_file(state_dict: Mapping[str, Tensor], entry: WeightsEntry) -> bytes:
+    """Return the bytes of a .safetensors file that carries its entry."""
+    own = replace(
+        entry, bytes=None, sha256=None, git_blob_sha1=None, trust_on_first_use=False, sources=(), bundled=False,
+        state_dict_key=None, drop_keys=(),
+    )  # fmt: skip
+    # One key only: the order of several in the header is not fixed, and equal weights shall give equal bytes.
+    metadata = {_ENTRY_KEY: json.dumps(entry_to_json(own), sort_keys=True)}
+    tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in state_dict.items()}
+    return safetensors.torch.save(tensors, metadata)
 
 
 def _architecture(entry: WeightsEntry) -> tuple[Arch, Config]:
@@ -227,8 +243,8 @@ def _build(arch: Arch, config: Config, state_dict: dict[str, Tensor]) -> nn.Modu
         ValueError: If the state dict does not fit the network.
     """
     held = sum(tensor.numel() for tensor in state_dict.values())
-    # Filling a network at random must not move the caller's generator.
-    with torch.random.fork_rng(devices=[]), _NoLargerThan(2 * held + _SLACK_NUMBERS):
+    # What still draws must not move the caller's generator.
+    with torch.random.fork_rng(devices=[]), _Unfilled(2 * held + _SLACK_NUMBERS):
         network = arch.build(config)
     own = network.state_dict()
     _require_fit(own, state_dict)
@@ -237,8 +253,12 @@ def _build(arch: Arch, config: Config, state_dict: dict[str, Tensor]) -> nn.Modu
     return network.eval()
 
 
-class _NoLargerThan(TorchFunctionMode):
-    """Stop the building of a network of more than so many numbers: a config in a file may ask for any size."""
+class _Unfilled(TorchFunctionMode):
+    """Build a network whose layers are not filled at random, and of at most so many numbers.
+
+    The state dict overwrites them all, and drawing them is most of the time that building takes. The limit is there
+    because a config in a file may ask for any size.
+    """
 
     def __init__(self, numbers: int) -> None:
         super().__init__()
@@ -252,6 +272,8 @@ class _NoLargerThan(TorchFunctionMode):
             self._left -= math.prod(size)
             if self._left < 0:
                 raise ValueError("the network of its config is far larger than the file")
+        if func in _FILLING:
+            return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "fetch",
     "find",
     "locate",
+    "recorded_digest",
     "verify",
 ]
 
@@ -173,9 +174,11 @@ def check(entry: WeightsEntry, content: Content) -> str | None:
     """
     fault = _difference(entry, content)
     if fault is not None:
-        hint = f"remove it, or fetch it anew with `restore models pull {entry.id}`"
+        hint = (
+            f"fetch it anew with `restore models pull {entry.id}`, or run it as your own with --weights {content.path}"
+        )
         raise DigestError(f"{content.path} is not the file of {entry.id}: {fault}", hint=hint)
-    if not entry.trust_on_first_use or _recorded(entry) is not None:
+    if not entry.trust_on_first_use or recorded_digest(entry) is not None:
         return None
     record = _record_of(entry)
     with _cache_faults(record):
@@ -274,7 +277,7 @@ def _difference(entry: WeightsEntry, content: Content) -> str | None:
     for name, found, published in facts:
         if published is not None and found != published:
             return f"its {name} is {found}, published is {published}"
-    recorded = _recorded(entry) if entry.trust_on_first_use else None
+    recorded = recorded_digest(entry) if entry.trust_on_first_use else None
     if recorded is not None and content.sha256 != recorded:
         return f"its sha256 is {content.sha256}, at its first use it was {recorded}"
     return None
@@ -284,7 +287,12 @@ def _record_of(entry: WeightsEntry) -> Path:
     return cache_dir() / f"{entry.id}.sha256"
 
 
-def _recorded(entry: WeightsEntry) -> str | None:
+def recorded_digest(entry: WeightsEntry) -> str | None:
+    """Return the SHA-256 that was recorded at the first use of an entry's file, None where none was.
+
+    Raises:
+        WeightsError: If the record cannot be read.
+    """
     try:
         return _record_of(entry).read_text(encoding="ascii").split()[0]
     except FileNotFoundError:

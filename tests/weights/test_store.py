@@ -134,7 +134,7 @@ def test_a_file_cut_short_is_noticed_and_the_way_out_is_named(tmp_path: Path) ->
         store.verify(ENTRY, path)
     assert str(caught.value) == (
         f"{path} is not the file of tiny-sr-x2: its size is 1999, published is 2000; "
-        "remove it, or fetch it anew with `restore models pull tiny-sr-x2`"
+        f"fetch it anew with `restore models pull tiny-sr-x2`, or run it as your own with --weights {path}"
     )
 
 
