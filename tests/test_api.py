@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import restore_cli
 from restore_cli import Restorer, list_weights, load_restorer, restore
 from restore_cli.errors import DecodeError, DeviceError, UsageError, WeightsError
+from restore_cli.models import crossformer_ir
 from restore_cli.models.ramit import Config, RAMiT
 from restore_cli.weights.load import save_weights
 from tests.conftest import ROOT
@@ -174,3 +176,18 @@ def test_an_absent_device_is_refused(own_weights: Path):
         pytest.skip("there is a CUDA device")
     with pytest.raises(DeviceError):
         load_restorer(own_weights, device="cuda")
+
+
+def test_a_crossformer_restores_any_size_whole_and_in_tiles(tmp_path: Path):
+    path = tmp_path / "crossformer.safetensors"
+    config = replace(crossformer_ir.Config.tiny(), image_skip=True)
+    entry = replace(list_weights()[0], id="tiny", arch="crossformer_ir", config=config.to_json(), training_patch=32)
+    network = crossformer_ir.CrossFormerIR(config)
+    torch.nn.init.normal_(network.to_target.conv.weight, std=0.02)
+    save_weights(path, network.state_dict(), entry)
+    image = noise(77, 91, 3)
+    whole = load_restorer(path, device="cpu", tile="off")(image)
+    tiled = load_restorer(path, device="cpu", tile=64)(image)
+    assert whole.shape == tiled.shape == (154, 182, 3)
+    assert np.abs(whole - tiled).max() < 0.05
+    assert np.abs(whole - tiled).mean() < 0.002
