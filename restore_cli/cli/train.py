@@ -6,6 +6,7 @@ Stage 1, ASK: options to a `TrainRequest`, whose options are in `train_options`.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -124,6 +125,8 @@ def export(
         place = str(path)
     out.json(entry_to_json(entry))
     out.note(f"{entry.id}: {entry.bytes} bytes to {place}")
+    if bundle is None:
+        out.note(f"to use them: restore {entry.task} --weights {shlex.quote(place)} PICTURE")
 
 
 @command(

@@ -26,8 +26,10 @@ def test_a_folder_of_pictures_becomes_weights_that_restore_pictures(run: Run, da
     )  # fmt: skip
     assert trained.code == 0, trained.err
     assert trained.out == "runs/x2\n"
+    assert "restore train export runs/x2 -o ramit-lite-sr-x2.safetensors" in trained.err
     exported = run("train", "export", "runs/x2", "-o", "mine.safetensors", "--half")
     assert exported.code == 0, exported.err
+    assert "restore sr --weights mine.safetensors PICTURE" in exported.err
     entry = json.loads(exported.out)
     assert (entry["id"], entry["file"], entry["bundled"]) == ("ramit-lite-sr-x2", "mine.safetensors", True)
     restored = run("sr", "--weights", "mine.safetensors", data / "0.png", "big.png", "--device", "cpu")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from restore_cli.errors import TrainingError
-from restore_cli.train.batches import BatchShape
+from restore_cli.train.batches import Batch, BatchShape
 from restore_cli.train.checkpoint import BEST, LAST, read_checkpoint
 from restore_cli.train.journal import Interval, read_journal
 from restore_cli.train.processes import Processes
@@ -97,6 +98,24 @@ def test_weights_that_were_ruined_stop_the_run_before_they_replace_the_last_good
     assert LAST in caught.value.message
     state = read_checkpoint(tmp_path / LAST)
     assert state["step"] == 2
+    assert all(torch.isfinite(t).all() for t in state["network"].values() if t.is_floating_point())
+
+
+def test_a_batch_that_is_not_finite_stops_the_run_and_the_last_good_state_is_kept(
+    pictures: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    session = prepare(request_for(pictures, held_out, steps=8), MACHINE)
+    make = session.maker.make
+
+    def make_poisoned(step: int, shape: BatchShape) -> Batch:
+        batch = make(step, shape)
+        return replace(batch, degraded=batch.degraded * float("nan")) if step == 5 else batch
+
+    monkeypatch.setattr(session.maker, "make", make_poisoned)
+    with pytest.raises(TrainingError, match=r"not finite at step 6; the last good checkpoint is"):
+        make_loop(session, MACHINE, tmp_path, on_interval=lambda _: None, stop=threading.Event()).run()
+    state = read_checkpoint(tmp_path / LAST)
+    assert state["step"] == 4
     assert all(torch.isfinite(t).all() for t in state["network"].values() if t.is_floating_point())
 
 
