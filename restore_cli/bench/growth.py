@@ -55,6 +55,7 @@ class Growth:
         label: The network, and the conditions that tell it from others of the report.
         rows: One a size, the smallest first.
         time: The line through median latencies.
+        cpu_time: The line through CPU times, which a busy machine bends less; None where some size took none.
         memory: The line through peak memory, None where some size has none.
     """
 
@@ -62,6 +63,7 @@ class Growth:
     label: str
     rows: tuple[Row, ...]
     time: Line
+    cpu_time: Line | None
     memory: Line | None
 
     def to_json(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class Growth:
             "label": self.label,
             "input_pixels": [row.input_pixels for row in self.rows],
             "time_seconds": asdict(self.time),
+            "cpu_seconds": self.cpu_time and asdict(self.cpu_time),
             "memory_bytes": self.memory and asdict(self.memory),
         }
 
@@ -119,12 +122,14 @@ def _growth(label: str, rows: tuple[Row, ...]) -> Growth:
     pixels = [row.input_pixels for row in rows]
     measured = [row.measurement for row in rows if row.measurement is not None]
     memory = [each.memory.above_loaded_bytes for each in measured if each.memory is not None]
+    cpu_times = [each.cpu_seconds for each in measured]
     is_told = len(memory) == len(rows) and min(memory) > 0
     return Growth(
         id=rows[0].case.entry.id,
         label=label,
         rows=rows,
         time=line_through(pixels, [each.timing.median for each in measured]),
+        cpu_time=line_through(pixels, cpu_times) if min(cpu_times) > 0 else None,
         memory=line_through(pixels, memory) if is_told else None,
     )
 

@@ -23,7 +23,8 @@ UNIT_CHANNELS = 64
 UNIT_SIZE = (192, 320)
 UNIT_MULT_ADDS = UNIT_SIZE[0] * UNIT_SIZE[1] * UNIT_CHANNELS * UNIT_CHANNELS * 9
 COPY_BYTES = 256 * 2**20
-CEILING_RUNS = 7
+CONVOLUTIONS = 5
+COPIES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,16 +138,16 @@ def sample_ceilings(device: torch.device, dtype: torch.dtype, synchronize: Calla
     with torch.inference_mode():
         unit = _time_convolution(device, torch.float32, synchronize)
         conv = unit if dtype == torch.float32 else _time_convolution(device, dtype, synchronize)
-        copy = _several_seconds(lambda: target.copy_(source), synchronize)
+        copy = _several_seconds(lambda: target.copy_(source), synchronize, COPIES)
     return CeilingSamples(unit=unit, conv=conv, copy=copy)
 
 
 def _time_convolution(device: torch.device, dtype: torch.dtype, synchronize: Callable[[], None]) -> tuple[float, ...]:
     conv = nn.Conv2d(UNIT_CHANNELS, UNIT_CHANNELS, 3, padding=1).to(device, dtype)
     features = torch.randn((1, UNIT_CHANNELS, *UNIT_SIZE), device=device, dtype=dtype)
-    return _several_seconds(lambda: conv(features), synchronize)
+    return _several_seconds(lambda: conv(features), synchronize, CONVOLUTIONS)
 
 
-def _several_seconds(run: Callable[[], object], synchronize: Callable[[], None]) -> tuple[float, ...]:
+def _several_seconds(run: Callable[[], object], synchronize: Callable[[], None], runs: int) -> tuple[float, ...]:
     run()
-    return tuple(time_once(run, synchronize) for _ in range(CEILING_RUNS))
+    return tuple(time_once(run, synchronize) for _ in range(runs))

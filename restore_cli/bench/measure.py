@@ -5,7 +5,10 @@ Meant for a fresh process (see `apart`): memory that an earlier case touched and
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -16,7 +19,9 @@ from restore_cli.bench.memory import Memory, measure_peak
 from restore_cli.bench.timing import OnStep, Timing, percentile, time_once, time_runs, warm_up
 from restore_cli.bench.workloads import Workload, WorkloadFacts, prepare
 from restore_cli.errors import DeviceError
-from restore_cli.inference.device import is_out_of_memory
+from restore_cli.inference.device import choose_device, is_out_of_memory
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,8 @@ class Measurement:
         threads: CPU threads of one operation.
         facts: How it was run.
         timing: Latency of a whole batch.
+        cpu_seconds: CPU time of one run, all threads together: what others do on the machine lengthens the latency and
+            hardly this.
         memory: Peak memory of one run, None where the system tells none.
         energy: What a run drew.
         ceilings: What the machine did at best right before and after.
@@ -50,6 +57,7 @@ class Measurement:
     threads: int
     facts: WorkloadFacts
     timing: Timing
+    cpu_seconds: float
     memory: Memory | None
     energy: Energy
     ceilings: Ceilings
@@ -70,7 +78,7 @@ def measure(case: Case, wishes: BenchWishes, on_step: OnStep) -> Measurement:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        msg = f"memory ran out with a batch of {case.batch}"
+        msg = f"{choose_device(wishes.device).device} ran out of memory with a batch of {case.batch}"
         raise DeviceError(msg, hint="take a smaller --size or --batch") from error
 
 
@@ -83,38 +91,55 @@ def run_and_tell(workload: Workload, wishes: BenchWishes, meter: EnergyMeter, on
         compile_seconds = time_once(run, synchronize)
     first: list[float] = []
     on_step("warming up", 0, wishes.warmup)
-    start = meter.read()
     # Weighed on the first run: allocators that keep what they once had would hide a later one's peak.
-    memory = measure_peak(lambda: first.append(time_once(run, synchronize)), workload.device)
+    memory, effort_of_first = _watched(
+        lambda: measure_peak(lambda: first.append(time_once(run, synchronize)), workload.device), meter
+    )
     # A run as long as the budget is timed even so: what only the first has to do is little beside it.
     counts = wishes.runs is None and wishes.warmup is None and first[0] >= wishes.seconds
-    already = tuple(first) if counts else ()
-    joules = [meter.joules_since(start)] if counts else []
     on_step("ceilings", 0, None)
     samples = sample_ceilings(workload.device, workload.dtype, synchronize)
     warmup = 0
     if not counts:
         warmup = warm_up(run, synchronize, first_seconds=first[0], runs=wishes.warmup, on_step=on_step)
-    start = meter.read()
-    seconds = time_runs(
-        run, synchronize, runs=wishes.runs, budget_seconds=wishes.seconds, on_step=on_step, already=already
+    seconds, effort = _watched(
+        lambda: time_runs(
+            run,
+            synchronize,
+            runs=wishes.runs,
+            budget_seconds=wishes.seconds,
+            on_step=on_step,
+            already=tuple(first) if counts else (),
+        ),
+        meter,
     )
-    joules.append(meter.joules_since(start))
     on_step("ceilings", 1, None)
     samples += sample_ceilings(workload.device, workload.dtype, synchronize)
     if compile_seconds is not None:
         compile_seconds = max(0.0, compile_seconds - percentile(seconds, 50))
+    efforts = (effort_of_first, effort) if counts else (effort,)
+    joules = [part.joules for part in efforts if part.joules is not None]
     return Measurement(
         device=str(workload.device),
         threads=torch.get_num_threads(),
         facts=workload.describe(),
         timing=Timing(seconds=seconds, warmup=warmup, compile_seconds=compile_seconds),
+        cpu_seconds=sum(part.cpu_seconds for part in efforts) / len(seconds),
         memory=memory,
-        energy=Energy(joules=_mean(joules, len(seconds)), method=meter.method),
+        energy=Energy(joules=sum(joules) / len(seconds) if joules else None, method=meter.method),
         ceilings=samples.ceilings,
     )
 
 
-def _mean(joules: list[float | None], runs: int) -> float | None:
-    told = [part for part in joules if part is not None]
-    return sum(told) / runs if told else None
+@dataclass(frozen=True, kw_only=True)
+class _Effort:
+    """What several runs together took of CPU and energy."""
+
+    cpu_seconds: float
+    joules: float | None
+
+
+def _watched(work: Callable[[], _Result], meter: EnergyMeter) -> tuple[_Result, _Effort]:
+    before, start = meter.read(), time.process_time()
+    result = work()
+    return result, _Effort(cpu_seconds=time.process_time() - start, joules=meter.joules_since(before))

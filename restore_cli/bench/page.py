@@ -76,7 +76,7 @@ def _failures(report: Report) -> str:
 
 def _quality_note(report: Report) -> str:
     measured = [row for row in report.rows if row.measurement is not None]
-    if not measured:
+    if len({row.case.entry.id for row in measured}) < 2:
         return ""
     if not any(quality_drawings(measured)):
         return "No two of these networks have scores on the same pictures in the manifest."

@@ -87,10 +87,12 @@ def _pack(
 
 
 def lay_out_growth(report: Report) -> TextTable | None:
-    """Return the lines through the sizes, two for each network; None where too few sizes were measured."""
+    """Return the lines through the sizes, some for each network; None where too few sizes were measured."""
     rows = []
     for growth in growths(report.rows):
         rows.append((growth.label, "time", *_line_cells(growth.time, seconds)))
+        if growth.cpu_time is not None:
+            rows.append((growth.label, "CPU time", *_line_cells(growth.cpu_time, seconds)))
         if growth.memory is not None:
             rows.append((growth.label, "memory", *_line_cells(growth.memory, memory)))
     return TextTable(headers=_GROWTH_HEADERS, rows=tuple(rows)) if rows else None
@@ -118,6 +120,7 @@ def explain(report: Report, comparison: Comparison | None) -> tuple[str, ...]:
         lines.append("Latency: a picture in memory through the engine and back, random weights (no file needed).")
     else:
         lines.append("Latency: the network alone, random weights (no file needed), input padded and on the device.")
+    lines.append("CPU: time of all threads together for one run, which others on a busy machine lengthen less.")
     methods = {measurement.memory.method for measurement in measured if measurement.memory is not None}
     lines += [f"Memory: peak above the loaded process ({method})." for method in sorted(methods)]
     lines += [f"Energy: {method}." for method in sorted({measurement.energy.method for measurement in measured})]
@@ -162,6 +165,7 @@ _LATENCY = (
     _Column(header="median", text=lambda row: "failed" if row["error"] else seconds(row["latency_median_seconds"])),
     _Column(header="p10", text=lambda row: seconds(row["latency_p10_seconds"])),
     _Column(header="p90", text=lambda row: seconds(row["latency_p90_seconds"])),
+    _Column(header="CPU", text=lambda row: seconds(row["cpu_seconds"])),
     _Column(header="runs", text=lambda row: str(row["runs"] or NOTHING)),
     _Column(header="Mpixel/s", text=lambda row: number(row["output_mpixels_per_second"])),
 )

@@ -129,11 +129,19 @@ def _measure(entries: tuple[WeightsEntry, ...], wishes: BenchWishes, out: Output
         out.image_now(f"{case.entry.id}: {stage} {done + 1}{of}")
 
     rows = []
+    out.note(f"{len(cases)} row{'' if len(cases) == 1 else 's'}, {_how(wishes)}")
     with out.image_progress(len(cases), "measuring"):
         for row in measure_rows(cases, wishes, on_step):
             rows.append(row)
             out.image_done(f"{len(rows)} of {len(cases)}: {_one_line(row)}")
     return Report(environment=environment, rows=tuple(rows))
+
+
+def _how(wishes: BenchWishes) -> str:
+    if wishes.runs == 0:
+        return "only counted"
+    timed = f"{wishes.seconds:g} s of timed runs or so" if wishes.runs is None else f"timed runs: {wishes.runs}"
+    return f"each in a process of its own; {timed}"
 
 
 def _one_line(row: Row) -> str:

@@ -51,6 +51,7 @@ def a_measurement(
         threads=2,
         facts=WorkloadFacts(dtype="float32", dtype_reason="exact"),
         timing=Timing(seconds=seconds, warmup=1),
+        cpu_seconds=2 * min(seconds),
         memory=Memory(loaded_bytes=100_000_000, peak_bytes=100_000_000 + memory_bytes, method="resident set"),
         energy=Energy(joules=joules, method="not told: a sample"),
         ceilings=Ceilings(unit_seconds=0.04, conv_seconds=0.04, copy_bytes_per_second=8e9),

@@ -131,11 +131,23 @@ def test_a_warm_up_that_was_asked_for_is_never_timed():
 
 
 def test_energy_is_that_of_one_timed_run():
-    readings = iter([0.0, 5.0, 25.0])  # before the first run, before and after the timed ones
+    readings = iter([0.0, 3.0, 5.0, 25.0])  # before and after the first run, before and after the timed ones
     meter = EnergyMeter(counters=(Counter(name="a", read=lambda: next(readings)),), method="a sample")
     energy = told_of(iter([0.0] * 6), BenchWishes(runs=5, warmup=1), meter=meter).energy
     assert energy.joules == pytest.approx(4.0)
     assert energy.method == "a sample"
+
+
+def test_energy_of_a_first_run_that_is_timed_counts():
+    readings = iter([0.0, 3.0, 5.0, 5.0])
+    meter = EnergyMeter(counters=(Counter(name="a", read=lambda: next(readings)),), method="a sample")
+    assert told_of(iter([0.06]), BenchWishes(seconds=0.02), meter=meter).energy.joules == pytest.approx(3.0)
+
+
+def test_cpu_time_is_that_of_one_run_and_leaves_waiting_out():
+    measurement = told_of(iter([0.0, 0.3, 0.3]), BenchWishes(runs=2, warmup=1))
+    assert 0 <= measurement.cpu_seconds < 0.2
+    assert measurement.timing.median >= 0.3
 
 
 def test_ceilings_are_taken_before_and_after():

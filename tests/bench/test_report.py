@@ -53,6 +53,7 @@ FIELDS = {
     "latency_min_seconds": float,
     "latency_max_seconds": float,
     "latency_seconds": list,
+    "cpu_seconds": float,
     "output_mpixels_per_second": float,
     "peak_memory_bytes": int,
     "loaded_memory_bytes": int,
@@ -142,4 +143,5 @@ def test_the_document_tells_how_cost_grew_where_three_sizes_were_measured():
     assert growth["input_pixels"] == [64**2, 128**2, 256**2]
     assert growth["time_seconds"]["fixed"] == pytest.approx(1.0)
     assert growth["time_seconds"]["per_mpixel"] == pytest.approx(16.0)
+    assert growth["cpu_seconds"]["per_mpixel"] == pytest.approx(32.0)
     assert a_report(*rows[:2]).to_json()["growth"] == []

@@ -126,7 +126,7 @@ def test_a_page_is_written_beside_the_table_and_never_over_another(tmp_path: Pat
 def test_a_network_of_ones_own_grows_through_the_engine(
     tiny: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    arguments = ("bench", "--weights", str(tiny()), "--growth", "0.004..0.05", "--runs", "1", "--threads", "1")
+    arguments = ("bench", "--weights", str(tiny()), "--growth", "0.012..0.05", "--runs", "1", "--threads", "1")
     page = tmp_path / "growth.html"
     assert run([*arguments, "--device", "cpu", "--json", "--html", str(page)]) == 0
     document = json.loads(capsys.readouterr().out)
