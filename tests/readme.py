@@ -18,7 +18,7 @@ from restore_cli.weights.manifest import WeightsEntry, load_manifest
 from restore_cli.weights.provenance import training_command
 from restore_cli.weights.store import locate
 from tests.datasets import EVALUATED, FOLDERS
-from tests.samples import make_restored
+from tests.model_card import make_restored
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

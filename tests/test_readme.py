@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.readme import README, render
-from tests.samples import make_restored
+from tests.model_card import make_restored
 
 TEXT = README.read_text(encoding="utf-8")
 

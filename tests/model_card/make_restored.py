@@ -1,6 +1,6 @@
 """Restore the sample pictures with the bundled weights and lay them out beside the truth, for README's model card.
 
-`python -m tests.samples.make_restored` writes restored.jpg beside this file; `python -m tests.readme` does so where the
+`python -m tests.model_card.make_restored` writes restored.jpg beside this file; `python -m tests.readme` does so where the
 bundled weights are no longer those that made it, which the file's comment tells.
 """
 
@@ -18,6 +18,7 @@ from tests.samples.make_samples import HEIGHT, WIDTH, render
 Pixels = npt.NDArray[np.uint8]
 
 FOLDER = Path(__file__).resolve().parent
+SAMPLES = FOLDER.parent / "samples"
 RESTORED = FOLDER / "restored.jpg"
 
 _SCALE = 4
@@ -68,7 +69,7 @@ def make() -> None:
 
 def sample(name: str) -> Pixels:
     """Return a sample picture, uint8 (HEIGHT, WIDTH, 3)."""
-    with Image.open(FOLDER / name) as picture:
+    with Image.open(SAMPLES / name) as picture:
         return np.asarray(picture.convert("RGB"))
 
 
