@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.readme import README, render
 from tests.model_card import make_restored
+from tests.readme import README, render
 
 TEXT = README.read_text(encoding="utf-8")
 

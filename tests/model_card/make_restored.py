@@ -1,7 +1,7 @@
 """Restore the sample pictures with the bundled weights and lay them out beside the truth, for README's model card.
 
-`python -m tests.model_card.make_restored` writes restored.jpg beside this file; `python -m tests.readme` does so where the
-bundled weights are no longer those that made it, which the file's comment tells.
+`python -m tests.model_card.make_restored` writes restored.jpg beside this file; `python -m tests.readme` does so where
+the bundled weights are no longer those that made it, which the file's comment tells.
 """
 
 from __future__ import annotations
