@@ -159,9 +159,9 @@ def _decode_known(data: bytes, name: str, format_name: str, wishes: ReadWishes) 
         raise UnreadableError(parts.damage)
     with decoding(lenient=wishes.allow_damaged):
         decoded = _decode_parts(parts, format_name, wishes)
-    parts, planes = decoded.parts, decoded.planes
-    metadata = read_metadata(parts)
-    srgb = to_srgb(planes.color, parts.icc_profile or None)
+        parts, planes = decoded.parts, decoded.planes
+        metadata = read_metadata(parts)
+        srgb = to_srgb(planes.color, parts.icc_profile or None)
     pixels = turned(floats_from(srgb.samples), metadata.orientation)
     alpha = None if planes.alpha is None else turned(planes.alpha, metadata.orientation)
     return Picture(

@@ -6,11 +6,13 @@ copying all before, and count pictures by decoding them.
 
 from __future__ import annotations
 
-from restore_cli.imaging.parts import MOST_PARTS, TOO_MANY_PARTS, TRUNCATED, Parts, UnreadableError
+from restore_cli.imaging.parts import TOO_MANY_PARTS, TRUNCATED, Parts, UnreadableError
 
 _IMAGE, _EXTENSION, _END, _PADDING = 0x2C, 0x21, 0x3B, 0x00
 _GRAPHIC_CONTROL = 0xF9
 _HEADER_BYTES = 13
+# Blocks hold 255 bytes at most, so this is a file of 255 MB.
+_MOST_BLOCKS = 1_000_000
 
 
 def dissect_gif(data: bytes) -> Parts:
@@ -58,7 +60,7 @@ class _Walk:
 
     def _run(self) -> str | None:
         data, position = self._data, self.header_end
-        while self._steps < MOST_PARTS:
+        while self._steps < _MOST_BLOCKS:
             self._steps += 1
             block, start = data[position], position
             if block == _END:
@@ -86,7 +88,7 @@ class _Walk:
         while length := data[position]:
             position += length + 1
             self._steps += 1
-            if self._steps > 4 * MOST_PARTS:
+            if self._steps >= _MOST_BLOCKS:
                 break
         return position + 1
 

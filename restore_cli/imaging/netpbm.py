@@ -20,6 +20,7 @@ _CHANNELS = {b"P1": 1, b"P2": 1, b"P3": 3, b"P4": 1, b"P5": 1, b"P6": 3, b"Pf": 
 _BITMAPS, _FLOATS, _PLAIN = (b"P1", b"P4"), (b"Pf", b"PF"), (b"P1", b"P2", b"P3")
 # Longest a sample is in a plain file, in digits and spaces, before it is padded for padding's sake.
 _MOST_PLAIN_BYTES = 64
+_MOST_HEADER_BYTES = 65536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +48,10 @@ def read_netpbm_header(data: bytes) -> NetpbmHeader:
     magic, position = data[:2], 2
     words = []
     for _ in range(2 if magic in _BITMAPS else 3):
-        match = _WORD.match(data, position)
+        match = _WORD.match(data, position, _MOST_HEADER_BYTES)
         if match is None:
-            raise UnreadableError(TRUNCATED if len(data) < 512 else f"{DAMAGED}: its header makes no sense")
+            short = len(data) < _MOST_HEADER_BYTES
+            raise UnreadableError(TRUNCATED if short else f"{DAMAGED}: its header makes no sense")
         words.append(match.group(1))
         position = match.end()
     try:
@@ -63,6 +65,20 @@ def read_netpbm_header(data: bytes) -> NetpbmHeader:
         msg = f"{DAMAGED}: its header makes no sense"
         raise UnreadableError(msg)
     return NetpbmHeader(magic=magic, height=height, width=width, top=top, start=position + 1)
+
+
+def is_netpbm_short(data: bytes, header: NetpbmHeader) -> bool:
+    """Tell by its length alone that a file cannot hold all its samples, before memory is spent on them."""
+    count = header.height * header.width * header.channels
+    if header.magic == b"P4":
+        needed = (header.width + 7) // 8 * header.height
+    elif header.magic in _FLOATS:
+        needed = 4 * count
+    elif header.magic == b"P1":
+        needed = count
+    else:
+        needed = count * (2 if header.top > 255 or header.magic in _PLAIN else 1) - (header.magic in _PLAIN)
+    return len(data) - header.start < needed
 
 
 def read_netpbm(data: bytes, header: NetpbmHeader) -> tuple[npt.NDArray[np.unsignedinteger], str | None]:

@@ -11,9 +11,9 @@ import zlib
 from dataclasses import dataclass
 
 # Chunks, segments or blocks of one file: far more than any program writes, few enough to be walked within seconds.
-MOST_PARTS = 1 << 18
+MOST_PARTS = 1 << 16
 MOST_PROFILE_BYTES = 16 << 20
-MOST_TEXT_BYTES = 1 << 20
+MOST_TEXT_BYTES = 1 << 20  # of one text, and of all texts together
 
 TRUNCATED = "it is truncated"
 DAMAGED = "it is damaged"

@@ -203,13 +203,14 @@ def _take_aside(kind: bytes, body: bytes, found: _Found) -> bool:
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
             if len(found.text) >= _MOST_TEXTS:
                 return False
-            found.text.append(_read_text(kind, body))
+            room = MOST_TEXT_BYTES - sum(len(value) for _, value in found.text)
+            found.text.append(_read_text(kind, body, room))
     except (ValueError, struct.error):
         return kind == b"iCCP"  # the colour rule has words of its own for a broken profile
     return True
 
 
-def _read_text(kind: bytes, body: bytes) -> tuple[str, str]:
+def _read_text(kind: bytes, body: bytes, room: int) -> tuple[str, str]:
     key, _, rest = body.partition(b"\0")
     packed, coding = False, "latin-1"
     if kind == b"zTXt":
@@ -217,8 +218,8 @@ def _read_text(kind: bytes, body: bytes) -> tuple[str, str]:
     elif kind == b"iTXt":
         packed, coding = rest[:1] == b"\1", "utf-8"
         rest = rest[2:].split(b"\0", 2)[2] if rest[2:].count(b"\0") >= 2 else b""
-    value = inflated(rest, MOST_TEXT_BYTES) if packed else rest
-    if len(value) > MOST_TEXT_BYTES:
+    value = inflated(rest, room) if packed else rest
+    if len(value) > room:
         msg = "its text is too long"
         raise ValueError(msg)
     return key.decode("latin-1"), value.decode(coding, "replace")
