@@ -135,9 +135,15 @@ def command(entry: WeightsEntry) -> str:
         words.append(f"--kind {entry.variant}")
     if entry.variant == "dual-pixel":
         words.append("--right PATH")
-    if not entry.bundled:
+    if not entry.bundled or not _is_default(entry):
         words.append(f"-m {entry.model}")
     return " ".join(words)
+
+
+def _is_default(entry: WeightsEntry) -> bool:
+    """Tell whether a bundled entry is what its command takes where no model is named."""
+    default = load_manifest().select(task=entry.task, scale=entry.scale, channels=entry.channels, variant=entry.variant)
+    return default.id == entry.id
 
 
 def render(text: str) -> str:

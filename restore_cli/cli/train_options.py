@@ -77,7 +77,8 @@ class TaskOptions:
             "--recipe",
             metavar="NAME",
             rich_help_panel=RECIPE,
-            help="ramit-lite-sr-x2, ... are ours, ramit-sr-x2, ... the paper's. Default: ours for the task.",
+            help="ramit-lite-sr-x2, crossformer-lite-sr-x2, ... are ours, ramit-sr-x2, ... the paper's. "
+            "Default: ramit-lite's for the task.",
         ),
     ] = None
     steps: Annotated[

@@ -63,7 +63,7 @@ class Manifest:
         Without `sigma` it is the widest.
 
         Args:
-            model: A -m name or a full id; None means the bundled weights of the task.
+            model: A -m name or a full id; None means the bundled weights of the task, the first of several.
             task: Command name of the task.
             scale: Factor of super-resolution, 1 elsewhere.
             channels: 1 for gray pictures, 3 for RGB.

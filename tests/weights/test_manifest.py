@@ -340,3 +340,9 @@ def test_a_classifier_is_known_and_restores_nothing():
     assert known.get("crossformer-s-imagenet").task == "classify"
     with pytest.raises(UsageError, match="model 'crossformer-s' has no weights for sr x2; it has classify"):
         known.select("crossformer-s", task="sr", scale=2)
+
+
+def test_without_a_name_ramit_lite_restores_though_crossformer_lite_is_bundled_too():
+    known = load_manifest()
+    assert known.select(task="denoise").model == "ramit-lite"
+    assert known.select("crossformer-lite", task="denoise").bundled
