@@ -61,6 +61,8 @@ class Arch:
         multiple_of: Height and width must be multiples of this many pixels.
         global_attention: Whether its channel attention takes statistics over the whole input, so that a tile gives
             other results than the image.
+        in_bands: Whether its forward takes an `_bands.Execution` beside the batch, and so any context of its channel
+            attention, in as little memory as wished. Without it a network still runs, in tiles where memory is short.
         restores: Whether it maps pictures to pictures (False for a classifier or backbone).
         dtypes: Names of the dtypes measured to be good, "float32" first.
         paper: Title and arXiv id.
@@ -76,6 +78,7 @@ class Arch:
     build: Callable[[Any], nn.Module]
     multiple_of: int
     global_attention: bool
+    in_bands: bool = False
     restores: bool = True
     dtypes: tuple[str, ...] = ("float32",)
     paper: str

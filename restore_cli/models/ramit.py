@@ -7,6 +7,7 @@ from a description of the network and keeps the checkpoints' keys, so that they 
 What differs from the origin, and why:
 - Padding is the caller's: sizes must be multiples of four windows, so that one padder serves every network.
 - The blocks work in channels-last memory and project after cutting windows (see `_ramit_block`), for speed.
+- In inference the network goes over an image in bands (see `_ramit_bands`), with statistics of cells if wanted.
 - Under autocast everything but the blocks stays in float32: a tenth of the arithmetic, and half of the rounding error.
 
 Letters: N batch, C = `dim` channels, H W size of the input.
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.models import Arch
+from restore_cli.models._bands import Execution, wants_bands
+from restore_cli.models._ramit_bands import ImagePass
 from restore_cli.models._ramit_block import (
     NEGATIVE_SLOPE,
     ChannelSelfAttention,
@@ -232,11 +235,12 @@ class RAMiT(nn.Module):
             for parameter in self.to_target.final_conv.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, how: Execution | None = None) -> Tensor:
         """Restore a batch.
 
         Args:
             x: (N, channels, H, W) in [0, 1], H and W multiples of `config.unit` (32 for windows of 8).
+            how: Context and bands, for inference. None is the whole image's context, in bands where that can be.
 
         Returns:
             (N, channels, scale * H, scale * W), float32 or better, not clipped.
@@ -248,7 +252,17 @@ class RAMiT(nn.Module):
         if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
             msg = f"RAMiT takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
             raise ValueError(msg)
-        x = channels_first(channels_last((x - self.mean) / self.std).contiguous())
+        x = (x - self.mean) / self.std
+        if how is None and not wants_bands(x):
+            out = self._at_once(x)
+        else:
+            run = ImagePass(self, how or Execution())
+            out = torch.stack([run.run(image) for image in x])
+        return torch.addcmul(self.mean, out, self.std)
+
+    def _at_once(self, x: Tensor) -> Tensor:
+        """Restore a normalised batch layer by layer: what training differentiates and compilers see."""
+        x = channels_first(channels_last(x).contiguous())
         shallow = _in_float32(self.shallow, x)
         o1, a1 = self.stage1(shallow)
         o2, a2 = self.stage2(_in_float32(self.down1, o1))
@@ -260,7 +274,7 @@ class RAMiT(nn.Module):
         elif self.config.image_skip:
             # The antialiased form has the field's cubic (a = -0.5); enlarging, it smooths nothing.
             out = out + F.interpolate(x, scale_factor=self.config.scale, mode="bicubic", antialias=True)
-        return torch.addcmul(self.mean, out, self.std)
+        return out
 
 
 ARCH = Arch(
@@ -269,6 +283,7 @@ ARCH = Arch(
     build=RAMiT,
     multiple_of=32,
     global_attention=True,
+    in_bands=True,
     # Under bfloat16 autocast single pixels of the published x4 network moved by 3.7 levels (0.28 in the mean square's
     # root), of the others by 0.6 to 2.5: no loss a PSNR shows, yet more than a default may change.
     dtypes=("float32",),

@@ -1,0 +1,441 @@
+"""RAMiT over a whole image in bands of rows: the same pixels as at once, in a few feature maps, with cells if wanted.
+
+Stage 5, RUN; `_bands` has what any network needs for it, `ramit` the network. For inference alone: nothing here can be
+differentiated. A block sweeps over the image three times. Its channel attention needs sums over all of it: the first
+sweep gathers them, the second turns both attentions into one map, the third, which looks a row further on either side,
+mixes that map and adds the result to the features, in place. The map of one block holds the helpers of the next, which
+reads each row before it writes it. At its peak the network holds the features, that map, the shallow features, three
+attentions and what a band needs: about five and a half maps.
+
+Letters: as in `_ramit_block`; R rows of a band, B its windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
+
+from restore_cli.models._bands import Band, Cells, Execution, bands, conv3x3
+from restore_cli.models._products import linear
+from restore_cli.models._ramit_block import (
+    MAX_LOGIT_SCALE,
+    NEGATIVE_SLOPE,
+    NORM_EPS,
+    ChannelSums,
+    DRAMiTransformer,
+    MobiVari1,
+    MobiVari2,
+    ReshapeLayerNorm,
+)
+
+if TYPE_CHECKING:
+    from restore_cli.models.ramit import RAMiT, Stage
+
+# Powers of logits up to this, summed over a window and times any value, stay far within float32 either way.
+_SAFE_LOGIT = 70.0
+
+
+class SpatialPass:
+    """Window attention of one block over bands, its constants prepared.
+
+    In windows channels come before tokens, (B, channels, L): heads then are contiguous, and norms are sums that fill
+    the vector units whatever the size of a head. Logits lie as (keys, queries). Their softmax takes no maximum where
+    the trained scale bounds them, and its denominator is one more row of the values' product.
+
+    Args:
+        block: The block.
+    """
+
+    def __init__(self, block: DRAMiTransformer) -> None:
+        attention, projection = block.sp_attn, block.qkv_proj
+        self.window, self.shift = block.window_size, block.shift
+        self.heads, self.head_dim = block.spatial_heads, projection.head_dim
+        weight, bias = (part[: self.heads].transpose(0, 1) for part in _by_head(projection.qkv, self.head_dim))
+        # Every head's values get a last row of ones, which sums the powers up.
+        values, ones = F.pad(weight[2], (0, 0, 0, 1)), F.pad(bias[2], (0, 1), value=1.0)
+        self.weight = torch.cat((weight[:2].flatten(0, 2), values.flatten(0, 1)))[None]
+        self.bias = torch.cat((bias[:2].flatten(), ones.flatten()))[None, :, None]
+        scale = attention.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+        self.scale = torch.stack((scale, torch.ones_like(scale)))[:, None]  # (2, 1, h1, 1, 1), for the queries alone
+        position_bias = attention.position_bias()
+        self.position_bias = position_bias.transpose(1, 2).contiguous()  # (h1, keys, queries)
+        largest = scale + position_bias.abs().amax((1, 2))[:, None, None]
+        self.is_bounded = largest.is_meta or bool(largest.max() <= _SAFE_LOGIT)
+        self.proj_weight = attention.proj.weight.flatten(1).t()[None]
+        self.proj_bias = cast("Tensor", attention.proj.bias)
+
+    def attend(self, x: Tensor, helper: Tensor | None) -> Tensor:
+        """Attend within the windows of a band.
+
+        Args:
+            x: (R, W, C), the rows of whole windows.
+            helper: (R, W, d) to weight every head's values with, or None.
+
+        Returns:
+            (B, L, h1 * d), to be put in place by `merge`.
+        """
+        windows = self._cut(x)
+        count, tokens = windows.shape[:2]
+        heads, d = self.heads, self.head_dim
+        qkv = torch.baddbmm(
+            self.bias.expand(count, -1, tokens), self.weight.expand(count, -1, -1), windows.transpose(1, 2)
+        )
+        qk = qkv[:, : 2 * heads * d].view(count, 2, heads, d, tokens).transpose(0, 1)
+        norms = qk.square().sum(3, keepdim=True).clamp_min_(NORM_EPS**2).rsqrt_().mul_(self.scale)
+        q, k = torch.mul(qk, norms, out=qk.new_empty(qk.shape)).flatten(1, 2).unbind(0)  # (B * h1, d, L)
+        logits = torch.bmm(k.transpose(1, 2), q)
+        logits.view(count, heads, tokens, tokens).add_(self.position_bias)
+        if not self.is_bounded:
+            logits.sub_(logits.amax(1, keepdim=True))
+        v = qkv[:, 2 * heads * d :].view(count, heads, d + 1, tokens)
+        v = v.contiguous() if helper is None else v * self._for_values(helper)
+        summed = torch.bmm(v.flatten(0, 1), logits.exp_()).view(count, heads, d + 1, tokens)
+        mean = (summed[:, :, :d] / summed[:, :, d:]).flatten(1, 2)  # (B, h1 * d, L)
+        return torch.baddbmm(self.proj_bias, mean.transpose(1, 2), self.proj_weight.expand(count, -1, -1))
+
+    def merge(self, windows: Tensor, x: Tensor) -> None:
+        """Write what `attend` returned into a band (R, W, h1 * d)."""
+        shape = (x.shape[0] // self.window, x.shape[1] // self.window, self.window, self.window, x.shape[2])
+        for cut, place in self._places(windows.view(shape), x):
+            place.copy_(cut)
+
+    def _cut(self, x: Tensor) -> Tensor:
+        """Cut (R, W, channels) into windows (B, L, channels)."""
+        side = self.window
+        windows = x.new_empty(x.shape[0] // side, x.shape[1] // side, side, side, x.shape[2])
+        for cut, place in self._places(windows, x):
+            cut.copy_(place)
+        return windows.flatten(2, 3).flatten(0, 1)
+
+    def _for_values(self, helper: Tensor) -> Tensor:
+        """Cut a helper (R, W, d) into (B, 1, d + 1, L), the last row ones."""
+        side, d = self.window, helper.shape[2]
+        weights = helper.new_ones(helper.shape[0] // side, helper.shape[1] // side, d + 1, side, side)
+        for cut, place in self._places(weights[:, :, :d].permute(0, 1, 3, 4, 2), helper):
+            cut.copy_(place)
+        return weights.flatten(0, 1).flatten(2, 3)[:, None]
+
+    def _places(self, windows: Tensor, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pair the parts of windows (R / side, W / side, side, side, channels) with their places in (R, W, channels).
+
+        Columns are shifted cyclically: the last window of a row has its right part at the left border. Rows are
+        shifted by whoever chose the band.
+        """
+        side, shift = self.window, self.shift
+        x = x.view(-1, side, *x.shape[1:])
+        split = x.shape[2] - side + shift if shift else x.shape[2]
+        whole = split // side
+        if whole:
+            columns = x[:, :, shift:split].view(*x.shape[:2], whole, side, -1)
+            yield windows[:, :whole], columns.transpose(1, 2)
+        if shift:
+            yield windows[:, -1, :, : side - shift], x[:, :, split:]
+            yield windows[:, -1, :, side - shift :], x[:, :, :shift]
+
+
+class ChannelPass:
+    """Channel attention of one block over bands, its constants prepared.
+
+    Args:
+        block: The block.
+    """
+
+    def __init__(self, block: DRAMiTransformer) -> None:
+        self.attention, self.window = block.ch_attn, block.window_size
+        self.heads, self.head_dim = block.channel_heads, block.qkv_proj.head_dim
+        weight, bias = (part[block.spatial_heads :] for part in _by_head(block.qkv_proj.qkv, self.head_dim))
+        self.qk_weight, self.qk_bias = weight[:, :2].flatten(0, 2), bias[:, :2].flatten()  # head, part, channel
+        self.v_weight, self.v_bias = weight[:, 2].flatten(0, 1), bias[:, 2].flatten()
+        self.proj_bias = cast("Tensor", self.attention.proj.bias)
+
+    def matrices(self, x: Tensor, cells: Cells, rows: int | None) -> Tensor:
+        """Sweep over the image (H, W, C) and return each cell's attention times the projection, (K, K, in, out)."""
+
+        def products(band: Band) -> Tensor:
+            qk = linear(band.of(x), self.qk_weight, self.qk_bias)
+            qk = qk.view(-1, self.window, x.shape[1] // cells.block, cells.block, self.heads, 2 * self.head_dim)
+            blocks = qk.permute(0, 2, 4, 1, 3, 5).flatten(3, 4)  # (rows, columns, heads, positions, 2 * d)
+            flat = blocks.reshape(-1, *blocks.shape[3:])
+            return torch.bmm(flat.transpose(1, 2), flat).view(*blocks.shape[:3], 2 * self.head_dim, -1)
+
+        sums = cells.gather(products, bands(*x.shape[:2], unit=self.window, rows=rows, device=x.device))
+        whole, local = (self.attention.matrix(self._sums(squares)) for squares in sums)
+        matrices = cells.blend(whole, local)  # (K, K, h2, d, d)
+        weight = self.attention.proj.weight.view(-1, self.heads, self.head_dim).transpose(0, 1)  # (h2, out, d)
+        return (weight @ matrices).transpose(-1, -2).flatten(-3, -2)
+
+    def attend(self, x: Tensor, helper: Tensor | None, matrices: Tensor, cells: Cells, rows: Tensor) -> Tensor:
+        """Attend over channels.
+
+        Args:
+            x: (R, W, C).
+            helper: (R, W, 1) to weight the values with, or None.
+            matrices: As `matrices` returned them.
+            cells: Whose matrices they are.
+            rows: The rows' weights of the cells, (R, K).
+
+        Returns:
+            (R, W, h2 * d).
+        """
+        v = linear(x, self.v_weight, self.v_bias)
+        if helper is not None:
+            v.mul_(helper)
+        return cells.apply(matrices, v, rows).add_(self.proj_bias)
+
+    def _sums(self, products: Tensor) -> ChannelSums:
+        """Tell apart the products of queries and keys with each other, (..., 2 * d, 2 * d)."""
+        d = self.head_dim
+        squares = products.diagonal(dim1=-2, dim2=-1)
+        return ChannelSums(products[..., :d, d:], squares[..., :d], squares[..., d:])
+
+
+class MobiVariPass:
+    """Either version of MobiVari over bands, its constants prepared.
+
+    Args:
+        module: The layer.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        module = cast("MobiVari1 | MobiVari2", module)
+        self.expansion: tuple[Tensor, Tensor | None] | None = None
+        if isinstance(module, MobiVari2):
+            groups = module.exp_conv.weight.flatten(1).chunk(module.exp_conv.groups)
+            # Dense, its groups being too narrow to fill the vector units.
+            self.expansion = _block_diagonal(groups), module.exp_conv.bias
+        self.depthwise = module.dw_conv
+        self.pointwise = module.pw_conv.weight.flatten(1), module.pw_conv.bias
+
+    def mix(self, x: Tensor, band: Band) -> Tensor:
+        """Map the rows of a band, (R, W, in), to those of `band.narrowed()`, (R', W, out)."""
+        inner = band.narrowed()
+        e = x if self.expansion is None else F.leaky_relu_(linear(x, *self.expansion), NEGATIVE_SLOPE)
+        y = conv3x3(e, band, self.depthwise.weight, self.depthwise.bias, groups=e.shape[2])
+        residual = inner.within(band, x)
+        if self.expansion is None:
+            z = F.leaky_relu_(linear(F.leaky_relu_(y, NEGATIVE_SLOPE).add_(residual), *self.pointwise), NEGATIVE_SLOPE)
+        else:
+            z = linear(F.leaky_relu_(y.add_(inner.within(band, e)), NEGATIVE_SLOPE), *self.pointwise)
+        return z.add_(residual) if z.shape == residual.shape else z
+
+
+class BlockPass:
+    """One D-RAMiT block over an image, in place.
+
+    Args:
+        block: The block.
+        rows: Rows of a band, or None.
+    """
+
+    def __init__(self, block: DRAMiTransformer, rows: int | None) -> None:
+        self.block, self.rows = block, rows
+        self.spatial, self.channel = SpatialPass(block), ChannelPass(block)
+        self.mobivari = MobiVariPass(block.mobivari)
+        self.hidden, self.out = ((conv.weight.flatten(1), conv.bias) for conv in (block.ffn.hidden, block.ffn.out))
+
+    def run(self, x: Tensor, both: Tensor, cells: Cells, *, first: bool, attention: Tensor | None) -> None:
+        """Run the block on the features (H, W, C).
+
+        Args:
+            x: The features, replaced by the block's.
+            both: The spatial and channel attentions of the block before, (H, W, C), replaced by this block's.
+            cells: Where channel attention takes its statistics.
+            first: Whether there is no block before, so that `both` holds nothing yet.
+            attention: Takes the mixed attention, (H, W, C), where it is wanted.
+        """
+        matrices = self.channel.matrices(x, cells, self.rows)
+        helped = self.block.helper and not first
+        for pieces in self._rows_of_windows(x):
+            self._attend(pieces, x, both, helped, matrices, cells)
+        for band in bands(*x.shape[:2], unit=self.spatial.window, rows=self.rows, device=x.device):
+            wide = band.widened(1)
+            mixed = band.within(wide.narrowed(), self.mobivari.mix(wide.of(both), wide))
+            if attention is not None:
+                band.of(attention).copy_(mixed)
+            features = band.of(x).add_(layer_norm(self.block.norm1, mixed))
+            widened = linear(features, *self.hidden, gelu=True)
+            features.add_(layer_norm(self.block.norm2, linear(widened, *self.out)))
+
+    def _rows_of_windows(self, x: Tensor) -> Iterator[tuple[slice, ...]]:
+        """Yield bands of whole windows; with shifted windows one of them lies at both borders."""
+        side, shift = self.spatial.window, self.spatial.shift
+        height, width = x.shape[0] - (side if shift else 0), x.shape[1]
+        if height:
+            for band in bands(height, width, unit=side, rows=self.rows, device=x.device):
+                yield (slice(band.first + shift, band.last + shift),)
+        if shift:
+            yield slice(height + shift, None), slice(0, shift)
+
+    def _attend(
+        self, pieces: tuple[slice, ...], x: Tensor, both: Tensor, helped: bool, matrices: Tensor, cells: Cells
+    ) -> None:
+        """Replace some rows of `both`, which hold the helpers until then, by this block's attentions."""
+        features, target = _rows(x, pieces), _rows(both, pieces)
+        split = self.spatial.heads * self.spatial.head_dim
+        sp_helper = ch_helper = None
+        if helped:
+            ch_helper = _mean_of_heads(target[..., split:], self.channel.heads)
+            averaging = F.pad(target.new_full((split,), 1 / split), (0, target.shape[2] - split))
+            sp_helper = linear(target, averaging[None], None)
+        spatial = self.spatial.attend(features, ch_helper)
+        weights = _rows(cells.row_weights, pieces)
+        channel = self.channel.attend(features, sp_helper, matrices, cells, weights)
+        self.spatial.merge(spatial, target[..., :split])
+        target[..., split:] = channel
+        if len(pieces) > 1:
+            first = 0
+            for piece in pieces:
+                place = both[piece]
+                place.copy_(target[first : first + len(place)])
+                first += len(place)
+
+
+class ImagePass:
+    """A RAMiT on one image, in bands.
+
+    Args:
+        network: The network.
+        how: Context and bands.
+    """
+
+    def __init__(self, network: RAMiT, how: Execution) -> None:
+        self.network, self.how = network, how
+        self.unit = network.config.window_size
+
+    def run(self, image: Tensor) -> Tensor:
+        """Restore a normalised image (channels, H, W) to (channels, scale * H, scale * W), normalised."""
+        network = self.network
+        shallow = _rows_first(network.shallow.conv(image[None]))
+        o1, a1 = self._stage(network.stage1, shallow.clone(), 1)
+        o2, a2 = self._stage(network.stage2, self._shrink(network.down1, o1), 2)
+        o3, a3 = self._stage(network.stage3, self._shrink(network.down2, o2), 4)
+        joined = self._join(shallow, o1, o2, o3)
+        del o1, o2, o3
+        o4, a4 = self._stage(network.stage4, joined, 1)
+        return self._reconstruct(image, shallow, o4, (a1, a2, a3, a4))
+
+    def _stage(self, stage: Stage, x: Tensor, down: int) -> tuple[Tensor, Tensor]:
+        """Run a stage on features (H, W, C) that are its own now; return them and the last mixed attention."""
+        height, width = x.shape[:2]
+        grain = self.network.config.unit
+        cells = Cells(self.how, (height * down, width * down), down=down, grain=grain, like=x)
+        both, attention = torch.empty_like(x), torch.empty_like(x)
+        for index, block in enumerate(stage.blocks.values()):
+            last = index == len(stage.blocks) - 1
+            run = BlockPass(cast("DRAMiTransformer", block), self._rows_at(down))
+            run.run(x, both, cells, first=index == 0, attention=attention if last else None)
+        return x, attention
+
+    def _rows_at(self, down: int) -> int | None:
+        return None if self.how.rows is None else max(1, self.how.rows // down)
+
+    def _bands(self, x: Tensor, *, down: int = 1) -> Iterator[Band]:
+        return bands(*x.shape[:2], unit=self.unit, rows=self._rows_at(down), device=x.device)
+
+    def _shrink(self, down: nn.Module, x: Tensor) -> Tensor:
+        """Halve features (H, W, C)."""
+        height, width, channels = x.shape
+        smaller = x.new_empty(height // 2, width // 2, channels)
+        mobivari = MobiVariPass(cast("nn.Module", down.reduction))
+        for band in self._bands(smaller, down=2):
+            wide = band.widened(1)
+            squares = wide.scaled(2).of(x).view(-1, 2, width // 2, 2, channels).transpose(1, 2)
+            phases = layer_norm(cast("ReshapeLayerNorm", down.norm), squares.flatten(2))
+            band.of(smaller).copy_(band.within(wide.narrowed(), mobivari.mix(phases, wide)))
+        return smaller
+
+    def _join(self, shallow: Tensor, *scales: Tensor) -> Tensor:
+        """Bring the three scales back to full size (`ramit.Bottleneck`)."""
+        joined = torch.empty_like(shallow)
+        bottleneck = self.network.bottleneck
+        mobivari = MobiVariPass(bottleneck.mobivari)
+        for band in self._bands(joined):
+            wide = band.widened(1, step=1 << (len(scales) - 1))
+            pooled, parts = wide.of(shallow), []
+            for i, features in enumerate(scales):
+                if i:
+                    pooled = _rows_first(F.max_pool2d(_channels_first(pooled), 2))
+                rows = features[wide.first >> i : wide.last >> i]
+                parts.append(_pixel_shuffle(F.leaky_relu(pooled, NEGATIVE_SLOPE).add_(rows), 1 << i))
+            mixed = band.within(wide.narrowed(), mobivari.mix(torch.cat(parts, 2), wide))
+            band.of(joined).copy_(layer_norm(bottleneck.norm, mixed))
+        return joined
+
+    def _reconstruct(self, image: Tensor, shallow: Tensor, o4: Tensor, attentions: tuple[Tensor, ...]) -> Tensor:
+        """Mix the attentions (`ramit.HRAMi`) and turn features into the image (`ramit.Reconstruction`)."""
+        network, scale = self.network, self.network.config.scale
+        target = network.to_target
+        mixer = MobiVariPass(network.attn_mix.mobivari)
+        mobivaris = [MobiVariPass(layer) for layer in target.mobivari]
+        if scale == 1:
+            result = image.clone()
+        elif network.config.image_skip:
+            result = F.interpolate(image[None], scale_factor=scale, mode="bicubic", antialias=True)[0]
+        else:
+            result = image.new_zeros(image.shape[0], scale * image.shape[1], scale * image.shape[2])
+        for band in self._bands(shallow):
+            wide = band.widened(len(mobivaris) + 3, step=4)
+            parts = [
+                _pixel_shuffle(a[wide.first // down : wide.last // down], down)
+                for a, down in zip(attentions, (1, 2, 4, 1), strict=True)
+            ]
+            x = mixer.mix(torch.cat(parts, 2), wide)
+            wide = wide.narrowed()
+            x.mul_(wide.of(o4)).add_(wide.of(shallow))
+            for mobivari in mobivaris:
+                x, wide = mobivari.mix(x, wide), wide.narrowed()
+            x, wide = conv3x3(x, wide, target.conv.weight, target.conv.bias), wide.narrowed().scaled(scale)
+            x = conv3x3(_pixel_shuffle(x, scale), wide, target.final_conv.weight, target.final_conv.bias)
+            rows = band.scaled(scale)
+            result[:, rows.first : rows.last].add_(rows.within(wide.narrowed(), x).permute(2, 0, 1))
+        return result
+
+
+def layer_norm(module: ReshapeLayerNorm, x: Tensor) -> Tensor:
+    """Normalise each position of (..., C) over its channels."""
+    norm = module.norm
+    return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+
+def _by_head(qkv: nn.Conv2d, head_dim: int) -> tuple[Tensor, Tensor]:
+    """Return weights (h, 3, d, C) and biases (h, 3, d) of a projection to queries, keys and values."""
+    weight = qkv.weight.view(-1, 3, head_dim, qkv.in_channels)
+    bias = weight.new_zeros(weight.shape[:3]) if qkv.bias is None else qkv.bias.view(-1, 3, head_dim)
+    return weight, bias
+
+
+def _rows(x: Tensor, pieces: tuple[slice, ...]) -> Tensor:
+    """Return rows of (H, ...): a view of one piece, a copy of several."""
+    return x[pieces[0]] if len(pieces) == 1 else torch.cat([x[piece] for piece in pieces])
+
+
+def _block_diagonal(blocks: Sequence[Tensor]) -> Tensor:
+    """Put matrices of one size on a diagonal."""
+    height, width = blocks[0].shape
+    dense = blocks[0].new_zeros(len(blocks) * height, len(blocks) * width)
+    for i, block in enumerate(blocks):
+        dense[i * height : (i + 1) * height, i * width : (i + 1) * width] = block
+    return dense
+
+
+def _mean_of_heads(x: Tensor, heads: int) -> Tensor:
+    return x if heads == 1 else x.view(*x.shape[:2], heads, -1).mean(2)
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    """Return (R, W, C) as (1, C, R, W), a view."""
+    return x[None].permute(0, 3, 1, 2)
+
+
+def _rows_first(x: Tensor) -> Tensor:
+    """Return (1, C, R, W) as (R, W, C), contiguous."""
+    return x[0].permute(1, 2, 0).contiguous()
+
+
+def _pixel_shuffle(x: Tensor, factor: int) -> Tensor:
+    """Turn (R, W, factor**2 * C) into (factor * R, factor * W, C)."""
+    return x if factor == 1 else _rows_first(F.pixel_shuffle(_channels_first(x), factor))
