@@ -128,7 +128,7 @@ class Ledger:
         return bool(outputs) and (input_digest if in_place else digest_of_file(target)) in outputs
 
     def claim(self, target: Path, *, create: bool) -> bool:
-        """Take a picture for this process, unless another living one has it; then take in what was written.
+        """Take a picture for this process, unless another living one has it.
 
         Args:
             target: Where its result goes.
@@ -148,7 +148,6 @@ class Ledger:
                 if error.errno in _HELD_BY_ANOTHER:
                     return False
             self._claims.add(name)
-            self._read_on(descriptor)
             return True
 
     def release(self, target: Path) -> None:

@@ -58,7 +58,8 @@ class Ledgers:
 
         Args:
             job: A picture of the plan.
-            create: Make the folder and its ledger if need be, so that other processes see the claim.
+            create: Make the folder and its ledger if need be, so that other processes see the claim; and take in what
+                they have written, for `prove`.
 
         Raises:
             ImageError: If the folder cannot be made under its name.
@@ -67,9 +68,13 @@ class Ledgers:
         ledger = self.of(job)
         if ledger is None:
             return True
-        if create and job.home is not None:
-            make_folder(job.home)
-        return ledger.claim(job.target, create=create)
+        if not create or job.home is None:
+            return ledger.claim(job.target, create=False)
+        make_folder(job.home)
+        claimed = ledger.claim(job.target, create=True)
+        if claimed:
+            ledger.read()
+        return claimed
 
     def release(self, job: ImageJob) -> None:
         """Let go of a claim, if there is one."""

@@ -211,11 +211,12 @@ def test_the_claims_of_a_killed_process_are_gone(tmp_path: Path):
     os.close(writing)
 
 
-def test_a_claim_takes_in_what_others_have_written(tmp_path: Path):
+def test_what_others_have_written_is_taken_in_under_a_claim(tmp_path: Path):
     mine, other = Ledger(tmp_path), Ledger(tmp_path)
     other.add(tmp_path / "a.png", RECIPE, input_digest=INPUT, output_digest=digest_of_bytes(b"x"))
     (tmp_path / "a.png").write_bytes(b"x")
     assert mine.claim(tmp_path / "a.png", create=True)
+    mine.read()
     assert mine.proves(tmp_path / "a.png", RECIPE, INPUT)
 
 

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -33,27 +34,27 @@ def main() -> int:
     torch.set_num_threads(1)
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="restore-faults-", dir=wanted.folder) as folder:
-        shuffle, weights = random.Random(wanted.seed), wanted.weights
+        shuffle = random.Random(wanted.seed)
 
-        def bench(name: str, pictures: int) -> Bench:
-            return Bench(Path(folder) / name, pictures, weights)
+        def bench(name: str, pictures: int, *, checked: bool = True) -> Bench:
+            return Bench(Path(folder) / name, pictures, wanted.weights, checked=checked)
 
-        plans: list[tuple[int, Callable[[], experiments.Outcome]]] = [
-            (wanted.kills, lambda: experiments.kills(bench("kills", wanted.pictures), wanted.kills, shuffle)),
-            (wanted.signals, lambda: experiments.signals(bench("signals", wanted.pictures), wanted.signals, shuffle)),
-            (wanted.sizes, lambda: experiments.full_disks(bench("sizes", wanted.small), wanted.sizes)),
-            (wanted.calls, lambda: experiments.failing_calls(bench("calls", wanted.small), wanted.calls)),
-            (
-                wanted.processes,
-                lambda: experiments.processes(bench("processes", wanted.small), wanted.processes, shuffle),
-            ),
-            (wanted.many, lambda: experiments.many(bench("many", wanted.many))),
+        def until() -> float:
+            return time.monotonic() + 60 * wanted.minutes
+
+        plans: list[tuple[int, Callable[[int], experiments.Outcome]]] = [
+            (wanted.kills, lambda n: experiments.kills(bench("kills", wanted.pictures), n, shuffle, until())),
+            (wanted.signals, lambda n: experiments.signals(bench("signals", wanted.pictures), n, shuffle, until())),
+            (wanted.sizes, lambda n: experiments.full_disks(bench("sizes", wanted.small), n, until())),
+            (wanted.calls, lambda n: experiments.failing_calls(bench("calls", wanted.small), n, until())),
+            (wanted.processes, lambda n: experiments.processes(bench("shared", wanted.small), n, shuffle, until())),
+            (wanted.many, lambda n: experiments.many(bench("many", n, checked=False))),
         ]
         for count, experiment in plans:
             if count:
-                outcome = experiment()
+                outcome = experiment(count)
                 wrong += len(outcome.wrong)
-                sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
+                sys.stdout.write(json.dumps({k: v for k, v in asdict(outcome).items() if k != "until"}) + "\n")
                 sys.stdout.flush()
     return int(wrong > 0)
 
@@ -71,6 +72,7 @@ def _parse() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, default=0, metavar="N", help=what)
     parser.add_argument("--pictures", type=int, default=200, help="of a batch that is interrupted")
     parser.add_argument("--small", type=int, default=40, help="of a batch that meets storage faults")
+    parser.add_argument("--minutes", type=float, default=1e6, help="end each experiment after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", type=Path, help="run these for denoising in earnest, in place of a stand-in")
     parser.add_argument("--folder", type=Path, help="where to work; the default is the system's folder for such files")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import math
 import os
 import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,15 +31,23 @@ class Outcome:
 
     Attributes:
         name: Which.
+        until: When to stop trying, on the monotonic clock.
         tries: How often the fault was tried.
         wrong: What came out wrong, a line each.
         figures: What was measured.
     """
 
     name: str
+    until: float = math.inf
     tries: int = 0
     wrong: list[str] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
+
+    def has_time(self) -> bool:
+        """Tell whether there is time for another try, and count it."""
+        in_time = time.monotonic() < self.until
+        self.tries += in_time
+        return in_time
 
     def expect(self, holds: bool, what: str) -> None:
         """Note what is wrong unless it holds."""
@@ -53,11 +63,12 @@ class Outcome:
         self.figures[name] = self.figures.get(name, 0) + value
 
 
-def kills(bench: Bench, count: int, shuffle: random.Random) -> Outcome:
+def kills(bench: Bench, count: int, shuffle: random.Random, until: float) -> Outcome:
     """Kill a batch at random moments, then resume it."""
-    outcome = Outcome(name="kill -9, then resume")
+    outcome = Outcome(name="kill -9, then resume", until=until)
     for _ in range(count):
-        outcome.tries += 1
+        if not outcome.has_time():
+            break
         bench.clear()
         child = bench.begin()
         time.sleep(shuffle.uniform(0, bench.seconds))
@@ -79,11 +90,12 @@ def kills(bench: Bench, count: int, shuffle: random.Random) -> Outcome:
     return outcome
 
 
-def signals(bench: Bench, count: int, shuffle: random.Random) -> Outcome:
+def signals(bench: Bench, count: int, shuffle: random.Random, until: float) -> Outcome:
     """Send SIGINT and SIGTERM at random moments, `count` times each."""
-    outcome = Outcome(name="SIGINT and SIGTERM")
+    outcome = Outcome(name="SIGINT and SIGTERM", until=until)
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)) * count:
-        outcome.tries += 1
+        if not outcome.has_time():
+            break
         bench.clear()
         child = bench.begin()
         time.sleep(shuffle.uniform(0, 0.9 * bench.seconds))
@@ -101,12 +113,13 @@ def signals(bench: Bench, count: int, shuffle: random.Random) -> Outcome:
     return outcome
 
 
-def full_disks(bench: Bench, count: int) -> Outcome:
+def full_disks(bench: Bench, count: int, until: float) -> Outcome:
     """Run the batch onto file systems of `count` sizes, from one that holds nothing to one that holds all."""
-    outcome = Outcome(name="full disks")
+    outcome = Outcome(name="full disks", until=until)
     needed = sum(_pages(len(data)) for data in bench.right.values()) + bench.pictures // 4
     for index in range(count):
-        outcome.tries += 1
+        if not outcome.has_time():
+            break
         pages = 2 + needed * index // max(1, count - 1)
         with _small_disk(bench.root / "disk", pages * _PAGE_BYTES) as disk:
             target = disk / "out"
@@ -123,40 +136,38 @@ def full_disks(bench: Bench, count: int) -> Outcome:
     return outcome
 
 
-def failing_calls(
-    bench: Bench, first: int, calls: tuple[str, ...] = CALLS, errnos: tuple[int, ...] = ERRNOS
-) -> Outcome:
+def failing_calls(bench: Bench, first: int, until: float) -> Outcome:
     """Let each of the first calls of each kind fail once, with each error; needs the preload."""
-    outcome = Outcome(name="failing calls")
-    for call in calls:
-        for fault in errnos:
-            for at in range(1, first + 1):
-                outcome.tries += 1
-                bench.clear()
-                old = {} if call == "link" else bench.make_old_results(bench.target)
-                ran = bench.run(
-                    "--existing",
-                    "error" if call == "link" else "overwrite",
-                    FAULT_CALL=call,
-                    FAULT_AT=str(at),
-                    FAULT_ERRNO=str(fault),
-                    FAULT_UNDER=str(bench.target),
-                )
-                where = f"{call} {at}, {errno.errorcode[fault]}"
-                outcome.expect(ran.code == 4, f"{where}: ended with {ran.code}: {ran.errors[-300:]}")
-                outcome.expect(os.strerror(fault) in ran.errors, f"{where}: the reason is not told")
-                _expect_early_stop(outcome, ran)
-                _expect_whole(outcome, bench, bench.target, old)
-                _expect_no_leftovers(outcome, bench.target)
+    outcome = Outcome(name="failing calls", until=until)
+    for at, fault, call in itertools.product(range(1, first + 1), ERRNOS, CALLS):
+        if not outcome.has_time():
+            break
+        bench.clear()
+        old = {} if call == "link" else bench.make_old_results(bench.target)
+        ran = bench.run(
+            "--existing",
+            "error" if call == "link" else "overwrite",
+            FAULT_CALL=call,
+            FAULT_AT=str(at),
+            FAULT_ERRNO=str(fault),
+            FAULT_UNDER=str(bench.target),
+        )
+        where = f"{call} {at}, {errno.errorcode[fault]}"
+        outcome.expect(ran.code == 4, f"{where}: ended with {ran.code}: {ran.errors[-300:]}")
+        outcome.expect(os.strerror(fault) in ran.errors, f"{where}: the reason is not told")
+        _expect_early_stop(outcome, ran)
+        _expect_whole(outcome, bench, bench.target, old)
+        _expect_no_leftovers(outcome, bench.target)
     bench.clear()
     return outcome
 
 
-def processes(bench: Bench, count: int, shuffle: random.Random, *, together: int = 4) -> Outcome:
+def processes(bench: Bench, count: int, shuffle: random.Random, until: float, *, together: int = 4) -> Outcome:
     """Let several processes share one folder, and kill one of them at a random moment."""
-    outcome = Outcome(name=f"{together} processes, one killed")
+    outcome = Outcome(name=f"{together} processes, one killed", until=until)
     for _ in range(count):
-        outcome.tries += 1
+        if not outcome.has_time():
+            break
         bench.clear()
         children = [bench.begin("--resume", log=f"run{index}") for index in range(together)]
         time.sleep(shuffle.uniform(0, 1.5 * bench.seconds))
@@ -178,16 +189,13 @@ def processes(bench: Bench, count: int, shuffle: random.Random, *, together: int
 def many(bench: Bench) -> Outcome:
     """Watch memory and descriptors over one long batch, and resume it when it is done."""
     outcome = Outcome(name=f"{bench.pictures} pictures", tries=1)
-    bench.clear()
     child = bench.begin()
     seen: list[tuple[int, int, int]] = []
-    while True:
-        done = len(results_names(bench.target))
-        facts = _facts_of(child.pid)
-        if facts is None:
-            break
-        seen.append((done, *facts))
-        time.sleep(0.02)
+    work = 0.0
+    while facts := _facts_of(child.pid):
+        memory, descriptors_open, work = facts
+        seen.append((len(results_names(bench.target)), memory, descriptors_open))
+        time.sleep(0.1)
     ran = child.wait()
     tenth = bench.pictures // 10
     first = [memory for done, memory, _ in seen if tenth // 10 < done <= tenth]
@@ -196,6 +204,7 @@ def many(bench: Bench) -> Outcome:
     descriptors = [count for done, _, count in seen if tenth // 10 < done < bench.pictures]
     outcome.figures = {
         "ms each": round(1000 * ran.seconds / bench.pictures, 2),
+        "ms of CPU each": round(1000 * work / bench.pictures, 2),
         "memory of the first tenth, MiB": round(sum(first) / len(first) / 2**20, 1),
         "growth to the last tenth, %": round(100 * growth, 2),
         "fewest descriptors": min(descriptors),
@@ -215,15 +224,15 @@ def results_names(folder: Path) -> list[str]:
     return [name for name in os.listdir(folder) if not name.startswith(".")] if folder.is_dir() else []  # noqa: PTH208 - names only
 
 
-def _facts_of(pid: int) -> tuple[int, int] | None:
-    """Return resident memory in bytes and the number of open descriptors; None once it has ended."""
+def _facts_of(pid: int) -> tuple[int, int, float] | None:
+    """Return resident memory in bytes, the number of open descriptors and seconds of CPU; None once it has ended."""
     try:
-        fields = Path(f"/proc/{pid}/statm").read_text().split()
+        memory = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+        times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         descriptors = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - names only
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    memory = int(fields[1]) * _PAGE_BYTES
-    return (memory, descriptors) if memory else None
+    return (memory, descriptors, sum(map(int, times)) / os.sysconf("SC_CLK_TCK")) if memory else None
 
 
 def _identities(folder: Path) -> dict[str, tuple[int, int]]:
@@ -283,6 +292,3 @@ def can_mount(folder: Path) -> bool:
             return True
     except (subprocess.CalledProcessError, FileNotFoundError):
         return False
-
-
-Experiment = Callable[[], Outcome]
