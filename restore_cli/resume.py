@@ -93,6 +93,8 @@ class Ledgers:
         if ledger is None or not ledger.knows(job.target):
             return False
         digest = _digest_of_input(job) if input_digest is None else input_digest
+        if job.is_in_place and job.right is not None:
+            digest = digest_of_file(job.source)  # alone: it is the result that is looked for
         return digest is not None and ledger.proves(job.target, self._recipe, digest, in_place=job.is_in_place)
 
     def write_down(self, job: ImageJob, *, input_digest: str, output_digest: str) -> None:
@@ -129,6 +131,7 @@ def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str) -> Recipe
     said = {
         "task": plan.task,
         "config": entry.config,
+        "read": asdict(plan.read),
         "run": {name: wish for name, wish in asdict(plan.run).items() if name not in _WISHES_OF_THE_MACHINE},
         "allow_damaged": plan.read.allow_damaged,
         "write": {name: wish for name, wish in asdict(plan.write).items() if name not in _WISHES_OF_THE_RUN},
