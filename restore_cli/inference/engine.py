@@ -26,7 +26,7 @@ from restore_cli.inference.device import (
     release_memory,
 )
 from restore_cli.inference.ensemble import mean_over_symmetries
-from restore_cli.inference.footprint import measure_footprint
+from restore_cli.inference.footprint import UNSEEN_SHARE, Footprint, measure_footprint
 from restore_cli.inference.layout import Layout, MemoryModel, check_wishes, choose_layout, smaller_layout
 from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
 from restore_cli.inference.padding import pad_to_multiple
@@ -184,9 +184,17 @@ class Engine:
     def _memory_of(self, runner: NetworkRunner) -> MemoryModel:
         return MemoryModel(
             budget=lambda: plan_budget(free_memory(runner.device), runner.device.type),
-            footprint=lambda: measure_footprint(
-                runner.forward_plainly, channels=self._channels * self._views, multiple_of=self._arch.multiple_of
-            ),
+            footprint=lambda: self._footprint_of(runner),
+        )
+
+    def _footprint_of(self, runner: NetworkRunner) -> Footprint:
+        """Return what a run takes, as the network states it for plain runs on the CPU, else learnt from small ones."""
+        is_plain = runner.device.type == "cpu" and runner.dtype == torch.float32 and not runner.needs_fixed_shapes
+        if self._arch.footprint is not None and is_plain:
+            fixed, per_pixel = self._arch.footprint(self._network.config)
+            return Footprint(fixed_bytes=fixed * UNSEEN_SHARE, bytes_per_pixel=per_pixel * UNSEEN_SHARE)
+        return measure_footprint(
+            runner.forward_plainly, channels=self._channels * self._views, multiple_of=self._arch.multiple_of
         )
 
     def _check_result_fits(self, height: int, width: int) -> None:

@@ -67,6 +67,8 @@ class Arch:
         dtypes: Names of the dtypes measured to be good, "float32" first.
         paper: Title and arXiv id.
         views: Takes a configuration, returns how many views of a scene go in, stacked in channels; None for one.
+        footprint: Takes a configuration, returns what a float32 run on the CPU holds at its peak: bytes whatever the
+            size, and bytes an input pixel. None where two small runs tell it.
         mult_adds: Multiply-adds in the paper's own convention for an input of (height, width) pixels before padding,
             or None where the paper states none.
         block: Class of the block that a network repeats, which training compiles one by one; None where there is none.
@@ -83,6 +85,7 @@ class Arch:
     dtypes: tuple[str, ...] = ("float32",)
     paper: str
     views: Callable[[Any], int] | None = None
+    footprint: Callable[[Any], tuple[float, float]] | None = None
     mult_adds: Callable[[Any, int, int], int] | None = None
     block: type[nn.Module] | None = None
     convert_state_dict: Callable[[dict[str, Any]], dict[str, Any]] | None = None

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from restore_cli.models import Arch
-from restore_cli.models._restormer_block import Block, at_least_float32, autocast_off
+from restore_cli.models._restormer_block import BAND_BYTES, Block, at_least_float32, autocast_off
 
 LEVELS = 4
 UNIT = 1 << (LEVELS - 1)
@@ -147,6 +147,15 @@ def mult_adds(config: Config, height: int, width: int) -> int:
     ends = 9 * dim * config.inp_channels + 9 * 2 * dim * config.out_channels
     skip = 2 * dim * dim if config.dual_pixel_task else 0
     return sum(blocks) + sum(blocks[1:-1]) + area * full + sum(between) + sum(reductions) + area * (ends + skip)
+
+
+def footprint(config: Config) -> tuple[float, float]:
+    """Return what an inference in bands holds at its peak: bytes whatever the size, and bytes a pixel.
+
+    Six maps of C channels at full size, where the last level begins, beside what its bands hold. Runs on small images
+    would not tell: they are single bands.
+    """
+    return 16.0 * BAND_BYTES, 6.1 * 4 * config.dim
 
 
 def _block_mult_adds(config: Config, dim: int, heads: int) -> int:
@@ -350,6 +359,7 @@ ARCH = Arch(
     dtypes=("float32",),
     views=lambda config: 2 if config.dual_pixel_task else 1,
     paper="Restormer: Efficient Transformer for High-Resolution Image Restoration, arXiv 2111.09881",
+    footprint=footprint,
     mult_adds=mult_adds,
     block=Block,
 )

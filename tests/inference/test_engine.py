@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -288,3 +289,16 @@ def test_a_gpu_gives_the_cpus_pixels_in_batches_of_tiles():
     ]
 
     np.testing.assert_allclose(*results, atol=1e-5)
+
+
+def test_a_network_that_states_what_it_takes_is_believed_and_not_tried():
+    class Untried(nn.Module):
+        config = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            raise AssertionError(x)
+
+    for bytes_per_pixel, is_cut in ((1.0, False), (1e6, True)):
+        arch = replace(toy_arch(), footprint=lambda _, stated=bytes_per_pixel: (0.0, stated))
+        engine = Engine(Untried(), arch, channels=3, scale=1, wishes=RunWishes(device="cpu"))
+        assert (engine.layout(4096, 4096).tile is not None) == is_cut

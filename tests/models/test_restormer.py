@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from restore_cli.inference.footprint import measure_footprint
+from restore_cli.inference.footprint import UNSEEN_SHARE, measure_footprint, peak_bytes
 from restore_cli.models import _restormer_block
 from restore_cli.models._restormer_block import Block, ChannelSums, TransposedAttention
-from restore_cli.models.restormer import Config, Restormer, mult_adds
+from restore_cli.models.restormer import Config, Restormer, footprint, mult_adds
 from tests.models.fill import deterministic_fill
 from tests.models.literal_restormer import literal_block
 
@@ -205,6 +205,27 @@ def test_bands_keep_the_wide_maps_from_ever_being_whole(monkeypatch: pytest.Monk
     monkeypatch.setattr(_restormer_block, "BAND_BYTES", 1)
     # At full size: two maps of 2C float32 in a block, or a concatenation with what goes into it.
     assert bytes_per_pixel() <= 5.2 * 16 * 4 < whole / 2
+
+
+@pytest.mark.slow
+def test_a_run_holds_what_the_network_states(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_restormer_block, "BAND_BYTES", _restormer_block.BAND_BYTES // 64)
+    with torch.device("meta"):
+        network = Restormer.from_config(Config.tiny()).eval()
+
+    def peak(side: int) -> int:
+        with torch.inference_mode():
+            return peak_bytes(lambda: network(torch.zeros((1, 3, side, side), device="meta")))
+
+    fixed, per_pixel = footprint(network.config)
+    assert peak(256) <= fixed / 64 + per_pixel * 256**2
+    assert (peak(512) - peak(256)) / (512**2 - 256**2) == pytest.approx(per_pixel, rel=0.15)
+
+
+def test_a_full_hd_frame_goes_through_whole_within_four_gib():
+    fixed, per_pixel = footprint(Config())
+    assert UNSEEN_SHARE * (fixed + per_pixel * 1920 * 1080) < 4 << 30
+    assert per_pixel <= 10 * Config().dim * 4  # at most ten maps at full size
 
 
 def test_multiples_of_eight_and_nothing_else_are_taken():
