@@ -66,7 +66,12 @@ def bench(
     earlier = None if reported.against is None else load_earlier(reported.against)
     out = said.open()
     report = _measure(_entries(subjects, out), wishes_of(conditions, measuring), out)
-    comparison = None if earlier is None else compare(report, earlier)
+    comparison, refusal = None, None
+    if earlier is not None:
+        try:
+            comparison = compare(report, earlier)
+        except UsageError as error:  # told last: what was measured in minutes is shown whatever it is held against
+            refusal = error
     if said.json:
         out.json({**report.to_json(), "against": comparison and comparison.to_json(reported.tolerance)})
     elif reported.csv:
@@ -76,6 +81,8 @@ def bench(
         _print_tables(out, report, comparison, reported.tolerance)
     _write_page(out, report, comparison, reported)
     _raise_for_failures(report)
+    if refusal is not None:
+        raise refusal
     if comparison is not None:
         _tell_growth(out, comparison, reported.tolerance)
 

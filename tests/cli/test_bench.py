@@ -138,6 +138,18 @@ def test_a_network_of_ones_own_grows_through_the_engine(
     assert "Time for each Mpixel" in page.read_text(encoding="utf-8")
 
 
+def test_figures_are_shown_even_if_the_earlier_report_has_none_of_their_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    earlier = tmp_path / "earlier.json"
+    assert run([*COUNT, "--json"]) == 0
+    earlier.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert run([*COUNT, "--against", str(earlier)]) == 2  # what was only counted has no time to compare
+    printed = capsys.readouterr()
+    assert "358,243" in printed.out
+    assert "no row of the earlier report" in printed.err
+
+
 @pytest.mark.slow
 def test_csv_takes_the_tables_place(capsys: pytest.CaptureFixture[str]):
     assert run([*COUNT, "--csv"]) == 0
