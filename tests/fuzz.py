@@ -164,7 +164,7 @@ def mutated(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
     """Return a file with one to three mutations; now and then with the rest of another, or with checksums mended."""
     changed = bytearray(data)
     for _ in range(chance.randint(1, 3)):
-        if changed:
+        if len(changed) > 1:
             chance.choice(MUTATIONS)(changed, chance)
     if chance.random() < 0.1:
         other = chance.choice(others)

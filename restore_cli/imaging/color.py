@@ -6,6 +6,7 @@ Stage 3, READ. One rule, for gray and colour alike:
     a profile that is sRGB       pixels as they are, the same profile out (within 2 of 255 everywhere counts as sRGB)
     any other that fits          pixels converted to sRGB, our own sRGB or gray profile out
     broken, or for other pixels  a warning, pixels as they are, no profile out
+    Lab                          to sRGB from its own definition (D50)
     CMYK                         to sRGB through its profile; without a usable one by a plain formula, with a warning
 
 Conversions are relative colorimetric with black point compensation; colours sRGB cannot show are clipped. Gray keeps
@@ -37,7 +38,7 @@ _PLAIN_CMYK = "CMYK was turned into RGB by the plain formula (1 - C)(1 - K)"
 
 
 Color = Image.Image | npt.NDArray[np.unsignedinteger]
-"""Mode L, I;16, RGB or CMYK without alpha; or (H, W, C) with C = 1, 3 or 4 (CMYK), uint16, or uint8 if untagged."""
+"""Mode L, I;16, RGB, LAB or CMYK without alpha; or (H, W, C), C = 1, 3 or 4 (CMYK), uint16, or uint8 if untagged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,9 @@ class _Converted:
 
 
 def _image_to_srgb(image: Image.Image, icc_profile: bytes | None) -> _Converted:
+    if image.mode == "LAB":
+        lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+        return _Converted(image=_convert(image, lab, srgb_profile(), "RGB"), icc_profile=srgb_profile())
     if icc_profile is None:
         warnings = (f"it has no colour profile: {_PLAIN_CMYK}",) if image.mode == "CMYK" else ()
         return _Converted(image=_plain(image), icc_profile=None, warnings=warnings)

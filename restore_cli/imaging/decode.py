@@ -190,7 +190,7 @@ def _decode_parts(parts: Parts, format_name: str, wishes: ReadWishes) -> _Decode
         color, alpha = read_deep_png(parts.core)
         return _Decoded(planes=Separated(color=color, alpha=alpha), parts=parts, format="PNG", damage=parts.damage)
     if format_name == "TIFF" and is_deep_tiff(parts.core):
-        color, alpha = read_deep_tiff(parts.core)
+        color, alpha = read_deep_tiff(parts.core, lenient=wishes.allow_damaged)
         return _Decoded(planes=Separated(color=color, alpha=alpha), parts=parts, format="TIFF", damage=parts.damage)
     with open_as(format_name, parts.core) as image:
         _check_size((image.height, image.width), wishes.max_pixels)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import ExifTags, TiffImagePlugin
 
 from restore_cli.imaging.parts import UnreadableError
+from restore_cli.imaging.pillow import load
 from restore_cli.imaging.tiff import Directory, Value, longs, read_directory, shorts, storage_of, with_directory
 
 _Tag = ExifTags.Base
@@ -38,11 +39,14 @@ def is_deep_tiff(core: bytes) -> bool:
     return len(bits) == 1 and bits <= {16, 32, 64}
 
 
-def read_deep_tiff(core: bytes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32] | None]:
+def read_deep_tiff(
+    core: bytes, *, lenient: bool = False
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32] | None]:
     """Decode a TIFF for which `is_deep_tiff` holds.
 
     Args:
         core: As `dissect_tiff` left it.
+        lenient: Leave samples that cannot be decoded 0.
 
     Returns:
         uint16 (H, W, C) that fill 0..65535, C = 1 (gray, 0 black), 3 (RGB) or 4 (CMYK), and alpha float32 (H, W) in
@@ -58,7 +62,7 @@ def read_deep_tiff(core: bytes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.
     if colors is None or kind not in _DTYPES or directory.samples < colors:
         msg = f"its {kind[1]}-bit samples of kind {photometric}/{kind[0]} are not read"
         raise UnreadableError(msg)
-    samples = _to_16_bits(_read_samples(core, directory, _DTYPES[kind]))
+    samples = _to_16_bits(_read_samples(core, directory, _DTYPES[kind], lenient=lenient))
     color = samples[..., :colors]
     if photometric == _WHITE_IS_ZERO:
         color = _TOP - color
@@ -87,26 +91,28 @@ def _to_16_bits(samples: npt.NDArray[np.number]) -> npt.NDArray[np.uint16]:
     return whole
 
 
-def _read_samples(core: bytes, directory: Directory, dtype: str) -> npt.NDArray[np.number]:
+def _read_samples(core: bytes, directory: Directory, dtype: str, *, lenient: bool) -> npt.NDArray[np.number]:
     """Return all samples (H, W, samples a pixel) in the file's type."""
     samples, predictor = directory.samples, directory.integer(_Tag.Predictor, 1)
     if directory.integer(_Tag.Compression, _RAW) == _RAW:
         predictor = 1
     if directory.integer(_Tag.PlanarConfiguration, 1) != 2 or samples == 1:
-        return _read_plane(core, directory, dtype, samples, predictor, plane=0)
-    planes = [_read_plane(core, directory, dtype, 1, predictor, plane=plane) for plane in range(samples)]
+        return _read_plane(core, directory, dtype, samples, predictor, plane=0, lenient=lenient)
+    planes = [
+        _read_plane(core, directory, dtype, 1, predictor, plane=plane, lenient=lenient) for plane in range(samples)
+    ]
     return np.concatenate(planes, axis=2)
 
 
 def _read_plane(
-    core: bytes, directory: Directory, dtype: str, samples: int, predictor: int, *, plane: int
+    core: bytes, directory: Directory, dtype: str, samples: int, predictor: int, *, plane: int, lenient: bool
 ) -> npt.NDArray[np.number]:
     """Return the samples (H, W, samples) of one plane, or of all where they lie together."""
     height, width = directory.size
     words = np.dtype(dtype).itemsize // 2
     disguised = with_directory(core, directory, _as_words(directory, samples * words, plane))
     with TiffImagePlugin.TiffImageFile(io.BytesIO(disguised)) as image:
-        image.load()
+        load(image, lenient=lenient)
         raw = np.asarray(image).astype(directory.order + "u2").view(np.uint8)  # (H, bytes of a row), as stored
     columns = storage_of(directory)[2] * samples
     stored_width = _stored_width(directory)

@@ -64,7 +64,7 @@ def dissect_jpeg(data: bytes) -> Parts:
         damage = _walk(data, found)
     except (IndexError, struct.error):
         damage = TRUNCATED
-    if found.frame is None:
+    if found.frame is None or not found.scans:
         raise UnreadableError(damage or TRUNCATED)
     marker, precision, height, width, components = found.frame
     if precision != 8:

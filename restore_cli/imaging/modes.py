@@ -39,7 +39,7 @@ class Separated:
 
 
 def separate(image: Image.Image, layout: Layout) -> Separated:
-    """Reduce a loaded image of any mode to gray, RGB or CMYK, and alpha.
+    """Reduce a loaded image of any mode to gray, RGB, Lab or CMYK, and alpha.
 
     Args:
         image: Its `info` may name a transparent colour.
@@ -60,7 +60,7 @@ def separate(image: Image.Image, layout: Layout) -> Separated:
     if image.mode in ("LA", "RGBA"):
         alpha = floats_from(np.asarray(image.getchannel("A")))
         return Separated(color=image.convert(image.mode[:-1]), alpha=alpha)
-    if image.mode in ("L", "RGB", "CMYK"):
+    if image.mode in ("L", "RGB", "CMYK", "LAB"):
         return Separated(color=image, alpha=_alpha_from_key(image, key, layout.top or _TOP_8_BIT))
     msg = f"its pixel mode {image.mode} is not read"
     raise ValueError(msg)

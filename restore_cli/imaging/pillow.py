@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ _SETTINGS = _Settings()
 @contextmanager
 def decoding(*, lenient: bool = False) -> Iterator[None]:
     """Decode under our settings: sizes are checked by ourselves, missing pixels made up only if `lenient`."""
-    _silence_libtiff()
+    _silence_loggers()
     _SETTINGS.enter(lenient=lenient)
     try:
         yield
@@ -90,6 +91,12 @@ def load(image: ImageFile.ImageFile, *, lenient: bool = False) -> str | None:
 
 
 @cache
+def _silence_loggers() -> None:
+    """Keep Pillow's log, which a program may listen to, off stderr where none does, and libtiff's off it altogether."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    _silence_libtiff()
+
+
 def _silence_libtiff() -> None:
     """Keep libtiff from writing errors, which are raised anyway, to stderr, where the library can be reached."""
     try:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import PngImagePlugin
 
+from restore_cli.imaging.deep_png import chunk
 from restore_cli.imaging.parts import (
     DAMAGED,
     MOST_PARTS,
@@ -56,6 +57,7 @@ class _Found:
     dpi: tuple[float, float] | None = None
     text: list[tuple[str, str]] = field(default_factory=list)
     pixel_bytes: int = 0
+    rest: bytes = b""  # what there is of a last pixel chunk that was cut off
     damage: str | None = None
     left_out: bool = False
 
@@ -72,6 +74,8 @@ def dissect_png(data: bytes) -> Parts:
         _walk(data, found)
     except struct.error:
         found.damage = found.damage or TRUNCATED
+    if b"IEND" not in found.kinds:
+        found.core += [found.rest, chunk(b"IEND", b"")]
     if found.damage is None:
         found.damage = _disorder(found.kinds, color_type)
     row_bytes = (width * bits * _CHANNELS[color_type] + 7) // 8
@@ -166,6 +170,8 @@ def _walk(data: bytes, found: _Found) -> None:
     for _ in range(MOST_PARTS):
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 8 + length
+        if kind == b"IDAT" and end + 4 > len(data):
+            found.rest = chunk(kind, data[position + 8 : end])
         (stored,) = struct.unpack_from(">I", data, end)
         whole = zlib.crc32(view[position + 4 : end]) == stored
         if kind in _PIXEL_CHUNKS:

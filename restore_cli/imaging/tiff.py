@@ -27,6 +27,8 @@ _WIDE_INTEGERS = (16, 17, 18)
 _INLINE_BYTES = 4  # of a value that needs no place of its own
 _MOST_ENTRIES = 4096
 _MOST_PAGES = 65536
+_MOST_SAMPLES = 6  # CMYK and two more
+_SIGNED = 2  # integers
 _MOST_TILE_BYTES = 128 << 20
 
 RAW, PACK_BITS = 1, 32773
@@ -213,6 +215,7 @@ def dissect_tiff(data: bytes, file: BinaryIO) -> Parts:
     height, width = directory.size
     if min(height, width) < 1:
         raise UnreadableError(TRUNCATED if directory.truncated else f"{DAMAGED}: it does not say how large it is")
+    _require_readable(directory)
     damage = TRUNCATED if directory.truncated else _missing_storage(directory, len(data))
     described = {tag: value for tag, value in directory.values.items() if tag in _DESCRIPTIVE_TAGS}
     lost = directory.big and any(described.pop(tag, None) for tag in (_Tag.ExifOffset, _Tag.GPSInfo))
@@ -270,6 +273,14 @@ def _is_gray(directory: Directory) -> bool:
     return directory.integer(_Tag.PhotometricInterpretation, 0) in _GRAY_PHOTOMETRICS
 
 
+def _require_readable(directory: Directory) -> None:
+    """Refuse samples that decoders would misread or are no colour."""
+    if directory.samples > _MOST_SAMPLES:
+        raise UnreadableError(f"its {directory.samples} samples a pixel are not read")
+    if directory.integer(_Tag.SampleFormat, 1) == _SIGNED and directory.bits <= 8:
+        raise UnreadableError("its signed 8-bit samples are not read")
+
+
 def _missing_storage(directory: Directory, size_bytes: int) -> str | None:
     """Return what is missing of the strips or tiles, or None."""
     height, width = directory.size
@@ -277,8 +288,6 @@ def _missing_storage(directory: Directory, size_bytes: int) -> str | None:
     if min(rows, columns) < 1:
         return f"{DAMAGED}: its strips or tiles have no size"
     samples = directory.samples
-    if samples > 64:
-        raise UnreadableError(f"its {samples} samples a pixel are not read")
     if rows * columns * samples * directory.bits // 8 > max(_MOST_TILE_BYTES, 2 * height * width * samples * 8):
         raise UnreadableError(f"{DAMAGED}: its tiles are far larger than the picture")
     planes = samples if directory.integer(_Tag.PlanarConfiguration, 1) == 2 else 1

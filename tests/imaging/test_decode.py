@@ -300,3 +300,90 @@ def test_an_icc_profile_that_is_srgb_stays_as_it_is() -> None:
 def test_suffixes_in_folders_cover_every_format_in_lower_case() -> None:
     assert {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".ppm"} <= SUFFIXES
     assert all(suffix == suffix.lower() for suffix in SUFFIXES)
+
+
+def test_lab_is_converted_by_its_own_definition() -> None:
+    levels = np.zeros((4, 4, 3), np.uint8)
+    levels[:, :2, 0], levels[:, 2:, 0] = 255, 128  # lightness of 100 and 50.2, no chroma
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, levels, photometric="cielab")
+    picture = decode_bytes(buffer.getvalue(), "x.tif")
+    np.testing.assert_allclose(picture.pixels[:, :2] * 255, 255, atol=1)
+    np.testing.assert_allclose(picture.pixels[:, 2:] * 255, 119.5, atol=1.5)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_avif_of_more_than_8_bits_is_never_cut_in_silence(bits: int) -> None:
+    data = bytearray(saved(pattern(), "AVIF"))
+    flags = data.index(b"av1C\x81") + 6
+    data[flags] |= 0x40 if bits == 10 else 0x60
+    try:
+        warnings = decode_bytes(bytes(data), "x.avif").warnings
+    except DecodeError:
+        return  # the decoder noticed that the flag is a lie, which it is here
+    assert warnings == (f"it has {bits} bits a channel: only the upper 8 are used",)
+
+
+def test_what_there_is_of_a_damaged_file_is_read_if_allowed() -> None:
+    image = pattern(160, 120)
+    for kind in ("PNG", "JPEG", "BMP", "PPM", "GIF"):
+        whole = saved(image, kind, **({"interlace": 0} if kind == "GIF" else {}))
+        data = whole[: len(whole) * 2 // 3]
+        with pytest.raises(DecodeError, match="truncated"):
+            decode_bytes(data, "x")
+        picture = decode_bytes(data, "x", allow_damaged=True)
+        reference = decode_bytes(whole, "x")
+        part = slice(-8, None) if kind == "BMP" else slice(8)  # a BMP begins at the bottom
+        assert np.array_equal(picture.pixels[part], reference.pixels[part]), kind
+        assert len(picture.warnings) == 1
+        assert picture.warnings[0].startswith("only what could be decoded is used: ")
+
+
+def test_a_strict_reader_refuses_what_would_cost_a_warning() -> None:
+    data = saved(pattern(), "PNG")
+    assert decode_bytes(data, "x.png", strict=True).height == 20
+    with pytest.raises(DecodeError, match=r"^x\.jpg: its name promises JPEG.*leave --strict out"):
+        decode_bytes(data, "x.jpg", strict=True)
+
+
+def test_pictures_are_decoded_side_by_side() -> None:
+    """Threads that decode strictly do not wait for each other; a lenient one does, and all are right."""
+    import threading
+
+    whole = saved(pattern(), "PNG")
+    both_inside = threading.Barrier(2, timeout=30)
+    from restore_cli.imaging import pillow
+
+    def meet() -> None:
+        with pillow.decoding():
+            both_inside.wait()
+
+    threads = [threading.Thread(target=meet) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not both_inside.broken
+    results: list[Picture] = []
+    lenient = threading.Thread(target=lambda: results.append(decode_bytes(whole, "x", allow_damaged=True)))
+    with pillow.decoding():
+        lenient.start()
+        lenient.join(0.2)
+        assert results == []
+    lenient.join(30)
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"P1\n# two rows\n3 2\n1 0 1\n010", [[0, 255, 0], [255, 0, 255]]),
+        (b"P4 9 1\n\x80\x80", [[0, 255, 255, 255, 255, 255, 255, 255, 0]]),
+        (b"P2 3 1 17\n0 17\t# mid\n 5", [[0, 255, 75]]),
+        (b"P5 2 1 17\n\x05\x11", [[75, 255]]),
+        (b"P5 2 1 1000\n\x03\xe8\x01\xf4", [[65535, 32768]]),
+        (b"Pf 1 2 -1.0\n\0\0\x80\x3f\0\0\0\0", [[0], [65535]]),
+    ],
+)
+def test_netpbm_of_any_kind_fills_the_range(text: bytes, expected: list[list[int]]) -> None:
+    assert samples(decode_bytes(text, "x"))[..., 0].tolist() == expected

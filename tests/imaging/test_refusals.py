@@ -240,3 +240,60 @@ def test_a_jpeg_that_only_looks_complete_because_of_its_thumbnail_is_refused() -
     assert decode_bytes(data, "x").height == 20
     with pytest.raises(DecodeError, match="truncated"):
         decode_bytes(data[:-2], "x")
+
+
+def test_no_library_writes_to_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(3)
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits"):
+        data = saved(pattern(64, 64), "TIFF", compression=compression)
+        for _ in range(20):
+            damaged = bytearray(data)
+            for position in random.integers(8, len(data) - 200, 20):
+                damaged[position] = int(random.integers(0, 256))
+            refusal_of(bytes(damaged))
+    many = bytearray(file_of("TIFF"))
+    start = struct.unpack_from("<I", many, 4)[0]
+    for entry in range(start + 2, start + 2 + 12 * many[start], 12):
+        if struct.unpack_from("<H", many, entry)[0] == 277:
+            struct.pack_into("<H", many, entry + 8, 5000)
+    assert "samples a pixel" in (refusal_of(bytes(many)) or "")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("start", "extra"), [(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heif"), (b"\xff\x0a\x00", "jxl")]
+)
+def test_formats_of_extras_name_the_extra_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, start: bytes, extra: str
+) -> None:
+    from restore_cli.imaging import plugins
+
+    monkeypatch.setattr(plugins, "has_plugin", lambda _: False)
+    with pytest.raises(DecodeError, match=rf"^x: it is a .* picture, for which .*pip install 'restore-cli\[{extra}\]'"):
+        decode_bytes(start + bytes(100), "x")
+
+
+@pytest.mark.parametrize("container", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (256, 256), (300, 400), (1080, 1920), (3, 257)])
+def test_the_size_of_a_jpeg_xl_is_known_before_it_is_decoded(size: tuple[int, int], *, container: bool) -> None:
+    pytest.importorskip("pillow_jxl")
+    data = saved(np.zeros((*size, 3), np.uint8), "JXL", use_container=container, effort=1)
+    with pytest.raises(DecodeError, match=f"its {size[1]}x{size[0]} pixels are more than"):
+        decode_bytes(data, "x", max_pixels=size[0] * size[1] - 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"P6\n2 1\n255\nabc", "truncated"),
+        (b"P6 2 one 255\nabcdef", "header makes no sense"),
+        (b"P6 2 1 70000\nabcdef", "header makes no sense"),
+        (b"P5 2 1 100\n\xffb", "larger than 100"),
+        (b"P2 2 1 255\n1 x", "not all numbers"),
+        (b"P1 2 1\n1 7", "not all 0 or 1"),
+        (b"Pf 1 1 -1.0\n\0\0\xc0\x7f", "within 0 and 1"),
+    ],
+)
+def test_broken_netpbm_files_are_refused_with_the_reason(text: bytes, reason: str) -> None:
+    with pytest.raises(DecodeError, match=rf"^x: .*{reason}"):
+        decode_bytes(text, "x")
