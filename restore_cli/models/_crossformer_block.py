@@ -183,12 +183,18 @@ class GroupAttention(nn.Module):
         groups, tokens, channels = x.shape
         qkv = self.qkv(x).view(groups, tokens, 3, self.heads, channels // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # (B, h, L, d)
-        logits = at_least_float32((q * self.scale) @ k.transpose(2, 3)) + self.pos(size)
-        if mask is not None:
-            logits = (logits.unflatten(0, (-1, mask.shape[0])) + mask).flatten(0, 1)
-        attention = self.attn_drop(logits.softmax(-1)).to(v.dtype)
-        mixed = (attention @ v).transpose(1, 2).reshape(groups, tokens, channels)
-        out: Tensor = self.proj_drop(self.proj(mixed))
+        bias = self.pos(size)
+        if mask is None and not torch.is_grad_enabled() and not self.training:
+            # On the CPU fused attention takes half the time and no memory for logits, but more than it saves to train.
+            with autocast_off(x):
+                q, k, v = map(at_least_float32, (q, k, v))
+                mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=self.scale)
+        else:
+            logits = at_least_float32((q * self.scale) @ k.transpose(2, 3)) + bias
+            if mask is not None:
+                logits = (logits.unflatten(0, (-1, mask.shape[0])) + mask).flatten(0, 1)
+            mixed = self.attn_drop(logits.softmax(-1)).to(v.dtype) @ v
+        out: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).reshape(groups, tokens, channels)))
         return out
 
 

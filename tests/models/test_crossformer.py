@@ -152,7 +152,7 @@ def test_attention_is_what_goes_token_by_token(
     height: int, width: int, size: int, interval: int, centred: bool, masked: bool
 ):
     torch.manual_seed(0)
-    attention = GroupAttention(12, 3, 4).double()
+    attention = GroupAttention(12, 3, 4).double().eval()
     attention.load_state_dict({k: v.double() for k, v in deterministic_fill(attention.state_dict()).items()})
     grouping = Grouping(height=height, width=width, size=size, interval=interval, centred=centred)
     x = torch.randn(2, height, width, 12, dtype=torch.float64)
@@ -160,6 +160,15 @@ def test_attention_is_what_goes_token_by_token(
     ours = grouping.merge(attention(grouping.cut(x), size, mask))
     expected = np.stack([literal_attention(attention, grouping, picture.numpy(), masked=masked) for picture in x])
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
+
+
+def test_fused_attention_is_what_training_computes():
+    torch.manual_seed(0)
+    attention = GroupAttention(24, 2, 4, qk_scale=0.3).eval()
+    groups = torch.randn(6, 16, 24)
+    with torch.inference_mode():
+        fused = attention(groups, 4)
+    torch.testing.assert_close(fused, attention(groups, 4).detach(), atol=1e-6, rtol=0)
 
 
 def literal_attention(attention: GroupAttention, grouping: Grouping, x: Array, *, masked: bool) -> Array:
