@@ -57,6 +57,7 @@ def load_restorer(
     tile: Tile = "auto",
     overlap: int = 32,
     context: Context | Literal["auto"] = "auto",
+    max_memory: int | None = None,
     pad: Padding = "reflect",
     tta: bool = False,
     compile: bool = False,  # noqa: A002 - the command line's word for it
@@ -73,7 +74,9 @@ def load_restorer(
         dtype: "auto", "float32", "bfloat16" or "float16".
         tile: "auto" from the free memory, "off" for the whole image, or the side of a tile in input pixels.
         overlap: Input pixels that neighbouring tiles share.
-        context: Where channel attention takes its statistics: "auto", "global" (the whole image) or "tile".
+        context: Where channel attention takes its statistics: "auto" (what the weights were measured best with),
+            "global" (the whole image), "local" (cells), "mixed" (a share of both) or "tile".
+        max_memory: Bytes a picture's feature maps may take; None takes a part of what is free.
         pad: How borders are continued, "reflect" or "symmetric".
         tta: Return the mean over the eight flips and rotations; eight times the work.
         compile: Run the network through torch.compile.
@@ -114,6 +117,7 @@ def load_restorer(
         tile=tile,
         overlap=overlap,
         context=context,
+        max_memory=max_memory,
         pad=pad,
         tta=tta,
         compile=compile,

@@ -41,7 +41,7 @@ __all__ = [
 STREAM = "-"
 """How standard input and standard output are written among paths; a file of that name is `./-`."""
 
-Context = Literal["global", "tile"]
+Context = Literal["mixed", "local", "global", "tile"]
 Padding = Literal["reflect", "symmetric"]
 Tile = int | Literal["auto", "off"]
 
@@ -55,7 +55,9 @@ class RunWishes:
         dtype: "auto", "float32", "bfloat16" or "float16".
         tile: Side of a square tile in input pixels, "auto" from the free memory, "off" for the whole image at once.
         overlap: Input pixels shared by neighbouring tiles.
-        context: Where channel attention takes its statistics: the whole image or each tile.
+        context: Where channel attention takes its statistics: the whole image, cells of about the training size, a
+            share of both, or each tile; "auto" is what the weights were measured best with.
+        max_memory: Bytes a picture's feature maps may take, None for a part of what is free.
         pad: How borders are continued to a multiple of the network's unit.
         tta: Mean over the eight flips and rotations.
         compile: Run the network through torch.compile.
@@ -67,6 +69,7 @@ class RunWishes:
     tile: Tile = "auto"
     overlap: int = 32
     context: Context | Literal["auto"] = "auto"
+    max_memory: int | None = None
     pad: Padding = "reflect"
     tta: bool = False
     compile: bool = False

@@ -215,5 +215,7 @@ def _conclude(
             "dtype": None if facts is None else facts.dtype,
             "tile": None if facts is None else facts.tile,
             "context": None if facts is None else facts.context,
+            "cell": None if facts is None else facts.cell,
+            "share": None if facts is None else facts.share,
         }
     )

@@ -23,6 +23,8 @@ WEIGHTS = "Weights"
 NETWORK = "Network"
 MESSAGES = "Messages"
 
+_UNITS = {"M": 1 << 20, "G": 1 << 30}
+
 
 def complete_model(incomplete: str) -> list[str]:
     """Offer the names of models and the full ids of weights that begin with what was typed."""
@@ -34,6 +36,23 @@ def complete_model(incomplete: str) -> list[str]:
     except RestoreError:  # the shell shows nothing; the command itself will tell
         return []
     return sorted(name for name in {e.model for e in entries} | {e.id for e in entries} if name.startswith(incomplete))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByteSize:
+    """An amount of memory as options take it: "512M", "2G", in powers of 1024."""
+
+    size: int
+
+    @classmethod
+    def parse(cls, text: str) -> ByteSize:
+        """Read a number with a unit of M or G."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([MG])(?:i?B)?", text, flags=re.IGNORECASE)
+        size = 0 if match is None else int(float(match[1]) * _UNITS[match[2].upper()])
+        if size < _UNITS["M"]:
+            msg = f"{text!r} is no amount of memory such as 512M or 2G."
+            raise typer.BadParameter(msg)
+        return cls(size=size)
 
 
 # One by one, for commands that need only some of them.
@@ -259,13 +278,25 @@ class NetworkOptions:
         ),
     ] = 32
     context: Annotated[
-        Literal["auto", "global", "tile"],
+        Literal["auto", "mixed", "local", "global", "tile"],
         typer.Option(
             "--context",
             rich_help_panel=NETWORK,
-            help="Where channel attention takes its statistics: the whole picture or each tile.",
+            help="Where channel attention takes its statistics: the whole picture (global), cells of about the "
+            "training size (local), a share of both (mixed), each tile; auto: what was measured best with the weights.",
         ),
     ] = "auto"
+    max_memory: Annotated[
+        ByteSize | None,
+        typer.Option(
+            "--max-memory",
+            parser=ByteSize.parse,
+            metavar="SIZE",
+            rich_help_panel=NETWORK,
+            help="What the network may take for a picture, as 512M or 2G; a large one then runs in smaller bands. "
+            "Default: a part of what is free.",
+        ),
+    ] = None
     pad: Annotated[
         Padding,
         typer.Option("--pad", rich_help_panel=NETWORK, help="How borders go on; symmetric gives published figures."),
@@ -291,8 +322,8 @@ class NetworkOptions:
         if isinstance(tile, int) and tile <= self.overlap:
             msg = f"tiles of {tile} pixels do not advance at an overlap of {self.overlap}"
             raise UsageError(msg, hint="take a larger --tile or a smaller --overlap")
-        if isinstance(tile, int) and self.context == "global":
-            msg = "--context global needs the whole picture, --tile cuts it"
+        if isinstance(tile, int) and self.context not in {"auto", "tile"}:
+            msg = f"--context {self.context} needs the whole picture, --tile cuts it"
             raise UsageError(msg, hint="leave one of them out")
         return RunWishes(
             device=self.device,
@@ -300,6 +331,7 @@ class NetworkOptions:
             tile=tile,
             overlap=self.overlap,
             context=self.context,
+            max_memory=None if self.max_memory is None else self.max_memory.size,
             pad=self.pad,
             tta=self.tta,
             compile=self.compile,

@@ -7,7 +7,7 @@ is `restorer`'s and `imaging`'s business.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -26,8 +26,21 @@ from restore_cli.inference.device import (
     release_memory,
 )
 from restore_cli.inference.ensemble import mean_over_symmetries
-from restore_cli.inference.footprint import UNSEEN_SHARE, Footprint, measure_footprint
-from restore_cli.inference.layout import Layout, MemoryModel, check_wishes, choose_layout, smaller_layout
+from restore_cli.inference.footprint import (
+    UNSEEN_SHARE,
+    BandsFootprint,
+    Footprint,
+    measure_bands,
+    measure_footprint,
+)
+from restore_cli.inference.layout import (
+    Layout,
+    MemoryModel,
+    check_wishes,
+    choose_layout,
+    context_of,
+    smaller_layout,
+)
 from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
 from restore_cli.inference.padding import pad_to_multiple
 from restore_cli.inference.runner import NetworkRunner, Warn, check_stop
@@ -35,6 +48,7 @@ from restore_cli.models import Arch
 from restore_cli.plan import RunWishes
 from restore_cli.tiling.blend import Canvas
 from restore_cli.tiling.grid import Box, plan_grid, round_up
+from restore_cli.weights.entry import BestContext
 
 # float32 pixels of the result: as stitched, as clipped, and about as much again to round and encode them.
 _RESULT_BYTES_PER_VALUE = 12
@@ -63,6 +77,7 @@ class Engine:
         views: Views of a scene that go in, stacked in channels.
         scale: Factor from input to output size.
         wishes: How to run it.
+        best: The context its weights were measured best with, None for the whole image's.
 
     Raises:
         UsageError: If the wishes do not exist or contradict themselves.
@@ -70,7 +85,15 @@ class Engine:
     """
 
     def __init__(
-        self, network: nn.Module, arch: Arch, *, channels: int, views: int = 1, scale: int, wishes: RunWishes
+        self,
+        network: nn.Module,
+        arch: Arch,
+        *,
+        channels: int,
+        views: int = 1,
+        scale: int,
+        wishes: RunWishes,
+        best: BestContext | None = None,
     ) -> None:
         check_wishes(wishes, arch)
         self.device: DeviceChoice = choose_device(wishes.device)
@@ -81,6 +104,7 @@ class Engine:
         self._views = views
         self._scale = scale
         self._wishes = wishes
+        self._best = best
         self._runner = NetworkRunner(
             network, device=self.device.device, dtype=self.dtype.dtype, compiled=wishes.compile
         )
@@ -126,8 +150,7 @@ class Engine:
         while (restored := self._attempt(runner, padded, layout, warn, stop)) is None:
             less = smaller_layout(layout, height, width, arch=self._arch, overlap=self._wishes.overlap)
             if less is not None:
-                at_once = f", {less.batch} at once" if less.batch > 1 else ""
-                warn(f"memory ran out on {runner.device}; redone in tiles of {less.tile}{at_once}")
+                warn(f"memory ran out on {runner.device}; redone in {_in_words(less)}")
                 layout = less
             elif runner.device.type != "cpu":
                 warn(f"memory ran out on {runner.device}; redone on the CPU")
@@ -172,19 +195,31 @@ class Engine:
             missing = layout.batch - len(group) if runner.needs_fixed_shapes else 0
             tiles = [_cut(padded, box) for box in (*group, *[group[-1]] * missing)]
             batch = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).contiguous()
-            restored = runner.run(batch, warn=warn, stop=stop).permute(0, 2, 3, 1).numpy()
+            restored = runner.run(batch, warn=warn, stop=stop, how=layout.how).permute(0, 2, 3, 1).numpy()
             for box, tile in zip(group, restored, strict=False):
                 canvas.add(box, tile)
         return canvas.finish()
 
     def _layout(self, height: int, width: int, runner: NetworkRunner, memory: MemoryModel) -> Layout:
-        in_batches = runner.device.type != "cpu"
-        return choose_layout(height, width, arch=self._arch, wishes=self._wishes, memory=memory, in_batches=in_batches)
+        on_cpu = runner.device.type == "cpu"
+        return choose_layout(
+            height, width, arch=self._arch, wishes=self._wishes, memory=memory, best=self._best, on_cpu=on_cpu
+        )
 
     def _memory_of(self, runner: NetworkRunner) -> MemoryModel:
+        wish = self._wishes.max_memory
         return MemoryModel(
-            budget=lambda: plan_budget(free_memory(runner.device), runner.device.type),
+            budget=lambda: plan_budget(free_memory(runner.device), runner.device.type) if wish is None else wish,
             footprint=lambda: self._footprint_of(runner),
+            bands=partial(self._bands_of, runner) if self._arch.in_bands else None,
+        )
+
+    def _bands_of(self, runner: NetworkRunner) -> BandsFootprint:
+        how = context_of(self._wishes, self._best)
+        return measure_bands(
+            lambda batch, rows: runner.forward_plainly(batch, replace(how, rows=rows)),
+            channels=self._channels * self._views,
+            multiple_of=self._arch.multiple_of,
         )
 
     def _footprint_of(self, runner: NetworkRunner) -> Footprint:
@@ -205,6 +240,12 @@ class Engine:
             size = f"{width * self._scale}x{height * self._scale}"
             msg = f"the result of {size} pixels takes {needed / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free"
             raise ImageError(msg, hint="restore it in parts")
+
+
+def _in_words(layout: Layout) -> str:
+    if layout.how is not None:
+        return f"bands of {layout.how.rows} rows"
+    return f"tiles of {layout.tile}" + (f", {layout.batch} at once" if layout.batch > 1 else "")
 
 
 def _cut(padded: FloatImage, box: Box) -> FloatImage:

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from restore_cli.tiling.grid import round_up
 
 _PROBE_SIDE = 32
+_PROBE_ROWS = 8
 # On top of the tensors: scratch space inside operations, and memory the allocator keeps in pieces.
 UNSEEN_SHARE = 1.25
 
@@ -37,6 +38,45 @@ class Footprint:
     def pixels_within(self, budget: int) -> int:
         """Return how many input pixels a run may have to stay within a budget, at least 0."""
         return max(0, int((budget - self.fixed_bytes) / self.bytes_per_pixel))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandsFootprint:
+    """Memory of one run in bands at its peak, which grows with the image, with its width and with the band."""
+
+    bytes_per_column: float
+    bytes_per_pixel: float
+    bytes_per_band_pixel: float
+
+    def peak_bytes(self, height: int, width: int, rows: int) -> float:
+        """Return what a run over an image of that size in bands of so many rows takes."""
+        of_column = self.bytes_per_column + self.bytes_per_pixel * height + self.bytes_per_band_pixel * rows
+        return of_column * width
+
+
+def measure_bands(forward: Callable[[Tensor, int], Tensor], *, channels: int, multiple_of: int) -> BandsFootprint:
+    """Run a network in bands on three small images and return what it takes.
+
+    Args:
+        forward: The network as it will be run: a batch as in `measure_footprint` and the rows of a band.
+        channels: Image channels in.
+        multiple_of: Height and width must be multiples of this.
+    """
+    side = round_up(_PROBE_SIDE, multiple_of)
+    low, high = 2 * side, 4 * side
+
+    def probe(height: int, rows: int) -> float:
+        peak = _peak_of_run(lambda batch: forward(batch, rows), (1, channels, height, side))
+        return peak * UNSEEN_SHARE / side
+
+    narrow, tall, coarse = probe(low, _PROBE_ROWS), probe(high, _PROBE_ROWS), probe(high, high)
+    per_pixel = (tall - narrow) / (high - low)
+    per_band_pixel = max(0.0, (coarse - tall) / (high - _PROBE_ROWS))
+    return BandsFootprint(
+        bytes_per_column=max(0.0, tall - per_pixel * high - per_band_pixel * _PROBE_ROWS),
+        bytes_per_pixel=per_pixel,
+        bytes_per_band_pixel=per_band_pixel,
+    )
 
 
 def measure_footprint(forward: Callable[[Tensor], Tensor], *, channels: int, multiple_of: int) -> Footprint:

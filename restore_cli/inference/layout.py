@@ -13,14 +13,17 @@ from functools import cached_property
 from typing import get_args
 
 from restore_cli.errors import UsageError
-from restore_cli.inference.footprint import Footprint
+from restore_cli.inference.footprint import BandsFootprint, Footprint
 from restore_cli.inference.memory import GIB
 from restore_cli.models import Arch
+from restore_cli.models._bands import CACHED_POSITIONS, Execution
 from restore_cli.plan import Context, Padding, RunWishes
 from restore_cli.tiling.grid import round_up, smallest_tile
+from restore_cli.weights.entry import BestContext
 
 # Beyond this side the overlap costs less than 7 % more work, and every tile is one more chance to stop.
 _LARGEST_AUTO_TILE = 1024
+_WHOLE = ("mixed", "local", "global")
 # What the field's other tools take when they are asked for tiles.
 _USUAL_TILE = 256
 # Out of memory with less than this is no matter of the tile's size.
@@ -28,6 +31,9 @@ _SMALLEST_TILE = 64
 _LARGEST_BATCH = 16
 # No network here takes more for a pixel; a picture that fits even so is run whole without measuring first.
 _CERTAIN_BYTES_PER_PIXEL = 16 * 1024
+# Bands are of whole windows; out of memory with the least is no matter of the band's height.
+_LEAST_ROWS = 8
+_DEFAULT_CELL, _DEFAULT_SHARE = 64, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +43,22 @@ class Layout:
     Attributes:
         tile: Side of the square tiles in input pixels; None for the whole image at once.
         batch: Tiles run together.
+        how: Context and bands of the whole image, None for a network without, or for tiles.
         demanded: Whether the whole image was asked for, so that tiles must not take its place.
         note: What the user should know of this choice, or None.
     """
 
     tile: int | None
     batch: int = 1
+    how: Execution | None = None
     demanded: bool = False
     note: str | None = None
 
     @property
     def context(self) -> Context:
         """Return where channel attention takes its statistics."""
+        if self.how is not None:
+            return self.how.context
         return "global" if self.tile is None else "tile"
 
 
@@ -57,12 +67,20 @@ class MemoryModel:
 
     Args:
         budget: Returns the bytes its feature maps may take.
-        footprint: Returns what it takes.
+        footprint: Returns what it takes at once.
+        bands: Returns what it takes in bands; None where it has none.
     """
 
-    def __init__(self, *, budget: Callable[[], int], footprint: Callable[[], Footprint]) -> None:
+    def __init__(
+        self,
+        *,
+        budget: Callable[[], int],
+        footprint: Callable[[], Footprint],
+        bands: Callable[[], BandsFootprint] | None = None,
+    ) -> None:
         self._ask_budget = budget
         self._measure_footprint = footprint
+        self._measure_bands = bands
 
     @cached_property
     def budget(self) -> int:
@@ -73,6 +91,21 @@ class MemoryModel:
     def footprint(self) -> Footprint:
         """Return what a run takes."""
         return self._measure_footprint()
+
+    @cached_property
+    def bands(self) -> BandsFootprint | None:
+        """Return what a run in bands takes, None where the network has none."""
+        return None if self._measure_bands is None else self._measure_bands()
+
+    def rows_within(self, height: int, width: int, rows: int) -> int | None:
+        """Return how many rows a band may have to stay within the budget, at most `rows`; None where none suffices."""
+        if height * width * _CERTAIN_BYTES_PER_PIXEL <= self.budget or self.bands is None:
+            return rows
+        while self.bands.peak_bytes(height, width, rows) > self.budget:
+            if rows <= _LEAST_ROWS:
+                return None
+            rows = max(_LEAST_ROWS, rows // 2)
+        return rows
 
     def fits(self, pixels: int) -> bool:
         """Tell whether a run over so many input pixels stays within the budget."""
@@ -88,6 +121,9 @@ def check_wishes(wishes: RunWishes, arch: Arch) -> None:
     """
     _check_known("context", wishes.context, ("auto", *get_args(Context)))
     _check_known("padding", wishes.pad, get_args(Padding))
+    if wishes.context in {"local", "mixed"} and arch.global_attention and not arch.in_bands:
+        msg = f"{arch.name} has no --context {wishes.context}"
+        raise UsageError(msg, hint="take auto, global or tile")
     if wishes.overlap < 0:
         msg = f"an overlap of {wishes.overlap} pixels does not exist"
         raise UsageError(msg, hint="take 0 or more")
@@ -98,13 +134,20 @@ def check_wishes(wishes: RunWishes, arch: Arch) -> None:
     if round_up(max(wishes.tile, 1), arch.multiple_of) < least or wishes.tile <= wishes.overlap:
         msg = f"tiles of {wishes.tile} pixels do not advance at an overlap of {wishes.overlap}"
         raise UsageError(msg, hint=f"take --tile {least} or more, or less --overlap")
-    if wishes.context == "global" and arch.global_attention:
-        msg = "--context global needs the whole image, --tile cuts it"
+    if wishes.context not in {"auto", "tile"} and arch.global_attention:
+        msg = f"--context {wishes.context} needs the whole image, --tile cuts it"
         raise UsageError(msg, hint="leave one of them out")
 
 
 def choose_layout(
-    height: int, width: int, *, arch: Arch, wishes: RunWishes, memory: MemoryModel, in_batches: bool = False
+    height: int,
+    width: int,
+    *,
+    arch: Arch,
+    wishes: RunWishes,
+    memory: MemoryModel,
+    best: BestContext | None = None,
+    on_cpu: bool = True,
 ) -> Layout:
     """Decide how an image goes through the network.
 
@@ -114,18 +157,70 @@ def choose_layout(
         arch: What is to be known of the network.
         wishes: Checked by `check_wishes`.
         memory: Asked only where the answer matters.
-        in_batches: Whether the device gains from several tiles at once.
+        best: What the context "auto" is, None for the whole image.
+        on_cpu: Whether bands had better suit the cache; other devices gain from several tiles at once instead.
     """
-    whole_demanded = wishes.tile == "off" or (wishes.context == "global" and arch.global_attention)
+    whole_demanded = wishes.tile == "off" or (wishes.context in _WHOLE and arch.global_attention)
+    if _runs_in_bands(arch, wishes):
+        return _in_bands(height, width, arch, wishes, memory, best, demanded=whole_demanded, on_cpu=on_cpu)
     if whole_demanded:
         note = None if memory.fits(height * width) else f"{_shortage(height, width, memory)}; --context tile needs less"
         return Layout(tile=None, demanded=True, note=note)
     if wishes.tile == "auto" and wishes.context != "tile" and memory.fits(height * width):
         return Layout(tile=None)
+    return _in_tiles(height, width, arch, wishes, memory, on_cpu=on_cpu)
+
+
+def context_of(wishes: RunWishes, best: BestContext | None) -> Execution:
+    """Return the context that is meant, whatever the bands."""
+    cell, share = (best.cell, best.share) if best is not None else (None, None)
+    context = wishes.context
+    if context == "auto":
+        context = "global" if best is None else best.kind
+    if context == "tile":
+        context = "global"
+    return Execution(
+        context=context,
+        cell=_DEFAULT_CELL if cell is None else cell,
+        share=_DEFAULT_SHARE if share is None else share,
+    )
+
+
+def _runs_in_bands(arch: Arch, wishes: RunWishes) -> bool:
+    """Tell whether the image stays whole and its layers run in bands."""
+    if not arch.in_bands or isinstance(wishes.tile, int) or wishes.context == "tile":
+        return False
+    # A compiler takes the plain form alone, which has the whole image's context.
+    return not wishes.compile or wishes.context in {"local", "mixed"}
+
+
+def _in_bands(
+    height: int,
+    width: int,
+    arch: Arch,
+    wishes: RunWishes,
+    memory: MemoryModel,
+    best: BestContext | None,
+    *,
+    demanded: bool,
+    on_cpu: bool,
+) -> Layout:
+    wanted = CACHED_POSITIONS // width if on_cpu else height
+    rows = memory.rows_within(height, width, max(_LEAST_ROWS, wanted // _LEAST_ROWS * _LEAST_ROWS))
+    note = None
+    if rows is None:
+        if not demanded:
+            return _in_tiles(height, width, arch, wishes, memory, on_cpu=on_cpu)
+        rows, note = _LEAST_ROWS, f"{_shortage(height, width, memory)}; --context tile needs less"
+    how = replace(context_of(wishes, best), rows=rows)
+    return Layout(tile=None, how=how, demanded=demanded, note=note)
+
+
+def _in_tiles(height: int, width: int, arch: Arch, wishes: RunWishes, memory: MemoryModel, *, on_cpu: bool) -> Layout:
     side = _tile_side(wishes, arch, memory)
     if side >= max(height, width):
         return Layout(tile=None)
-    fitting = memory.footprint.pixels_within(memory.budget) // side**2 if in_batches else 1
+    fitting = 1 if on_cpu else memory.footprint.pixels_within(memory.budget) // side**2
     chosen = Layout(tile=side, batch=min(max(1, fitting), _LARGEST_BATCH))
     if arch.global_attention and wishes.tile == "auto" and wishes.context == "auto":
         note = f"{_shortage(height, width, memory)}: in tiles of {side}, each with channel statistics of its own"
@@ -135,6 +230,9 @@ def choose_layout(
 
 def smaller_layout(layout: Layout, height: int, width: int, *, arch: Arch, overlap: int) -> Layout | None:
     """Return what to try after memory ran out, or None where nothing smaller is left to try."""
+    if layout.how is not None and layout.how.rows is not None and layout.how.rows > _LEAST_ROWS:
+        rows = min(layout.how.rows, height) // 4 // _LEAST_ROWS * _LEAST_ROWS
+        return replace(layout, how=replace(layout.how, rows=max(_LEAST_ROWS, rows)))
     if layout.demanded:
         return None
     if layout.batch > 1:
@@ -157,8 +255,11 @@ def _least_side(arch: Arch, overlap: int) -> int:
 
 
 def _shortage(height: int, width: int, memory: MemoryModel) -> str:
-    needed = memory.footprint.peak_bytes(height * width) / GIB
-    return f"the whole image takes about {needed:.1f} GiB, {memory.budget / GIB:.1f} GiB are planned with"
+    if memory.bands is None:
+        needed = memory.footprint.peak_bytes(height * width)
+    else:
+        needed = memory.bands.peak_bytes(height, width, _LEAST_ROWS)
+    return f"the whole image takes about {needed / GIB:.1f} GiB, {memory.budget / GIB:.1f} GiB are planned with"
 
 
 def _check_known(what: str, wish: str, known: tuple[str, ...]) -> None:

@@ -41,7 +41,9 @@ class RunFacts:
         dtype: "float32", "bfloat16", "float16".
         reason: Why that device and that dtype.
         tile: "auto", "off" (the whole picture) or the side in input pixels.
-        context: "auto", "global" or "tile".
+        context: "auto", "mixed", "local", "global" or "tile".
+        cell: Side of the cells of "mixed" and "local" in input pixels, else None.
+        share: Share of the whole image in "mixed", else None.
     """
 
     device: str
@@ -49,6 +51,8 @@ class RunFacts:
     reason: str
     tile: str
     context: str
+    cell: int | None = None
+    share: float | None = None
 
 
 class Restorer:
@@ -76,6 +80,7 @@ class Restorer:
             views=self._views,
             scale=entry.scale,
             wishes=self._wishes,
+            best=entry.context,
         )
         if self._wishes.threads is not None:
             torch.set_num_threads(self._wishes.threads)
@@ -121,15 +126,18 @@ class Restorer:
         """
         engine = self._engine
         tile, context = str(self._wishes.tile), str(self._wishes.context)
+        how = None
         if size is not None:
             layout = engine.layout(*size)
-            tile, context = "off" if layout.tile is None else str(layout.tile), layout.context
+            tile, context, how = "off" if layout.tile is None else str(layout.tile), layout.context, layout.how
         return RunFacts(
             device=str(engine.device.device),
             dtype=engine.dtype.name,
             reason=f"{engine.device.device}: {engine.device.reason}; {engine.dtype.name}: {engine.dtype.reason}",
             tile=tile,
             context=context,
+            cell=how.cell if how is not None and context in {"mixed", "local"} else None,
+            share=how.share if how is not None and context == "mixed" else None,
         )
 
     def restore_pixels(self, pixels: FloatImage, *, stop: threading.Event | None = None) -> FloatImage:

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from restore_cli.errors import ImageError
 from restore_cli.inference.device import is_out_of_memory, keep_float32_exact
+from restore_cli.models._bands import Execution
 
 Warn = Callable[[str], None]
 
@@ -50,13 +51,16 @@ class NetworkRunner:
         """Tell whether every new shape costs a compilation."""
         return self._compiled is not None
 
-    def run(self, batch: Tensor, *, warn: Warn, stop: threading.Event | None = None) -> Tensor:
+    def run(
+        self, batch: Tensor, *, warn: Warn, stop: threading.Event | None = None, how: Execution | None = None
+    ) -> Tensor:
         """Restore a batch.
 
         Args:
             batch: float32 (N, C, H, W) on the CPU.
             warn: Told what went wrong and was helped.
             stop: Looked at before every operation on the CPU, and once a batch elsewhere.
+            how: Context and bands, for a network that takes them; never compiled.
 
         Returns:
             float32 (N, C, scale * H, scale * W) on the CPU, all finite.
@@ -68,19 +72,19 @@ class NetworkRunner:
         check_stop(stop)
         on_device = batch.to(self.device)
         with torch.inference_mode():
-            restored = self._forward(on_device, warn, stop)
+            restored = self._forward(on_device, warn, stop, how)
             finite = restored.isfinite().flatten(1).all(1)
             if not finite.all():
-                restored[~finite] = self._redo_in_float32(on_device[~finite], warn, stop)
+                restored[~finite] = self._redo_in_float32(on_device[~finite], warn, stop, how)
             return restored.cpu()
 
-    def forward_plainly(self, batch: Tensor) -> Tensor:
+    def forward_plainly(self, batch: Tensor, how: Execution | None = None) -> Tensor:
         """Run a batch uncompiled and unchecked, to see what it takes; arguments and result as in `run`."""
         with torch.inference_mode():
-            return self._forward_eagerly(batch.to(self.device), self.dtype, stop=None)
+            return self._forward_eagerly(batch.to(self.device), self.dtype, None, how)
 
-    def _forward(self, batch: Tensor, warn: Warn, stop: threading.Event | None) -> Tensor:
-        if self._compiled is not None:
+    def _forward(self, batch: Tensor, warn: Warn, stop: threading.Event | None, how: Execution | None) -> Tensor:
+        if self._compiled is not None and how is None:
             try:
                 with _precision(self.device, self.dtype):
                     return self._compiled(batch).float()
@@ -89,19 +93,23 @@ class NetworkRunner:
                     raise
                 self._compiled = None
                 warn(f"torch.compile failed, going on without it: {_first_line(error)}")
-        return self._forward_eagerly(batch, self.dtype, stop)
+        return self._forward_eagerly(batch, self.dtype, stop, how)
 
-    def _forward_eagerly(self, batch: Tensor, dtype: torch.dtype, stop: threading.Event | None) -> Tensor:
+    def _forward_eagerly(
+        self, batch: Tensor, dtype: torch.dtype, stop: threading.Event | None, how: Execution | None
+    ) -> Tensor:
         # A GPU finishes a tile sooner than anyone can press a key twice, and pays for every look by idling.
         watched = stop if self.device.type == "cpu" else None
         with _precision(self.device, dtype), _stopping(watched):
-            restored: Tensor = self._network(batch)
+            restored: Tensor = self._network(batch) if how is None else self._network(batch, how)
             return restored.float()
 
-    def _redo_in_float32(self, batch: Tensor, warn: Warn, stop: threading.Event | None) -> Tensor:
+    def _redo_in_float32(
+        self, batch: Tensor, warn: Warn, stop: threading.Event | None, how: Execution | None
+    ) -> Tensor:
         if self.dtype != torch.float32:
             warn(f"some results were not finite in {str(self.dtype).removeprefix('torch.')} and were redone in float32")
-            restored = self._forward_eagerly(batch, torch.float32, stop)
+            restored = self._forward_eagerly(batch, torch.float32, stop, how)
             if restored.isfinite().all():
                 return restored
         msg = "the network's result is not finite"

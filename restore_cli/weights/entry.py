@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from restore_cli.errors import ManifestError
@@ -23,6 +23,7 @@ MAX_WEIGHTS_BYTES = 1 << 30
 
 SourceKind = Literal["https", "huggingface"]
 ScoreOrigin = Literal["published", "measured"]
+ContextKind = Literal["global", "local", "mixed"]
 
 CLASSIFY = "classify"
 """What stands as the task of networks that tell what a picture shows: `restore bench` measures them, none restores."""
@@ -90,6 +91,23 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BestContext:
+    """Where the channel attention of some weights is best to take its statistics, as measured.
+
+    Attributes:
+        kind: The whole image, cells, or a share of both.
+        cell: Side of a cell in input pixels, None for "global".
+        share: Share of the whole image's statistics in "mixed", 0..1, else None.
+        measured: On what, how, and with which figures, in one line.
+    """
+
+    kind: ContextKind
+    cell: int | None = None
+    share: float | None = None
+    measured: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class WeightsEntry:
     """Everything that must be known of one weights file.
 
@@ -104,6 +122,7 @@ class WeightsEntry:
         sigma_range: Noise levels it was trained for, 0..255 scale; None where noise is not the task.
         variant: Special form of the task ("photo", "motion", ...), None for the plain one.
         training_patch: Side of the training patches in input pixels (the last, where they grew).
+        context: What `--context auto` is for these weights, None for the whole image, unmeasured.
         file: File name, the same wherever the file lies.
         bytes: Size of the file, None where not known.
         sha256: Digest of the file in hexadecimal, None where not known.
@@ -133,6 +152,7 @@ class WeightsEntry:
     sigma_range: tuple[float, float] | None = None
     variant: str | None = None
     training_patch: int
+    context: BestContext | None = None
     file: str
     bytes: int | None = None
     sha256: str | None = None
@@ -175,6 +195,7 @@ def entry_from_json(values: object, where: str) -> WeightsEntry:
         sigma_range=known.optional_range("sigma_range", low=0.0, high=255.0),
         variant=known.optional_text("variant", pattern=_KEBAB),
         training_patch=known.integer("training_patch", low=1, high=_MAX_PIXELS),
+        context=_context_from_json(known.raw("context"), f"{where}: context") if known.has("context") else None,
         file=known.text("file", pattern=_FILE_NAME),
         bytes=known.optional_integer("bytes", low=1, high=MAX_WEIGHTS_BYTES),
         sha256=known.optional_text("sha256", pattern=_SHA256),
@@ -289,6 +310,24 @@ def _source_from_json(values: object, where: str) -> Source:
     return source
 
 
+def _context_from_json(values: object, where: str) -> BestContext:
+    known = Fields(values, where, _names(BestContext))
+    kind = cast("ContextKind", known.text("kind", known=get_args(ContextKind)))
+    needed = {"global": (), "local": ("cell",), "mixed": ("cell", "share")}[kind]
+    for name in ("cell", "share"):
+        if known.has(name) and name not in needed:
+            raise known.fault(name, f"has no meaning for kind {kind!r}")
+    share = known.number("share") if "share" in needed else None
+    if share is not None and not 0.0 < share < 1.0:
+        raise known.fault("share", f"is {share:g}, which is no share between 0 and 1")
+    return BestContext(
+        kind=kind,
+        cell=known.integer("cell", low=8, high=_MAX_PIXELS) if "cell" in needed else None,
+        share=share,
+        measured=known.text("measured"),
+    )
+
+
 def _score_from_json(values: object, where: str) -> Score:
     known = Fields(values, where, _names(Score))
     return Score(
@@ -302,7 +341,7 @@ def _score_from_json(values: object, where: str) -> Score:
     )
 
 
-def _to_json(fact: WeightsEntry | Source | Score) -> dict[str, Any]:
+def _to_json(fact: WeightsEntry | Source | Score | BestContext) -> dict[str, Any]:
     """Return a fact's fields that differ from nothing, tuples as lists."""
     values = {item.name: getattr(fact, item.name) for item in fields(fact)}
     return {name: _plain(value) for name, value in values.items() if not _is_nothing(value)}
@@ -313,7 +352,7 @@ def _is_nothing(value: object) -> bool:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, Source | Score):
+    if isinstance(value, Source | Score | BestContext):
         return _to_json(value)
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
@@ -322,5 +361,5 @@ def _plain(value: object) -> object:
     return value
 
 
-def _names(fact: type[WeightsEntry | Source | Score]) -> tuple[str, ...]:
+def _names(fact: type[WeightsEntry | Source | Score | BestContext]) -> tuple[str, ...]:
     return tuple(item.name for item in fields(fact))

@@ -152,6 +152,8 @@ class TestJson:
             "dtype": "float32",
             "tile": "off",
             "context": "global",
+            "cell": None,
+            "share": None,
         }
 
     def test_a_report_holds_the_same_lines(self, sr: Run):
@@ -372,6 +374,8 @@ class TestOptionsAreCheckedFirst:
             (["--tile", "16"], "tiles of 16 pixels do not advance at an overlap of 32"),
             (["--tile", "large"], "--tile large is no size; take auto, off or a number of pixels"),
             (["--tile", "256", "--context", "global"], "--context global needs the whole picture"),
+            (["--tile", "256", "--context", "mixed"], "--context mixed needs the whole picture"),
+            (["--max-memory", "much"], "'much' is no amount of memory such as 512M or 2G"),
             (["--device", "gpu"], "unknown device 'gpu'; take auto, cpu, cuda, cuda:1 or mps"),
             (["--format", "gif"], "pictures are not written as 'gif'"),
             (["--sigma", "60"], "Invalid value for '--sigma'"),

@@ -15,7 +15,8 @@ from restore_cli.inference import engine as engine_module
 from restore_cli.inference.engine import Engine
 from restore_cli.inference.runner import StopRequestedError
 from restore_cli.plan import RunWishes
-from tests.inference.toys import UNIT, Convolutions, ImageMean, OutOfMemoryAbove, Recorder, toy_arch
+from restore_cli.weights.entry import BestContext
+from tests.inference.toys import UNIT, Convolutions, ImageMean, InBands, OutOfMemoryAbove, Recorder, toy_arch
 
 CPU_OUT_OF_MEMORY = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
 
@@ -128,6 +129,33 @@ def test_a_whole_image_that_does_not_fit_after_all_becomes_tiles():
 
     np.testing.assert_allclose(restored.pixels, pixels, atol=1e-6)
     assert set(network.shapes) == {(1, 3, 152, 192), (1, 3, 96, 96)}
+
+
+def test_a_network_with_bands_runs_in_lower_bands_before_it_is_cut():
+    network = InBands(rows=16, pixels=100 * 100)
+    pixels = noise(256, 64)
+    engine = make_engine(network, RunWishes(device="cpu"), global_attention=True, in_bands=True)
+
+    restored = engine.restore(pixels)
+
+    np.testing.assert_array_equal(restored.pixels, pixels)
+    assert [how.rows for how in network.runs if how] == [64, 16]
+    assert restored.warnings == ("memory ran out on cpu; redone in bands of 16 rows",)
+
+    network.rows, network.runs[:] = 0, []
+    np.testing.assert_allclose(engine.restore(pixels).pixels, pixels, atol=1e-6)
+    assert [how.rows if how else None for how in network.runs][:3] == [64, 16, 8]
+    assert len([warning for warning in engine.restore(pixels).warnings if "ran out" in warning]) <= 8
+
+
+def test_the_context_of_the_weights_reaches_the_network_and_a_wish_goes_before_it():
+    best = BestContext(kind="mixed", cell=96, share=0.25, measured="on toys")
+    for wish, context in (("auto", "mixed"), ("local", "local"), ("global", "global")):
+        network = InBands()
+        arch, wishes = toy_arch(global_attention=True, in_bands=True), RunWishes(device="cpu", context=wish, tta=True)
+        Engine(network, arch, channels=3, scale=1, wishes=wishes, best=best).restore(noise(40, 64))
+        assert {(how.context, how.cell) for how in network.runs if how} == {(context, 96)}
+        assert len(network.runs) == 8
 
 
 def test_memory_that_suffices_for_nothing_is_an_error_of_that_image_and_the_next_goes_on():

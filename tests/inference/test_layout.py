@@ -5,20 +5,30 @@ from __future__ import annotations
 import pytest
 
 from restore_cli.errors import UsageError
-from restore_cli.inference.footprint import Footprint
+from restore_cli.inference.footprint import BandsFootprint, Footprint
 from restore_cli.inference.layout import Layout, MemoryModel, check_wishes, choose_layout, smaller_layout
 from restore_cli.inference.memory import GIB
-from restore_cli.plan import RunWishes
+from restore_cli.models._bands import Execution
+from restore_cli.plan import Context, RunWishes, Tile
+from restore_cli.weights.entry import BestContext
 from tests.inference.toys import toy_arch
 
 GLOBAL = toy_arch(global_attention=True)
 LOCAL = toy_arch()
+BANDED = toy_arch(global_attention=True, in_bands=True)
+MIXED = BestContext(kind="mixed", cell=96, share=0.25, measured="on toys")
 PER_PIXEL = 32 * 1024
 
 
 def memory(budget: int = GIB) -> MemoryModel:
     footprint = Footprint(fixed_bytes=0, bytes_per_pixel=PER_PIXEL)
     return MemoryModel(budget=lambda: budget, footprint=lambda: footprint)
+
+
+def memory_of_bands(budget: int) -> MemoryModel:
+    at_once = Footprint(fixed_bytes=0, bytes_per_pixel=PER_PIXEL)
+    bands = BandsFootprint(bytes_per_column=0, bytes_per_pixel=1024, bytes_per_band_pixel=PER_PIXEL)
+    return MemoryModel(budget=lambda: budget, footprint=lambda: at_once, bands=lambda: bands)
 
 
 def unmeasured() -> Footprint:
@@ -54,7 +64,7 @@ def test_tiles_are_batched_as_far_as_they_fit_where_the_device_gains():
     wishes = RunWishes(tile=64)
 
     alone = choose_layout(1024, 1024, arch=LOCAL, wishes=wishes, memory=memory())
-    together = choose_layout(1024, 1024, arch=LOCAL, wishes=wishes, memory=memory(), in_batches=True)
+    together = choose_layout(1024, 1024, arch=LOCAL, wishes=wishes, memory=memory(), on_cpu=False)
 
     assert (alone.batch, together.batch) == (1, 32768 // 64**2)
 
@@ -122,9 +132,10 @@ def test_a_whole_image_that_was_asked_for_never_becomes_tiles():
         (RunWishes(tile=64, overlap=64), "do not advance"),
         (RunWishes(overlap=-1), "overlap of -1"),
         (RunWishes(tile="of"), "unknown tile 'of'; take auto, off"),  # type: ignore[arg-type]
-        (RunWishes(context="all"), "unknown context 'all'; take auto, global, tile"),  # type: ignore[arg-type]
+        (RunWishes(context="all"), "unknown context 'all'; take auto, mixed, local, global, tile"),  # type: ignore[arg-type]
         (RunWishes(pad="zero"), "unknown padding 'zero'; take reflect, symmetric"),  # type: ignore[arg-type]
         (RunWishes(tile=64, context="global"), "--context global needs the whole image"),
+        (RunWishes(context="local"), "toy has no --context local; take auto, global or tile"),
     ],
 )
 def test_impossible_wishes_are_refused_with_a_way_out(wishes: RunWishes, says: str):
@@ -132,5 +143,73 @@ def test_impossible_wishes_are_refused_with_a_way_out(wishes: RunWishes, says: s
         check_wishes(wishes, GLOBAL)
 
 
+def test_a_tile_and_a_context_of_the_whole_image_contradict_each_other():
+    with pytest.raises(UsageError, match="--context mixed needs the whole image, --tile cuts it"):
+        check_wishes(RunWishes(tile=64, context="mixed"), BANDED)
+
+
 def test_a_tile_and_context_global_agree_where_no_attention_is_global():
     check_wishes(RunWishes(tile=64, context="global"), LOCAL)
+
+
+@pytest.mark.parametrize("tile", ["auto", "off"])
+def test_a_network_with_bands_runs_whole_in_the_context_it_was_measured_best_with(tile: Tile):
+    wishes = RunWishes(tile=tile)
+
+    layout = choose_layout(256, 512, arch=BANDED, wishes=wishes, memory=memory_of_bands(64 * GIB), best=MIXED)
+
+    assert layout.how == Execution(context="mixed", cell=96, share=0.25, rows=8)
+    assert (layout.tile, layout.context, layout.note) == (None, "mixed", None)
+
+
+@pytest.mark.parametrize("context", ["mixed", "local", "global"])
+def test_a_context_that_is_asked_for_is_taken(context: Context):
+    wishes = RunWishes(context=context)
+
+    for best in (None, MIXED):
+        layout = choose_layout(256, 512, arch=BANDED, wishes=wishes, memory=memory_of_bands(64 * GIB), best=best)
+        assert layout.context == context
+        assert layout.how is not None
+        assert layout.how.cell == (64 if best is None else 96)
+
+
+def test_a_small_budget_gives_lower_bands_and_not_tiles():
+    # 1024 rows of 256 columns: 256 MiB for the maps, 8 MiB for every row of a band.
+    rows = []
+    for budget in (10**12, 256 + 8 * 300, 256 + 8 * 8):
+        layout = choose_layout(
+            1024, 256, arch=BANDED, wishes=RunWishes(), memory=memory_of_bands(budget << 20), on_cpu=False
+        )
+        assert layout.how is not None
+        rows.append(layout.how.rows)
+
+    assert rows == [1024, 256, 8]
+
+
+def test_tiles_take_over_where_not_even_the_lowest_bands_fit():
+    layout = choose_layout(1024, 256, arch=BANDED, wishes=RunWishes(), memory=memory_of_bands(128 << 20))
+
+    assert (layout.context, layout.tile) == ("tile", 64)
+    assert layout.note is not None
+    assert "takes about 0.3 GiB, 0.1 GiB are planned with" in layout.note
+
+    demanded = choose_layout(
+        1024, 256, arch=BANDED, wishes=RunWishes(context="mixed"), memory=memory_of_bands(128 << 20)
+    )
+    assert (demanded.context, demanded.demanded) == ("mixed", True)
+    assert "--context tile needs less" in (demanded.note or "")
+
+
+def test_tiles_and_compiled_runs_have_no_bands():
+    for wishes in (RunWishes(tile=64), RunWishes(context="tile"), RunWishes(compile=True)):
+        layout = choose_layout(128, 128, arch=BANDED, wishes=wishes, memory=memory_of_bands(64 * GIB), best=MIXED)
+        assert layout.how is None
+
+
+def test_after_running_out_bands_come_before_tiles():
+    tried = [Layout(tile=None, how=Execution(rows=1024))]
+    while (less := smaller_layout(tried[-1], 1000, 500, arch=BANDED, overlap=32)) is not None:
+        tried.append(less)
+
+    assert [layout.how.rows for layout in tried if layout.how] == [1024, 248, 56, 8]
+    assert [layout.tile for layout in tried if not layout.how] == [504, 256, 128, 64]

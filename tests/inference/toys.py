@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.models import Arch
+from restore_cli.models._bands import Execution
 from restore_cli.models.ramit import Config
 
 UNIT = 8
 
 
-def toy_arch(*, global_attention: bool = False, dtypes: tuple[str, ...] = ("float32",)) -> Arch:
+def toy_arch(*, global_attention: bool = False, in_bands: bool = False, dtypes: tuple[str, ...] = ("float32",)) -> Arch:
     """Facts of a toy; configuration and builder are not asked for by the engine."""
     return Arch(
         name="toy",
@@ -22,6 +23,7 @@ def toy_arch(*, global_attention: bool = False, dtypes: tuple[str, ...] = ("floa
         build=lambda _: nn.Identity(),
         multiple_of=UNIT,
         global_attention=global_attention,
+        in_bands=in_bands,
         dtypes=dtypes,
         paper="none",
     )
@@ -78,3 +80,19 @@ class OutOfMemoryAbove(Recorder):
         if x.shape[-2] * x.shape[-1] > self.pixels and len(self.shapes) > self.after:
             raise self.error
         return restored
+
+
+class InBands(nn.Module):
+    """Returns its input, remembers how it was run, and runs out of memory in bands of more than `rows`."""
+
+    def __init__(self, *, rows: int = 10**9, pixels: int = 10**9) -> None:
+        super().__init__()
+        self.rows, self.pixels = rows, pixels
+        self.runs: list[Execution | None] = []
+
+    def forward(self, x: Tensor, how: Execution | None = None) -> Tensor:
+        self.runs.append(how)
+        too_large = x.shape[-2] * x.shape[-1] > self.pixels if how is None else how.rows is None or how.rows > self.rows
+        if too_large:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x.clone()
