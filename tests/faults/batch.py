@@ -83,18 +83,21 @@ class Child:
 
 
 def _become_the_program(arguments: list[str], out: Path, err: Path, settings: Mapping[str, str]) -> None:
+    from restore_cli.cli import app, signals
+
     code = 99
     try:
-        from restore_cli.cli import app, signals
-
         for stream, path in ((1, out), (2, err)):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(descriptor, stream)
             os.close(descriptor)
         os.environ.update(settings)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
         signals.raise_on_sigterm()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         code = app.run(arguments)
+    except KeyboardInterrupt:  # before the program could see to it, as in __main__
+        code = signals.interruption_exit_code()
     finally:
         os._exit(code)
 
