@@ -17,13 +17,13 @@ from restore_cli.imaging.jpeg import dissect_jpeg, is_gray_jpeg
 from restore_cli.imaging.jxl import dissect_jxl
 from restore_cli.imaging.netpbm import is_netpbm_short, read_netpbm_header
 from restore_cli.imaging.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
-from restore_cli.imaging.png import dissect_png, is_gray_png
-from restore_cli.imaging.tiff import dissect_tiff, is_gray_tiff
+from restore_cli.imaging.png import dissect_png, is_gray_png, read_png_size
+from restore_cli.imaging.tiff import dissect_tiff, is_gray_tiff, read_directory
 
 _HEAD_BYTES = 1 << 20
 _BMP_RUNS = (1, 2)
 # Pillow decodes runs in Python, less than half a million a second.
-_MOST_RUN_BYTES = 1_500_000
+_MOST_RUN_BYTES = 1_000_000
 _AV1_CONFIGURATION = b"av1C\x81"
 _BOXES_WITH_PROPERTIES_BYTES = 1 << 20
 
@@ -61,6 +61,23 @@ def is_gray_by_header(format_name: str, file: BinaryIO) -> bool | None:
     if format_name == "PPM":
         return read_netpbm_header(head).channels == 1
     return False if format_name in ("GIF", "WEBP") else None
+
+
+def declared_pixels(format_name: str, file: BinaryIO) -> int | None:
+    """Return how many pixels an open file of large samples declares, before all of it is read; None for other formats.
+
+    Raises:
+        UnreadableError: If its header makes no sense.
+    """
+    if format_name == "TIFF":
+        size: tuple[int, int] | None = read_directory(file).size
+    elif format_name in ("PNG", "BMP", "PPM"):
+        file.seek(0)
+        head = file.read(_HEAD_BYTES)
+        size = read_png_size(head) if format_name == "PNG" else dissect(format_name, head).size
+    else:
+        return None
+    return None if size is None else size[0] * size[1]
 
 
 def _dissect_whole(data: bytes) -> Parts:

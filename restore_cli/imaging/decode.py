@@ -18,7 +18,7 @@ from PIL import ImageFile
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.alpha import bleed_color
 from restore_cli.imaging.color import to_srgb
-from restore_cli.imaging.container import dissect
+from restore_cli.imaging.container import declared_pixels, dissect
 from restore_cli.imaging.deep_tiff import is_deep_tiff, read_deep_tiff
 from restore_cli.imaging.formats import READABLE_FORMATS, SUFFIXES, foreign_kind, format_of_bytes, promised_format
 from restore_cli.imaging.layout import read_layout
@@ -35,8 +35,8 @@ from restore_cli.imaging.wishes import MAX_PIXELS, ReadWishes
 
 __all__ = ["MAX_PIXELS", "MOST_BYTES", "SUFFIXES", "decode", "decode_bytes", "read_file"]
 
-# The largest sample layout that common files have is 16-bit RGBA; the rest is room for metadata and further frames.
-_MAX_BYTES_PER_PIXEL = 8
+# Floating-point RGBA takes 16 bytes; the rest is room for metadata, further frames and compressed formats.
+_MAX_BYTES_PER_PIXEL = 16
 _ROOM_FOR_METADATA_BYTES = 256 * 1024 * 1024
 _FIRST_BYTES = 4096
 
@@ -104,16 +104,19 @@ def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
     Raises:
         DecodeError: If it is no regular file, cannot be read, is empty, or longer than any such picture.
     """
-    most_bytes = max_pixels * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
     with open_regular_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(_FIRST_BYTES)
         if not data:
             raise DecodeError(f"{path}: it is empty")
-        if format_of_bytes(data) is None:
+        format_name = format_of_bytes(data)
+        if format_name is None:
             return data  # enough to say what it is
+        with _one_line(str(path), format_name):
+            pixels = declared_pixels(format_name, file)
+        most_bytes = min(max_pixels, pixels or 0) * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
         if size > most_bytes:
-            raise DecodeError(f"{path}: it is larger ({size} bytes) than any picture that is read")
+            raise DecodeError(f"{path}: it is larger ({size} bytes) than any picture of its kind that is read")
         file.seek(0)
         return file.read(most_bytes)
 

@@ -23,6 +23,7 @@ _FIRST_ARITHMETIC_FRAME = 0xC9
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _PROFILE, _MULTI_PICTURE, _PHOTOSHOP = b"ICC_PROFILE\0", b"MPF\0", b"Photoshop 3.0\0"
 _IPTC_RESOURCE = 0x0404
 _COUNT_OF_PICTURES = 0xB001
@@ -49,6 +50,7 @@ class _Found:
     profile_count: int = 0
     iptc: bytes | None = None
     pictures: int = 1
+    more_xmp: bool = False
     dpi: tuple[float, float] | None = None
 
 
@@ -85,6 +87,7 @@ def dissect_jpeg(data: bytes) -> Parts:
         icc_profile=_joined_profile(found),
         iptc=found.iptc,
         dpi=found.dpi,
+        warnings=("the extended part of its XMP was left out",) if found.more_xmp else (),
     )
 
 
@@ -146,6 +149,8 @@ def _take_aside(marker: int, body: bytes, found: _Found) -> bool:
         found.exif = found.exif or body
     elif marker == _APP1 and body.startswith(_XMP):
         found.xmp = found.xmp or body[len(_XMP) :]
+    elif marker == _APP1 and body.startswith(_MORE_XMP):
+        found.more_xmp = True
     elif marker == _APP2 and body.startswith(_PROFILE) and len(body) >= 14:
         found.profile_count = max(found.profile_count, body[13])
         found.profile_parts.setdefault(body[12], body[14:])

@@ -104,6 +104,11 @@ def is_gray_png(head: bytes) -> bool:
     return _read_header(head)[3] in (_GRAY, _GRAY_ALPHA)
 
 
+def read_png_size(head: bytes) -> tuple[int, int]:
+    """Return (height, width) from a PNG's first bytes."""
+    return _read_header(head)[:2]
+
+
 def is_deep_color_png(core: bytes) -> bool:
     """Tell whether a PNG has 16 bits a channel and more than one channel."""
     _, _, bits, color_type = _read_header(core)

@@ -300,7 +300,7 @@ def bmp_of_millions_of_runs() -> bytes:
 
 @hostile("refused")
 def bmp_of_as_many_runs_as_are_read() -> bytes:
-    return run_length_bmp(9000, 9000, b"\1\0" * 740_000 + b"\0\1")
+    return run_length_bmp(9000, 9000, b"\1\0" * 490_000 + b"\0\1")
 
 
 @hostile("either")

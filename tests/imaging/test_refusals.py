@@ -220,6 +220,25 @@ def test_a_text_chunk_that_inflates_is_left_out_with_a_word(bomb: bytes) -> None
     assert picture.warnings == ("a damaged or oversized part of its metadata was left out",)
 
 
+def test_a_hole_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    for kind in ("PNG", "JPEG", "TIFF", "BMP", "GIF", "AVIF", "PPM"):
+        path = tmp_path / "x"
+        path.write_bytes(file_of(kind))
+        os.truncate(path, 2 * 1024**3)  # no disk space is used
+        tracemalloc.start()
+        with pytest.raises(DecodeError, match=r"larger .* than any picture"):
+            decode(path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        tracemalloc.stop()
+
+
+def test_the_extended_part_of_xmp_is_left_out_with_a_word() -> None:
+    data = saved(pattern(), "JPEG")
+    body = b"http://ns.adobe.com/xmp/extension/\0" + bytes(40)
+    data = data[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(body)) + body + data[2:]
+    assert decode_bytes(data, "x").warnings == ("the extended part of its XMP was left out",)
+
+
 def test_a_profile_that_inflates_is_a_broken_one() -> None:
     bomb = chunk(b"iCCP", b"bomb\0\0" + zlib.compress(b"\0" * 50_000_000))
     picture = decode_bytes(png(1, 1, 8, 0, [b"\0"], bomb), "x.png")
