@@ -346,3 +346,5 @@ def test_without_a_name_ramit_lite_restores_though_crossformer_lite_is_bundled_t
     known = load_manifest()
     assert known.select(task="denoise").model == "ramit-lite"
     assert known.select("crossformer-lite", task="denoise").bundled
+    assert known.select(task="sr", scale=2).model == "ramit-lite"
+    assert known.select("crossformer-lite", task="sr", scale=2).bundled
