@@ -59,6 +59,8 @@ class Child:
 
     def __init__(self, arguments: Sequence[object], log: Path, settings: Mapping[str, str] | None = None) -> None:
         self._out, self._err = log.with_suffix(".out"), log.with_suffix(".err")
+        for stale in (self._out, self._err):
+            stale.unlink(missing_ok=True)  # else a child that is killed at once would speak in another's words
         self.started = time.monotonic()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self.pid = os.fork()
