@@ -32,7 +32,7 @@ COMMANDS = {
     "lowlight": ("restore", "Lighten pictures taken in the dark."),
     "deblur": ("restore", "Sharpen pictures blurred by motion or lack of focus."),
     "models": ("models", "List, fetch and check weights."),
-    "bench": ("bench", "Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory."),
+    "bench": ("bench", "Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory, energy."),
     "eval": ("evaluate", "Score weights on pictures whose truth is known, beside a floor that needs none."),
     "train": ("train", "Train a network from a folder of clean pictures, degraded on the fly."),
     "doctor": ("doctor", "Show what this machine has, what would be chosen, and whether it works."),

@@ -102,7 +102,7 @@ def test_a_report_takes_the_json_of_a_piped_picture(piped: Piped):
 
 
 def test_a_dry_run_reads_nothing(piped: Piped):
-    assert piped("-", "-", "-n", given=b"never looked at")[:2] == (0, b"- -> -\n")
+    assert piped("-", "-", "-n", given=b"never looked at")[:2] == (0, b"standard input -> -\n")
 
 
 def test_a_file_called_by_a_single_dash_is_named_with_its_folder(piped: Piped):
