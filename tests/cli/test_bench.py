@@ -122,7 +122,7 @@ def test_a_page_is_written_beside_the_table_and_never_over_another(tmp_path: Pat
     assert page.read_text(encoding="utf-8") == text
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_network_of_ones_own_grows_through_the_engine(
     tiny: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -62,7 +62,7 @@ def test_goldens_hold_so_closely_that_another_layer_norm_eps_would_show(name: st
     assert_golden(shared, name)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.shared
 @pytest.mark.parametrize("name", LARGE)
 def test_goldens_of_the_other_networks_hold_as_closely(name: str, shared: Path):

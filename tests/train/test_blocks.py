@@ -98,7 +98,7 @@ def test_a_run_that_computes_again_is_the_run_that_does_not(pictures: Path, held
         assert all(torch.equal(results[0][part][name], results[1][part][name]) for name in results[0][part])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # both of torch's own making
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 def test_compiled_blocks_come_close_and_may_be_computed_again_too(network: nn.Module):
