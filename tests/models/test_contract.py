@@ -173,7 +173,7 @@ def test_training_under_bfloat16_autocast_gives_float32_gradients(arch: Arch, ne
 
 
 @torch.inference_mode()
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_graph_compiles_in_one_piece(arch: Arch, network: nn.Module):
     x = pictures(arch)
     compiled = torch.compile(network, fullgraph=True, backend="eager")
