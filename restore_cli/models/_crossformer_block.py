@@ -14,7 +14,6 @@ L = G * G tokens a group, B groups of the whole batch, h heads, d = C / h channe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.models._crossformer_config import share_channels
+from restore_cli.models._tensors import at_least_float32, autocast_off
 
 MASKED_LOGIT = -1e6
 
@@ -196,43 +196,6 @@ class GroupAttention(nn.Module):
             mixed = self.attn_drop(logits.softmax(-1)).to(v.dtype) @ v
         out: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).reshape(groups, tokens, channels)))
         return out
-
-
-class DropPath(nn.Module):
-    """Drop whole samples of a residual branch while training and rescale the others (stochastic depth)."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `x`, in training with each sample zeroed with probability `rate`."""
-        if not self.training or self.rate == 0.0:
-            return x
-        kept = x.new_full((x.shape[0], *[1] * (x.ndim - 1)), 1.0 - self.rate).bernoulli()
-        return x * (kept / (1.0 - self.rate))
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Return `x` in float32, or in its own type where that is wider."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def autocast_off(x: Tensor) -> AbstractContextManager[object]:
-    """Return a context in which operations on `x` keep its type."""
-    # The meta device, on which costs are counted, has no autocast that could be on.
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """Return (N, C, H, W) as (N, H, W, C), a view."""
-    return x.permute(0, 2, 3, 1)
-
-
-def channels_first(x: Tensor) -> Tensor:
-    """Return (N, H, W, C) as (N, C, H, W): a view, or a copy on Apple GPUs, whose convolutions err on such views."""
-    x = x.permute(0, 3, 1, 2)
-    return x.contiguous() if x.is_mps else x
 
 
 def layer_norm(norm: nn.Module, x: Tensor) -> Tensor:

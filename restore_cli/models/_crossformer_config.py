@@ -7,13 +7,15 @@ Letters: C = channels of a stage, H W size of its map, G side of a group, h head
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from restore_cli.models._json_config import JsonConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(JsonConfig):
     """Describe one CrossFormer completely; the names are those of the origin's constructor.
 
     Attributes:
@@ -39,6 +41,8 @@ class Config:
         pad_type: Where maps are padded: 0 below and to the right, 1 half above and to the left.
         no_mask: Let tokens attend to the padding.
     """
+
+    NETWORK: ClassVar[str] = "CrossFormer"
 
     img_size: int = 224
     patch_size: tuple[int, ...] = (4, 8, 16, 32)
@@ -122,46 +126,11 @@ class Config:
             group_size=(3, 3, 2, 2), crs_interval=(2, 2, 1, 1), mlp_ratio=(1.0, 1.0, 1.0, 1.0), use_acl=True,
         )  # fmt: skip
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Build from a JSON object as `to_json` returns it.
-
-        Raises:
-            ValueError: If a field is unknown, missing, of the wrong type or impossible.
-        """
-        defaults = {field.name: field.default for field in fields(cls)}
-        unknown, missing = sorted(values.keys() - defaults), sorted(defaults.keys() - values)
-        if unknown or missing:
-            known = ", ".join(sorted(defaults))
-            msg = f"CrossFormer: unknown fields {unknown}, missing fields {missing}; known: {known}"
-            raise ValueError(msg)
-        return cls(**{name: _from_json(name, values[name], default) for name, default in defaults.items()})
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON object that `from_json` takes."""
-        return {name: _to_json(value) for name, value in asdict(self).items()}
-
 
 def _kernels_fit(sides: tuple[int, ...], channels: int) -> bool:
     """Tell whether kernels can be centred on the steps of the first and can share the channels by halves."""
     centred = all(side >= sides[0] > 0 and (side - sides[0]) % 2 == 0 for side in sides)
     return centred and len(sides) > 0 and channels % (1 << (len(sides) - 1)) == 0
-
-
-def _from_json(name: str, value: Any, default: Any) -> Any:
-    """Return a JSON value as the field's type, which is the type of its default."""
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        return tuple(_from_json(name, item, default[0]) for item in value)
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    if type(value) is not type(default):
-        msg = f"CrossFormer: {name} must be {type(default).__name__}, not {value!r}"
-        raise ValueError(msg)
-    return value
-
-
-def _to_json(value: Any) -> Any:
-    return [_to_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 _B = Config(embed_dim=96, depths=(2, 2, 18, 2))

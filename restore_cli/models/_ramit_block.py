@@ -18,7 +18,6 @@ h1 spatial heads (the first ones), h2 channel heads, B windows of the whole batc
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, cast
 
 import torch
@@ -26,34 +25,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.models._ramit_config import expanded_channels
+from restore_cli.models._tensors import DropPath, at_least_float32, autocast_off, channels_first, channels_last
 
 NORM_EPS = 1e-12  # floor of an L2 norm
 MAX_LOGIT_SCALE = math.log(100.0)
 START_LOGIT_SCALE = math.log(10.0)
 NEGATIVE_SLOPE = 0.01
 CHUNK_POSITIONS = 16_384  # float32 products summed over 32,767 positions or more are wrong on some Apple GPUs
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Return `x` in float32, or in its own type where that is wider."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def autocast_off(x: Tensor) -> AbstractContextManager[object]:
-    """Return a context in which operations on `x` keep its type."""
-    # The meta device, on which costs are counted, has no autocast that could be on.
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """Return (N, C, H, W) as (N, H, W, C), a view."""
-    return x.permute(0, 2, 3, 1)
-
-
-def channels_first(x: Tensor) -> Tensor:
-    """Return (N, H, W, C) as (N, C, H, W): a view, or a copy on Apple GPUs, whose convolutions err on such views."""
-    x = x.permute(0, 3, 1, 2)
-    return x.contiguous() if x.is_mps else x
 
 
 def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -81,21 +59,6 @@ def merge_windows(windows: Tensor, height: int, width: int, shift: int = 0) -> T
     x = windows.reshape(-1, height // window_size, width // window_size, window_size, window_size, channels)
     x = x.transpose(2, 3).reshape(-1, height, width, channels)
     return torch.roll(x, (shift, shift), (1, 2)) if shift else x
-
-
-class DropPath(nn.Module):
-    """Drop whole samples of a residual branch while training and rescale the others (stochastic depth)."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `x`, in training with each sample zeroed with probability `rate`."""
-        if not self.training or self.rate == 0.0:
-            return x
-        kept = x.new_full((x.shape[0], 1, 1, 1), 1.0 - self.rate).bernoulli()
-        return x * (kept / (1.0 - self.rate))
 
 
 class ReshapeLayerNorm(nn.Module):

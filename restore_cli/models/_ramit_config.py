@@ -7,15 +7,16 @@ Letters: C = `dim` channels, h heads in all, d = C / h channels a head, h2 heads
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from restore_cli.models._json_config import JsonConfig
 
 STAGES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(JsonConfig):
     """Describe one RAMiT completely.
 
     Attributes:
@@ -40,6 +41,8 @@ class Config:
         image_skip: Start from the identity: the input, enlarged bicubically where `scale` > 1, is added to the output
             and the last convolution starts at zero. The published networks have no such skip.
     """
+
+    NETWORK: ClassVar[str] = "RAMiT"
 
     dim: int = 64
     depths: tuple[int, ...] = (6, 4, 4, 6)
@@ -122,36 +125,6 @@ class Config:
         mean, std = _STATISTICS[task, scale, channels]
         helper = task in {"sr", "lowlight"}
         return replace(_SHAPES[name], scale=scale, channels=channels, mean=mean, std=std, helper=helper)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Build from a JSON object as `to_json` returns it.
-
-        Raises:
-            ValueError: If a field is unknown, missing, of the wrong type or impossible.
-        """
-        defaults = {field.name: field.default for field in fields(cls)}
-        unknown, missing = sorted(values.keys() - defaults), sorted(defaults.keys() - values)
-        if unknown or missing:
-            msg = f"RAMiT: unknown fields {unknown}, missing fields {missing}; known: {', '.join(sorted(defaults))}"
-            raise ValueError(msg)
-        return cls(**{name: _from_json(name, values[name], default) for name, default in defaults.items()})
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON object that `from_json` takes."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-
-def _from_json(name: str, value: Any, default: Any) -> Any:
-    """Return a JSON value as the field's type, which is the type of its default."""
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        return tuple(_from_json(name, item, default[0]) for item in value)
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    if type(value) is not type(default):
-        msg = f"RAMiT: {name} must be {type(default).__name__}, not {value!r}"
-        raise ValueError(msg)
-    return value
 
 
 _SHAPES = {

@@ -18,39 +18,18 @@ Letters: N batch, C channels, H W feature size, P = H * W positions, h heads, c 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
+from restore_cli.models._tensors import at_least_float32, autocast_off, channels_first, channels_last
+
 NORM_EPS = 1e-12  # floor of an L2 norm
 CHUNK_POSITIONS = 16_384  # float32 products summed over 32,767 positions or more are wrong on some Apple GPUs
 BAND_BYTES = 16 << 20  # of one part's map in a band: from 4 to 32 MiB the time falls by a tenth, the memory rises
 VECTOR = 16  # float32 numbers of the widest CPU registers
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Return `x` in float32, or in its own type where that is wider."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def autocast_off(x: Tensor) -> AbstractContextManager[object]:
-    """Return a context in which operations on `x` keep its type."""
-    # The meta device, on which costs are counted, has no autocast that could be on.
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """Return (N, C, H, W) as (N, H, W, C), a view."""
-    return x.permute(0, 2, 3, 1)
-
-
-def channels_first(x: Tensor) -> Tensor:
-    """Return (N, H, W, C) as (N, C, H, W): a view, or a copy on Apple GPUs, whose convolutions err on such views."""
-    x = x.permute(0, 3, 1, 2)
-    return x.contiguous() if x.is_mps else x
 
 
 class ChannelNorm(nn.Module):

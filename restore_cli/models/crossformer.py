@@ -27,16 +27,9 @@ from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 from torch.utils.checkpoint import checkpoint
 
 from restore_cli.models import Arch
-from restore_cli.models._crossformer_block import (
-    CrossScaleConv,
-    DropPath,
-    GroupAttention,
-    Grouping,
-    channels_first,
-    channels_last,
-    layer_norm,
-)
+from restore_cli.models._crossformer_block import CrossScaleConv, GroupAttention, Grouping, layer_norm
 from restore_cli.models._crossformer_config import PUBLISHED, Config, mult_adds, position_dim
+from restore_cli.models._tensors import DropPath, channels_first, channels_last
 
 __all__ = ["ARCH", "PUBLISHED", "Block", "Config", "CrossFormer", "mult_adds"]
 

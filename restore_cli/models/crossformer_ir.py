@@ -20,34 +20,25 @@ Letters: N batch, C channels of a level, H W size of the input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.models import Arch
-from restore_cli.models._crossformer_block import (
-    CrossScaleConv,
-    DropPath,
-    GroupAttention,
-    Grouping,
-    at_least_float32,
-    autocast_off,
-    channels_first,
-    channels_last,
-    layer_norm,
-)
+from restore_cli.models._crossformer_block import CrossScaleConv, GroupAttention, Grouping, layer_norm
+from restore_cli.models._json_config import JsonConfig
+from restore_cli.models._tensors import DropPath, at_least_float32, autocast_off, channels_first, channels_last
 
 MOST_LEVELS = 3
 MERGING_KERNELS = (2, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(JsonConfig):
     """Describe one CrossFormer-IR completely.
 
     Attributes:
@@ -66,6 +57,8 @@ class Config:
         image_skip: Start from the identity: the input, enlarged bicubically where `scale` > 1, is added to the output
             and the last convolution starts at zero.
     """
+
+    NETWORK: ClassVar[str] = "CrossFormer-IR"
 
     dims: tuple[int, ...] = (64, 96, 128)
     depths: tuple[int, ...] = (4, 2, 2, 2, 4)
@@ -123,37 +116,6 @@ class Config:
             dims=(16, 16, 24), depths=(2, 2, 1, 1, 1), num_heads=(1, 2, 2), group_size=4, intervals=(2, 2, 1),
             scale=2, image_skip=False,
         )  # fmt: skip
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Build from a JSON object as `to_json` returns it.
-
-        Raises:
-            ValueError: If a field is unknown, missing, of the wrong type or impossible.
-        """
-        defaults = {field.name: field.default for field in fields(cls)}
-        unknown, missing = sorted(values.keys() - defaults), sorted(defaults.keys() - values)
-        if unknown or missing:
-            known = ", ".join(sorted(defaults))
-            msg = f"CrossFormer-IR: unknown fields {unknown}, missing fields {missing}; known: {known}"
-            raise ValueError(msg)
-        return cls(**{name: _from_json(name, values[name], default) for name, default in defaults.items()})
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON object that `from_json` takes."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-
-def _from_json(name: str, value: Any, default: Any) -> Any:
-    """Return a JSON value as the field's type, which is the type of its default."""
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        return tuple(_from_json(name, item, default[0]) for item in value)
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    if type(value) is not type(default):
-        msg = f"CrossFormer-IR: {name} must be {type(default).__name__}, not {value!r}"
-        raise ValueError(msg)
-    return value
 
 
 class FeedForward(nn.Module):

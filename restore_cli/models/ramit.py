@@ -29,20 +29,16 @@ from restore_cli.models._ramit_block import (
     ChannelSelfAttention,
     ChannelSums,
     DRAMiTransformer,
-    DropPath,
     FeedForward,
     MobiVari1,
     MobiVari2,
     QKVProjection,
     ReshapeLayerNorm,
     SpatialSelfAttention,
-    at_least_float32,
-    autocast_off,
-    channels_first,
-    channels_last,
     mobivari,
 )
 from restore_cli.models._ramit_config import PUBLISHED, Config, mult_adds
+from restore_cli.models._tensors import DropPath, at_least_float32, autocast_off, channels_first, channels_last
 
 __all__ = [
     "ARCH",

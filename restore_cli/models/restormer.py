@@ -17,16 +17,17 @@ Letters: N batch, C = `dim` channels, H W size of the input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, cast
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from restore_cli.models import Arch
 from restore_cli.models._bands import wants_bands
-from restore_cli.models._restormer_block import BAND_BYTES, Block, at_least_float32, autocast_off
+from restore_cli.models._json_config import JsonConfig
+from restore_cli.models._restormer_block import BAND_BYTES, Block
+from restore_cli.models._tensors import at_least_float32, autocast_off
 
 LEVELS = 4
 UNIT = 1 << (LEVELS - 1)
@@ -35,7 +36,7 @@ NormKind = Literal["WithBias", "BiasFree"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(JsonConfig):
     """Describe one Restormer completely, in the names that its users know.
 
     Attributes:
@@ -50,6 +51,8 @@ class Config:
         LayerNorm_type: "WithBias", or "BiasFree", whose norms keep the mean.
         dual_pixel_task: Take two views of a scene, stacked in channels; no image is added to the output then.
     """
+
+    NETWORK: ClassVar[str] = "Restormer"
 
     inp_channels: int = 3
     out_channels: int = 3
@@ -98,36 +101,6 @@ class Config:
     def tiny(cls) -> Self:
         """Return a configuration that builds and runs in milliseconds."""
         return cls(dim=8, num_blocks=(1, 1, 1, 1), num_refinement_blocks=1, heads=(1, 2, 2, 4))
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Build from a JSON object as `to_json` returns it.
-
-        Raises:
-            ValueError: If a field is unknown, missing, of the wrong type or impossible.
-        """
-        defaults = {field.name: field.default for field in fields(cls)}
-        unknown, missing = sorted(values.keys() - defaults), sorted(defaults.keys() - values)
-        if unknown or missing:
-            msg = f"Restormer: unknown fields {unknown}, missing fields {missing}; known: {', '.join(sorted(defaults))}"
-            raise ValueError(msg)
-        return cls(**{name: _from_json(name, values[name], default) for name, default in defaults.items()})
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON object that `from_json` takes."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-
-def _from_json(name: str, value: Any, default: Any) -> Any:
-    """Return a JSON value as the field's type, which is the type of its default."""
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        return tuple(_from_json(name, item, default[0]) for item in value)
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    if type(value) is not type(default):
-        msg = f"Restormer: {name} must be {type(default).__name__}, not {value!r}"
-        raise ValueError(msg)
-    return value
 
 
 def mult_adds(config: Config, height: int, width: int) -> int:

@@ -1,0 +1,50 @@
+"""What every network does to tensors: keep float32 under autocast, see channels first or last, drop paths.
+
+Stage 5, RUN. The networks never import each other; this is below all of them.
+
+Letters: N batch, C channels, H W feature size.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+
+class DropPath(nn.Module):
+    """Drop whole samples of a residual branch while training and rescale the others (stochastic depth)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, in training with each sample zeroed with probability `rate`."""
+        if not self.training or self.rate == 0.0:
+            return x
+        kept = x.new_full((x.shape[0], *[1] * (x.ndim - 1)), 1.0 - self.rate).bernoulli()
+        return x * (kept / (1.0 - self.rate))
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return `x` in float32, or in its own type where that is wider."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def autocast_off(x: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which operations on `x` keep its type."""
+    # The meta device, on which costs are counted, has no autocast that could be on.
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return (N, C, H, W) as (N, H, W, C), a view."""
+    return x.permute(0, 2, 3, 1)
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """Return (N, H, W, C) as (N, C, H, W): a view, or a copy on Apple GPUs, whose convolutions err on such views."""
+    x = x.permute(0, 3, 1, 2)
+    return x.contiguous() if x.is_mps else x
