@@ -67,7 +67,7 @@ def environment(**extra: str) -> dict[str, str]:
 def run_apart(arguments: Sequence[object], **extra: str) -> Ran:
     """Run the program in a process of its own."""
     done = subprocess.run(
-        command(*arguments), env=environment(**extra), capture_output=True, text=True, timeout=120, check=False
+        command(*arguments), env=environment(**extra), capture_output=True, text=True, timeout=240, check=False
     )
     return Ran(code=done.returncode, out=done.stdout, err=done.stderr)
 

@@ -33,7 +33,7 @@ def outcomes(tmp_path: Path, *options: str) -> list[dict[str, Any]]:
 
 
 def test_interrupted_batches_lose_nothing_and_are_resumed_to_the_same_bytes(tmp_path: Path):
-    found = outcomes(tmp_path, "--kills", "6", "--signals", "3", "--processes", "3", "--pictures", "60")
+    found = outcomes(tmp_path, "--kills", "3", "--signals", "2", "--processes", "1", "--pictures", "40")
     assert [outcome["wrong"] for outcome in found] == [[], [], []]
     assert found[0]["figures"]["killed"] > 0
 
@@ -41,9 +41,9 @@ def test_interrupted_batches_lose_nothing_and_are_resumed_to_the_same_bytes(tmp_
 def test_failing_calls_leave_no_partial_file_and_stop_the_run(tmp_path: Path):
     if shutil.which("cc") is None and shutil.which("gcc") is None:
         pytest.skip("no C compiler here to make calls fail with")
-    found = outcomes(tmp_path, "--calls", "2", "--small", "16")
+    found = outcomes(tmp_path, "--calls", "1", "--small", "12")
     assert [outcome["wrong"] for outcome in found] == [[]]
-    assert found[0]["tries"] == 32
+    assert found[0]["tries"] == 16
 
 
 def test_full_disks_leave_no_partial_file_and_stop_the_run(tmp_path: Path):

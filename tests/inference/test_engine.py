@@ -268,7 +268,7 @@ def test_a_compiler_that_fails_is_left_out_with_one_warning(monkeypatch: pytest.
     np.testing.assert_array_equal(first.pixels, plain.restore(noise(64, 64)).pixels)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own making
 def test_a_compiled_network_gives_the_same_pixels():
     wishes = {"device": "cpu", "tile": 32, "overlap": 16}

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from restore_cli.train import recipes
+from restore_cli.train.networks import RamitNetwork
+
+SMALL = RamitNetwork(dim=16, depths=(1, 1, 1, 1))
 
 
 def write_pictures(folder: Path, count: int, side: int = 96, seed: int = 0) -> Path:
@@ -32,6 +38,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ramit-lite's recipes train a network of a tenth of its size; processes of their own train the real one."""
+    for name, recipe in recipes._RECIPES.items():
+        if recipe.family == "ramit-lite":
+            monkeypatch.setitem(recipes._RECIPES, name, replace(recipe, network=SMALL))
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from restore_cli.train.blocks import compile_blocks, recompute_blocks
 from restore_cli.train.session import make_loop, prepare
 from tests.train.test_loop import MACHINE, request_for
 
+pytestmark = pytest.mark.usefixtures("small_networks")
+
 
 class Block(nn.Module):
     """A block with random numbers in it, as stochastic depth has."""

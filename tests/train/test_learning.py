@@ -1,4 +1,4 @@
-"""Training works: half a minute on one core beats bicubic on a part of the picture that was held out."""
+"""Training works: some minutes on one core beat bicubic on a part of the picture that was held out."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from restore_cli.weights.load import load_weights
 from tests.samples.make_samples import render
 
 RECIPE = "ramit-lite-sr-x2"
-STEPS = 180
-GAIN_LEAST_DB = 0.3  # half of what it gained when this was written; the untrained network is bicubic itself
+STEPS = 900
+GAIN_LEAST_DB = 0.5  # a fifth of the steps gained 0.60 dB; the untrained network is bicubic itself
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def write_still_life(folder: Path) -> tuple[Path, Path]:
     return train, held_out
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)  # some 40 s of one core, which others may be using
+@pytest.mark.exhaustive
+@pytest.mark.timeout(1800)  # some minutes of one core, which others may be using
 @pytest.mark.usefixtures("tiny_recipe")
-def test_a_tiny_network_trained_for_half_a_minute_beats_bicubic_on_held_out_crops(tmp_path: Path):
+def test_a_tiny_network_trained_for_some_minutes_beats_bicubic_on_held_out_crops(tmp_path: Path):
     train, held_out = write_still_life(tmp_path)
     run = tmp_path / "run"
     run.mkdir()

@@ -18,6 +18,7 @@ from restore_cli.train.request import TrainRequest
 from restore_cli.train.session import Machine, Session, make_loop, prepare
 
 MACHINE = Machine(device=torch.device("cpu"), processes=Processes(), cache_mebibytes=64, readers=1)
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 def request_for(pictures: Path, held_out: Path, **wishes: object) -> TrainRequest:
@@ -119,7 +120,7 @@ def test_a_batch_that_is_not_finite_stops_the_run_and_the_last_good_state_is_kep
     assert all(torch.isfinite(t).all() for t in state["network"].values() if t.is_floating_point())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_absurd_rate_stops_the_run_and_what_is_kept_still_restores(pictures: Path, held_out: Path, tmp_path: Path):
     # The rate rises from nothing, so the first steps are good, are saved, and must be what is left.
     request = request_for(pictures, held_out, steps=20_000, rate=2.0, batch=8, validate_every=1)
