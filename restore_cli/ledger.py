@@ -85,7 +85,7 @@ class Ledger:
         self._prefix = f"{folder}/" if folder.name else str(folder)
         self._path = folder / LEDGER_NAME
         self._records: defaultdict[str, list[_Record]] = defaultdict(list)
-        self._recipes: dict[Recipe, Recipe] = {}
+        self._recipes: dict[tuple[object, ...], Recipe] = {}
         self._read_to = 0
         # One descriptor for all: closing any second one of the same file would drop every lock of the process.
         self._descriptor: int | None = None
@@ -209,10 +209,12 @@ class Ledger:
         if start < 0:
             return
         try:
-            said = json.loads(line[start:])
+            said = json.loads(line[start:].decode("ascii"))
             name, given, output = said["target"], said["input"], said["output"]
-            recipe = Recipe(weights=said["weights"], options=said["options"], version=said["version"])
-            recipe = self._recipes.setdefault(recipe, recipe)
+            facts = weights, options, version = said["weights"], said["options"], said["version"]
+            if facts not in self._recipes:
+                self._recipes[facts] = Recipe(weights=weights, options=options, version=version)
+            recipe = self._recipes[facts]
         except (ValueError, KeyError, TypeError, RecursionError):
             return
         if isinstance(name, str):

@@ -268,7 +268,7 @@ def _split(wishes: PathWishes, *, resume: bool) -> tuple[Sequence[str], str | No
 
 
 def _destination(wishes: PathWishes, write: WriteWishes, inputs: Sequence[Path], output: str | None) -> Destination:
-    written_suffix = functools.partial(_written_suffix, format_name=write.format)
+    written_suffix = functools.cache(functools.partial(_written_suffix, format_name=write.format))
     if wishes.in_place:
         return Destination(kind="in place", ledger=write.resume, written_suffix=written_suffix)
     if output is None:

@@ -26,15 +26,12 @@ class Source:
     Attributes:
         path: Where it is, as it was named.
         root: The input it was found through: itself, or a folder above it.
+        inner: Its place below the root folder, with slashes, or its bare name where it was named itself.
     """
 
     path: Path
     root: Path
-
-    @property
-    def inner(self) -> Path:
-        """Return its place below the root folder, or its bare name where it was named itself."""
-        return Path(self.path.name) if self.path == self.root else self.path.relative_to(self.root)
+    inner: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +104,14 @@ def find_sources(inputs: Sequence[Path], selection: Selection, *, leave_out: Pat
     """
     _require_some(inputs)
     forbidden = _identity(leave_out) if leave_out is not None else None
-    found: dict[Path, Source] = {}
+    found: dict[str, Source] = {}
     for root in inputs:
         if root.is_dir():
-            paths = _pictures_in(root, selection, forbidden)
+            sources = _pictures_in(root, selection, forbidden)
         else:
-            paths = iter([root] if selection.takes(root.name) else [])
-        for path in paths:
-            found.setdefault(path.absolute(), Source(path=path, root=root))
+            sources = iter([Source(path=root, root=root, inner=root.name)] if selection.takes(root.name) else [])
+        for source in sources:
+            found.setdefault(str(source.path.absolute()), source)
     if not found:
         names = ", ".join(str(path) for path in inputs)
         hint = "name the files themselves" if selection.recursive else "add -r to look into subfolders"
@@ -143,7 +140,7 @@ def _nearest_name(path: Path) -> Path | None:
     return path.with_name(nearest[0]) if nearest else None
 
 
-def _pictures_in(root: Path, selection: Selection, forbidden: tuple[int, int] | None) -> Iterator[Path]:
+def _pictures_in(root: Path, selection: Selection, forbidden: tuple[int, int] | None) -> Iterator[Source]:
     waiting = [(root, "")]
     while waiting:
         folder, below = waiting.pop()
@@ -156,7 +153,8 @@ def _pictures_in(root: Path, selection: Selection, forbidden: tuple[int, int] | 
                 if not entry.is_symlink() and _identity(path) != forbidden and not selection.leaves_out(inner):
                     subfolders.append((path, inner + "/"))
             elif path.suffix.lower() in selection.suffixes and selection.takes(inner):
-                yield path  # a folder or a pipe of that name is refused by its reader, with its reason
+                # A folder or a pipe of that name is refused by its reader, with its reason.
+                yield Source(path=path, root=root, inner=inner)
         waiting += reversed(subfolders)
 
 

@@ -92,7 +92,8 @@ def plan_jobs(sources: Iterable[Source], destination: Destination) -> list[Image
             folders[source.root] = _folder_of(source.root, destination)
         folder = folders[source.root]
         suffix = "" if destination.path is None else destination.suffix
-        target = folder / source.inner.with_name(_result_name(source.path, destination, suffix))
+        below, slash, _ = source.inner.rpartition("/")
+        target = folder / (below + slash + _result_name(source.path, destination, suffix))
         jobs.append(ImageJob(source=source.path, target=target, home=destination.path or folder))
     return jobs
 

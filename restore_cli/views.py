@@ -50,7 +50,7 @@ def _partners_in(folder: Path) -> dict[tuple[str, ...], Path]:
     """Return the pictures below a folder by their place in it, suffixes left out."""
     partners: dict[tuple[str, ...], Path] = {}
     for source in find_sources([folder], Selection(suffixes=SUFFIXES, recursive=True)):
-        place = source.inner.with_suffix("").parts
+        place = Path(source.inner).with_suffix("").parts
         if place in partners:
             raise UsageError(f"{partners[place]} and {source.path} are two right views of one name", hint=_HINT)
         partners[place] = source.path

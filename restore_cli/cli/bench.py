@@ -102,7 +102,8 @@ def _entries(subjects: SubjectOptions, out: Output) -> tuple[WeightsEntry, ...]:
     entries = select_entries(load_manifest(), subjects.names())
     if not subjects.weights:
         return entries
-    from restore_cli.weights.load import entry_from_file, load_weights
+    from restore_cli.weights.carried import entry_from_file
+    from restore_cli.weights.load import load_weights
 
     own = []
     for path in subjects.weights:

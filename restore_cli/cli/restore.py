@@ -256,7 +256,7 @@ def _restore(
 
 
 def _choose_entry(wanted: _Wanted, weights: WeightsOptions) -> WeightsEntry:
-    """Return the entry of the wanted weights; torch is loaded for it only where a file must say itself what it is."""
+    """Return the entry of the wanted weights, without loading torch."""
     from restore_cli.weights.manifest import load_manifest
 
     if weights.weights is not None and not weights.weights.is_file():
@@ -277,7 +277,7 @@ def _choose_entry(wanted: _Wanted, weights: WeightsOptions) -> WeightsEntry:
 
 
 def _entry_of_file(wanted: _Wanted, path: Path) -> WeightsEntry:
-    from restore_cli.weights.load import entry_from_file
+    from restore_cli.weights.carried import entry_from_file
 
     entry = entry_from_file(path)
     if entry is None:

@@ -18,7 +18,8 @@ from torch import nn
 
 from restore_cli.errors import TrainingError
 from restore_cli.train.checkpoint import BEST, LAST, read_checkpoint
-from restore_cli.weights.load import entry_from_file, load_weights
+from restore_cli.weights.carried import entry_from_file
+from restore_cli.weights.load import load_weights
 from restore_cli.weights.manifest import load_manifest
 
 INPUTS = r"(shallow\.conv|embed\.\d+)\.weight"  # RAMiT's, CrossFormer-IR's

@@ -30,13 +30,11 @@ from torch.overrides import TorchFunctionMode
 from restore_cli.errors import ManifestError, StorageError, WeightsError
 from restore_cli.models import Arch, Config, get_architecture
 from restore_cli.weights import copies, store
+from restore_cli.weights.carried import ENTRY_KEY
 from restore_cli.weights.container import MAX_TENSORS, recognise, safetensors_header
 from restore_cli.weights.content import Content, read_content
-from restore_cli.weights.entry import WeightsEntry, entry_from_json, entry_to_json
-from restore_cli.weights.fields import strict_json
+from restore_cli.weights.entry import WeightsEntry, entry_to_json
 
-_ENTRY_KEY = "restore_entry"
-_MAX_CONFIG_NUMBER = 1024  # of a config in a file of unknown origin; no network here comes near
 _SLACK_NUMBERS = 1 << 20  # tables that a network builds and does not save
 _ALLOCATING = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}
 # How convolutions and linear layers start. Not what these call: trunc_normal_ draws until the numbers are within range.
@@ -104,28 +102,6 @@ def _load(entry: WeightsEntry, content: Content) -> LoadedWeights:
     return LoadedWeights(entry=entry, config=config, network=network, digest=digest, path=content.path)
 
 
-def entry_from_file(path: Path) -> WeightsEntry | None:
-    """Return the manifest entry that a file of ours carries, None if it carries none.
-
-    Raises:
-        WeightsError: If the file cannot be read, is no weights file, or its entry is broken.
-    """
-    content = read_content(path)
-    if recognise(content) != "safetensors":
-        return None
-    metadata = safetensors_header(content).get("__metadata__")
-    text = metadata.get(_ENTRY_KEY) if isinstance(metadata, dict) else None
-    if not isinstance(text, str):
-        return None
-    try:
-        entry = entry_from_json(strict_json(text), "its entry")
-    except ManifestError as error:
-        raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
-    if _largest_number(entry.config) > _MAX_CONFIG_NUMBER:
-        raise ManifestError(f"{path}: field 'config' holds a number above {_MAX_CONFIG_NUMBER}")
-    return entry
-
-
 def save_weights(path: Path, state_dict: Mapping[str, Tensor], entry: WeightsEntry) -> None:
     """Write a state dict and its entry as .safetensors; the same input gives the same bytes.
 
@@ -161,7 +137,7 @@ def _as_file(state_dict: Mapping[str, Tensor], entry: WeightsEntry) -> bytes:
         state_dict_key=None, drop_keys=(),
     )  # fmt: skip
     # One key only: the order of several in the header is not fixed, and equal weights shall give equal bytes.
-    metadata = {_ENTRY_KEY: json.dumps(entry_to_json(own), sort_keys=True)}
+    metadata = {ENTRY_KEY: json.dumps(entry_to_json(own), sort_keys=True)}
     tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in state_dict.items()}
     return safetensors.torch.save(tensors, metadata)
 
@@ -184,7 +160,7 @@ def _read_state_dict(content: Content, entry: WeightsEntry, arch: Arch) -> dict[
     """Parse a file into tensors named as the network names them."""
     ours = False
     if recognise(content) == "safetensors":
-        ours = _ENTRY_KEY in (safetensors_header(content).get("__metadata__") or {})
+        ours = ENTRY_KEY in (safetensors_header(content).get("__metadata__") or {})
         try:
             parsed: object = safetensors.torch.load(content.data)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -313,14 +289,6 @@ def _naming_the_file(path: Path, entry: WeightsEntry) -> Iterator[None]:
         yield
     except (ValueError, RuntimeError, MemoryError) as error:
         raise WeightsError(f"{path} does not fit {entry.id}: {_first_line(error)}") from error
-
-
-def _largest_number(value: object) -> float:
-    if isinstance(value, Mapping):
-        return max(map(_largest_number, value.values()), default=0.0)
-    if isinstance(value, list):
-        return max(map(_largest_number, value), default=0.0)
-    return abs(cast("Any", value)) if isinstance(value, int | float) else 0.0
 
 
 def _shown(keys: object) -> str:

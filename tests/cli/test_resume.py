@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,17 @@ def test_a_finished_batch_is_left_alone(denoise: Denoise, batch: dict[str, tuple
     assert (summary["type"], summary["ok"], summary["skipped"], summary["failed"]) == ("summary", 0, 4, 0)
     assert summary["digest"].startswith("sha256:")
     assert contents("out") == batch
+
+
+def test_a_finished_batch_is_found_finished_without_torch(
+    denoise: Denoise, batch: dict[str, tuple[bytes, int]], monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("torch", "restore_cli.weights.load", "restore_cli.inference.restorer"):
+        monkeypatch.setitem(sys.modules, name, None)  # to import it is an error from now on
+    assert denoise("-r", "in", "out", "--resume").code == 0
+    Path("out/a.png").unlink()
+    ran = denoise("-r", "in", "out", "--resume")  # needs it as soon as there is something to do
+    assert (ran.code, Path("out/a.png").exists()) == (1, False)
 
 
 def test_what_is_missing_or_damaged_is_redone_to_the_very_same_bytes(

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -139,12 +142,26 @@ class Bench:
 
     def begin(self, *options: object, target: Path | None = None, log: str = "run", **settings: str) -> Child:
         """Start the program on the batch."""
-        arguments = ["denoise", "--weights", self._weights, "--threads", 1, "--json", *options]
-        return Child([*arguments, self.source, target or self.target], self.root / log, settings)
+        return Child(self._arguments(*options, target=target), self.root / log, settings)
+
+    def _arguments(self, *options: object, target: Path | None = None) -> list[object]:
+        command = ["denoise", "--weights", self._weights, "--threads", 1, "--json"]
+        return [*command, *options, self.source, target or self.target]
 
     def run(self, *options: object, target: Path | None = None, **settings: str) -> Run:
         """Run the program on the batch."""
         return self.begin(*options, target=target, **settings).wait()
+
+    def cost(self, *options: object) -> float:
+        """Return the seconds of CPU that the program takes on the batch, its start included: no fork of this process.
+
+        The stand-in is no part of that program, so nothing may be left for a network to do.
+        """
+        arguments = [sys.executable, "-m", "restore_cli", *map(str, self._arguments(*options))]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(arguments, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
     def make_old_results(self, target: Path) -> dict[str, bytes]:
         """Put results of an earlier time where the new ones go; return them."""

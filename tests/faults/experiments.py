@@ -215,6 +215,7 @@ def many(bench: Bench) -> Outcome:
     outcome.expect(len(results_names(bench.target)) == bench.pictures, "not all is there")
     resumed = bench.run("--resume")
     outcome.figures["finished resume, s"] = round(resumed.seconds, 2)
+    outcome.figures["finished resume as a program of its own, s of CPU"] = round(bench.cost("--resume"), 2)
     outcome.expect(resumed.count("skipped") == bench.pictures, "what is done was not taken for done")
     return outcome
 

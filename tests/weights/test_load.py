@@ -23,8 +23,9 @@ from torch import Tensor
 
 from restore_cli.errors import DigestError, ManifestError, WeightsError
 from restore_cli.models import get_architecture
+from restore_cli.weights.carried import entry_from_file
 from restore_cli.weights.entry import WeightsEntry, entry_to_json
-from restore_cli.weights.load import LoadedWeights, entry_from_file, load_weights, save_weights
+from restore_cli.weights.load import LoadedWeights, load_weights, save_weights
 from restore_cli.weights.manifest import load_manifest
 from tests.weights.facts import entry_for
 
