@@ -15,9 +15,11 @@ class JsonConfig:
 
     Attributes:
         NETWORK: Name of the network, for messages.
+        LATER: Fields that came when files had been written already; where one is absent its default holds.
     """
 
     NETWORK: ClassVar[str]
+    LATER: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -27,12 +29,13 @@ class JsonConfig:
             ValueError: If a field is unknown, missing, of the wrong type or impossible.
         """
         defaults = {field.name: field.default for field in fields(cast("Any", cls))}
-        unknown, missing = sorted(values.keys() - defaults), sorted(defaults.keys() - values)
+        unknown, missing = sorted(values.keys() - defaults), sorted(defaults.keys() - values - cls.LATER)
         if unknown or missing:
             known = ", ".join(sorted(defaults))
             msg = f"{cls.NETWORK}: unknown fields {unknown}, missing fields {missing}; known: {known}"
             raise ValueError(msg)
-        return cls(**{name: cls._field(name, values[name], default) for name, default in defaults.items()})
+        given = {name: default for name, default in defaults.items() if name in values}
+        return cls(**{name: cls._field(name, values[name], default) for name, default in given.items()})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `from_json` takes."""

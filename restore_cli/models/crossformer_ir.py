@@ -5,7 +5,9 @@ published restoration weights of it. What is taken from it, by `_crossformer_blo
 3.1), between stages too, blocks that attend near (SDA) and far (LDA) in turn (3.2.1), dynamic position bias (3.2.2).
 
 What is different, and why:
-- The embedding has stride 1, kernels 3, 5, 7 and 9: a pixel that is thrown away cannot be restored.
+- The embedding has stride 1, kernels 3, 5, 7 and 9: a pixel that is thrown away cannot be restored. Where reach counts
+  for more than single pixels, as in deblurring, squares of pixels may become channels first (`fold`): nothing is thrown
+  away either, and the same arithmetic reaches twice as far.
 - The stages go down to a quarter of the size and up again (1x1 convolution, pixel shuffle, joined with the stage of
   that size). Attention at full size alone costs four times as much for the same reach.
 - Groups are as large as RAMiT's windows (8), intervals 4, 2 and 1, so that a region is 32 input pixels at every scale.
@@ -34,6 +36,7 @@ from restore_cli.models._json_config import JsonConfig
 from restore_cli.models._tensors import DropPath, at_least_float32, autocast_off, channels_first, channels_last
 
 MOST_LEVELS = 3
+MULTIPLE_OF = 1 << (MOST_LEVELS - 1)
 MERGING_KERNELS = (2, 4)
 
 
@@ -42,12 +45,14 @@ class Config(JsonConfig):
     """Describe one CrossFormer-IR completely.
 
     Attributes:
-        dims: Channels C of each level, full size first, each level half the size of the one before; at most three.
+        dims: Channels C of each level, each level half the size of the one before; at most three.
         depths: Blocks of each stage, down through the levels and up again: one number less than twice the levels.
         num_heads: Heads of each level.
         group_size: Side of an attention group in tokens.
         intervals: Distance of the tokens of a far group, one number a level; 1 leaves only near groups there.
         kernels: Sides of the embedding's kernels, odd, the first with half of the channels.
+        fold: Side of the squares of pixels that become channels before the embedding (space to depth); 1 for none. The
+            first level is so many times smaller than the input; with the levels below at most four times.
         hidden_ratio: Hidden channels of the feed-forward layer per channel.
         scale: Factor from input to output size.
         channels: Image channels, 1 or 3.
@@ -59,6 +64,7 @@ class Config(JsonConfig):
     """
 
     NETWORK: ClassVar[str] = "CrossFormer-IR"
+    LATER: ClassVar[frozenset[str]] = frozenset({"fold"})
 
     dims: tuple[int, ...] = (64, 96, 128)
     depths: tuple[int, ...] = (4, 2, 2, 2, 4)
@@ -66,6 +72,7 @@ class Config(JsonConfig):
     group_size: int = 8
     intervals: tuple[int, ...] = (4, 2, 1)
     kernels: tuple[int, ...] = (3, 5, 7, 9)
+    fold: int = 1
     hidden_ratio: float = 2.0
     scale: int = 1
     channels: int = 3
@@ -88,6 +95,8 @@ class Config(JsonConfig):
             (all(interval > 0 for interval in self.intervals), "intervals must be positive"),
             (all(kernel > 0 and kernel % 2 for kernel in self.kernels), "kernels must be odd"),
             (len(self.kernels) > 0, "kernels must name at least one"),
+            (self.fold in (1, 2, 4), "fold must be 1, 2 or 4"),
+            (self.unit <= MULTIPLE_OF, f"fold, doubled from level to level, must come to {MULTIPLE_OF} at most"),
             (self.hidden_ratio > 0, "hidden_ratio must be positive"),
             (self.scale >= 1, "scale must be at least 1"),
             (self.channels in (1, 3), "channels must be 1 or 3"),
@@ -103,7 +112,7 @@ class Config(JsonConfig):
     @property
     def unit(self) -> int:
         """Return the number that height and width must be multiples of."""
-        return 1 << (len(self.dims) - 1)
+        return self.fold << (len(self.dims) - 1)
 
     def _heads_divide(self) -> bool:
         pairs = zip(self.dims, self.num_heads, strict=False)
@@ -206,12 +215,12 @@ class Reconstruction(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.scale = config.scale
-        self.conv = nn.Conv2d(config.dims[0], config.channels * config.scale**2, 3, padding=1)
+        self.factor = config.scale * config.fold
+        self.conv = nn.Conv2d(config.dims[0], config.channels * self.factor**2, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, channels, scale * H, scale * W)."""
-        return F.pixel_shuffle(self.conv(x), self.scale)
+        """Map (N, C, H / fold, W / fold) to (N, channels, scale * H, scale * W)."""
+        return F.pixel_shuffle(self.conv(x), self.factor)
 
 
 class CrossFormerIR(nn.Module):
@@ -230,7 +239,7 @@ class CrossFormerIR(nn.Module):
         self.register_buffer("mean", torch.tensor(config.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, -1, 1, 1), persistent=False)
         dims, levels = config.dims, len(config.dims)
-        self.embed = CrossScaleConv(config.channels, dims[0], config.kernels, 1)
+        self.embed = CrossScaleConv(config.channels * config.fold**2, dims[0], config.kernels, 1)
         self.stages = _stages(config)
         self.downs = nn.ModuleList(Down(above, below) for above, below in pairwise(dims))
         self.ups = nn.ModuleList(Up(dims[level + 1], dims[level]) for level in reversed(range(levels - 1)))
@@ -269,7 +278,7 @@ class CrossFormerIR(nn.Module):
             raise ValueError(msg)
         x = channels_first(channels_last((x - self.mean) / self.std).contiguous())
         with autocast_off(x):
-            shallow = self.embed(at_least_float32(x))
+            shallow = self.embed(F.pixel_unshuffle(at_least_float32(x), self.config.fold))
         features = channels_first(layer_norm(self.norm, self._body(channels_last(shallow))))
         with autocast_off(x):
             out = self.to_target(self.after(features) + shallow)
@@ -321,7 +330,7 @@ ARCH = Arch(
     name="crossformer_ir",
     config=Config,
     build=CrossFormerIR,
-    multiple_of=1 << (MOST_LEVELS - 1),
+    multiple_of=MULTIPLE_OF,
     global_attention=False,
     paper="CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention, arXiv 2108.00154",
     block=Block,

@@ -68,6 +68,8 @@ class CrossFormerNetwork:
         dims: Feature channels of each level.
         depths: Blocks of each stage, down and up again.
         num_heads: Attention heads of each level.
+        fold: Side of the squares of pixels that become channels at first.
+        intervals: Distance of the tokens of each level's far groups.
         drop_path: Rate of stochastic depth at the last block.
     """
 
@@ -75,6 +77,8 @@ class CrossFormerNetwork:
     dims: tuple[int, ...] = (64, 96, 128)
     depths: tuple[int, ...] = (4, 2, 2, 2, 4)
     num_heads: tuple[int, ...] = (2, 3, 4)
+    fold: int = 1
+    intervals: tuple[int, ...] = (4, 2, 1)
     drop_path: float = 0.0
 
     def config(self, *, task: str, scale: int, channels: int) -> Config:  # noqa: ARG002  (one signature for all)
@@ -85,6 +89,8 @@ class CrossFormerNetwork:
             dims=self.dims,
             depths=self.depths,
             num_heads=self.num_heads,
+            fold=self.fold,
+            intervals=self.intervals,
             drop_path=self.drop_path,
             scale=scale,
             channels=channels,

@@ -180,11 +180,32 @@ def default_recipe(task: str, scale: int, channels: int, variant: str | None) ->
 _BLIND = (0.0, 50.0)
 
 
-def _ours(family: str, network: Network, *, batch: int, patch: int, rate: float, steps: int) -> tuple[Recipe, ...]:
-    """Return recipes of our own for every task, the same for all networks but for size and length."""
+def _ours(
+    family: str,
+    network: Network,
+    *,
+    batch: int,
+    patch: int,
+    rate: float,
+    steps: int,
+    deblurring: Network | None = None,
+) -> tuple[Recipe, ...]:
+    """Return recipes of our own for every task, the same for all networks but for size and length.
+
+    Args:
+        family: Name of the networks.
+        network: Which network.
+        batch: Samples a step.
+        patch: Side of the patches in degraded pixels.
+        rate: Highest learning rate.
+        steps: Usual length.
+        deblurring: Which network deblurs, if not the same.
+    """
     first = Phase(patch=patch, batch=batch)
     # Pictures that keep their size gain from a wider view at the end.
     widening = (first, Phase(start=0.7, patch=2 * patch, batch=max(1, batch // 2)))
+    # A kernel of 25 pixels shows itself in no smaller patch.
+    phases = {"sr": (first,), "deblur": (Phase(patch=2 * patch, batch=batch),)}
 
     def recipe(
         detail: str,
@@ -198,7 +219,7 @@ def _ours(family: str, network: Network, *, batch: int, patch: int, rate: float,
         return Recipe(
             name=f"{family}-{detail}",
             task=task,
-            network=network,
+            network=deblurring or network if task == "deblur" else network,
             scale=scale,
             channels=channels,
             variant=variant,
@@ -206,7 +227,7 @@ def _ours(family: str, network: Network, *, batch: int, patch: int, rate: float,
             optimisation=Optimisation(
                 optimiser="adamw", rate=rate, warmup=0.03, decay="cosine", clip=1.0, ema_decay=0.999
             ),
-            phases=(first,) if task == "sr" else widening,
+            phases=phases.get(task, widening),
             steps=steps,
         )
 
@@ -284,13 +305,24 @@ def _paper_other(
     )
 
 
-# As long a step on one CPU thread as ramit-lite's.
+# As long a step on one CPU thread as ramit-lite's. For blur that reaches far, at half and quarter size alone.
 _CROSSFORMER_LITE = CrossFormerNetwork(dims=(48, 96, 128), depths=(2, 2, 2, 2, 2), num_heads=(1, 2, 4))
+_CROSSFORMER_LITE_FOLDED = CrossFormerNetwork(
+    dims=(96, 160), depths=(4, 4, 4), num_heads=(2, 4), fold=2, intervals=(4, 2)
+)
 _RECIPES = {
     recipe.name: recipe
     for recipe in (
         *_ours("ramit-lite", RamitNetwork(), batch=8, patch=32, rate=1e-3, steps=10_000),
-        *_ours("crossformer-lite", _CROSSFORMER_LITE, batch=8, patch=32, rate=1e-3, steps=10_000),
+        *_ours(
+            "crossformer-lite",
+            _CROSSFORMER_LITE,
+            batch=8,
+            patch=32,
+            rate=1e-3,
+            steps=10_000,
+            deblurring=_CROSSFORMER_LITE_FOLDED,
+        ),
         *_ours("crossformer-ir", CrossFormerNetwork(), batch=64, patch=64, rate=5e-4, steps=100_000),
         *(
             _paper_sr(name, variant, scale)

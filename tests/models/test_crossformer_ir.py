@@ -91,6 +91,8 @@ def test_what_lies_far_away_is_seen_through_far_groups_alone():
         {"kernels": ()},
         {"group_size": 1},
         {"hidden_ratio": 0.0},
+        {"fold": 0},
+        {"fold": 2},
         {"scale": 0},
         {"channels": 2},
         {"mean": (0.5,)},
@@ -113,3 +115,26 @@ def test_a_dropped_branch_leaves_its_input():
 def test_its_architecture_says_it_needs_multiples_of_four():
     assert (ARCH.multiple_of, ARCH.global_attention, ARCH.restores) == (4, False, True)
     assert Config().unit == ARCH.multiple_of
+
+
+FOLDED = replace(
+    Config.tiny(), dims=(16, 24), depths=(2, 1, 1), num_heads=(1, 2), intervals=(2, 1), fold=2, scale=1, image_skip=True
+)
+
+
+def test_folded_pixels_go_the_same_way_back():
+    network = CrossFormerIR(FOLDED).eval()
+    x = torch.rand(1, 3, 12, 20)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), x)
+        network.to_target.conv.bias.copy_(torch.arange(12.0))
+        added = network(x) - x
+    # The shuffled channels are the places of a square, as torch's own unshuffling numbers them.
+    expected = torch.arange(12.0).view(1, 3, 2, 2).repeat(1, 1, 6, 10) * 0.25
+    torch.testing.assert_close(added, expected, atol=1e-5, rtol=0)
+
+
+def test_a_file_written_before_pixels_could_be_folded_still_says_all():
+    values = Config.tiny().to_json()
+    del values["fold"]
+    assert Config.from_json(values) == Config.tiny()
