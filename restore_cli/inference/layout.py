@@ -229,17 +229,23 @@ def _in_tiles(height: int, width: int, arch: Arch, wishes: RunWishes, memory: Me
 
 
 def smaller_layout(layout: Layout, height: int, width: int, *, arch: Arch, overlap: int) -> Layout | None:
-    """Return what to try after memory ran out, or None where nothing smaller is left to try."""
+    """Return what to try after memory ran out, or None where nothing smaller is left to try.
+
+    However large the picture, there is nothing left after seven tries: each is time spent for nothing.
+    """
     if layout.how is not None and layout.how.rows is not None and layout.how.rows > _LEAST_ROWS:
-        rows = min(layout.how.rows, height) // 4 // _LEAST_ROWS * _LEAST_ROWS
+        rows = min(layout.how.rows, height) // 8 // _LEAST_ROWS * _LEAST_ROWS
         return replace(layout, how=replace(layout.how, rows=max(_LEAST_ROWS, rows)))
     if layout.demanded:
         return None
     if layout.batch > 1:
-        return replace(layout, batch=layout.batch // 2)
+        return replace(layout, batch=layout.batch // 4 or 1)
     side = layout.tile or max(height, width)
-    half = max(round_up(side // 2, arch.multiple_of), _least_side(arch, overlap))
-    return Layout(tile=half) if half < side else None
+    most = side // 2
+    if layout.tile is None:  # in bands even what stays whole was too much
+        most = min(most, _LARGEST_AUTO_TILE if layout.how is None else _USUAL_TILE)
+    less = max(round_up(most, arch.multiple_of), _least_side(arch, overlap))
+    return Layout(tile=less) if less < side else None
 
 
 def _tile_side(wishes: RunWishes, arch: Arch, memory: MemoryModel) -> int:

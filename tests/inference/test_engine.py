@@ -139,12 +139,12 @@ def test_a_network_with_bands_runs_in_lower_bands_before_it_is_cut():
     restored = engine.restore(pixels)
 
     np.testing.assert_array_equal(restored.pixels, pixels)
-    assert [how.rows for how in network.runs if how] == [256, 64, 16]
-    assert restored.warnings == tuple(f"memory ran out on cpu; redone in bands of {rows} rows" for rows in (64, 16))
+    assert [how.rows for how in network.runs if how] == [256, 32, 8]
+    assert restored.warnings == tuple(f"memory ran out on cpu; redone in bands of {rows} rows" for rows in (32, 8))
 
     network.rows, network.runs[:] = 0, []
     np.testing.assert_allclose(engine.restore(pixels).pixels, pixels, atol=1e-6)
-    assert [how.rows if how else None for how in network.runs][:4] == [256, 64, 16, 8]
+    assert [how.rows if how else None for how in network.runs][:4] == [256, 32, 8, None]
     assert len([warning for warning in engine.restore(pixels).warnings if "ran out" in warning]) <= 8
 
 

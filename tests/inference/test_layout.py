@@ -105,12 +105,23 @@ def test_hardly_any_memory_still_gives_a_tile_that_advances():
     assert choose_layout(1024, 1024, arch=LOCAL, wishes=wishes, memory=memory(1)).tile == 104
 
 
-def test_after_running_out_the_batch_then_the_tile_is_halved_down_to_a_floor():
+def test_after_running_out_the_batch_shrinks_first_then_the_tile_is_halved_down_to_a_floor():
     tried = [Layout(tile=256, batch=4)]
     while (less := smaller_layout(tried[-1], 1000, 1000, arch=LOCAL, overlap=32)) is not None:
         tried.append(less)
 
-    assert [(layout.tile, layout.batch) for layout in tried] == [(256, 4), (256, 2), (256, 1), (128, 1), (64, 1)]
+    assert [(layout.tile, layout.batch) for layout in tried] == [(256, 4), (256, 1), (128, 1), (64, 1)]
+
+
+@pytest.mark.parametrize("first", [
+    Layout(tile=None), Layout(tile=None, how=Execution(rows=40_000)), Layout(tile=1024, batch=16), Layout(tile=2000),
+])  # fmt: skip
+def test_after_running_out_there_are_at_most_seven_more_layouts_and_then_the_cpu(first: Layout):
+    less, tries = smaller_layout(first, 30_000, 20_000, arch=BANDED, overlap=32), 0
+    while less is not None:
+        less, tries = smaller_layout(less, 30_000, 20_000, arch=BANDED, overlap=32), tries + 1
+
+    assert tries <= 7
 
 
 def test_after_running_out_a_whole_image_becomes_tiles_of_half_its_longer_side():
@@ -211,5 +222,5 @@ def test_after_running_out_bands_come_before_tiles():
     while (less := smaller_layout(tried[-1], 1000, 500, arch=BANDED, overlap=32)) is not None:
         tried.append(less)
 
-    assert [layout.how.rows for layout in tried if layout.how] == [1024, 248, 56, 8]
-    assert [layout.tile for layout in tried if not layout.how] == [504, 256, 128, 64]
+    assert [layout.how.rows for layout in tried if layout.how] == [1024, 120, 8]
+    assert [layout.tile for layout in tried if not layout.how] == [256, 128, 64]
