@@ -3,7 +3,7 @@
 Signals are seen to before anything else is imported, so that an interruption in the first moments is an exit code too.
 """
 
-from restore_cli.cli.signals import interruption_exit_code, leave, raise_on_sigterm
+from restore_cli.cli.signals import interruption_exit_code, is_interruption, leave, raise_on_sigterm
 
 
 def main() -> None:
@@ -13,7 +13,9 @@ def main() -> None:
         from restore_cli.cli.app import main as run_program
 
         run_program()
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not is_interruption(error):
+            raise
         leave(interruption_exit_code())
 
 

@@ -20,7 +20,7 @@ from typer.main import get_command
 
 from restore_cli import __version__
 from restore_cli.cli.output import Output
-from restore_cli.cli.signals import interruption_exit_code, leave
+from restore_cli.cli.signals import interruption_exit_code, is_interruption, leave
 from restore_cli.errors import RestoreError, UsageError
 
 _INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt, whichever signal raised it
@@ -124,6 +124,8 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort) as error:
         return _report(error, "interrupted", interruption_exit_code(), debug=debug)
     except Exception as error:  # noqa: BLE001 -- the last stop: a bug too is one line, and a traceback when asked
+        if is_interruption(error):
+            return _report(error, "interrupted", interruption_exit_code(), debug=debug)
         message = f"internal fault, {type(error).__name__}: {error}; run again with --debug and report what it shows"
         return _report(error, message, RestoreError.exit_code, debug=debug)
     if code == _INTERRUPTED:

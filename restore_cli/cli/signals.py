@@ -72,6 +72,17 @@ def raise_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
+def is_interruption(error: BaseException) -> bool:
+    """Tell whether an error is an interruption, or was raised in the place of one.
+
+    Up to Python 3.11 one that hits a class in the making, as happens in imports, comes out as a RuntimeError.
+    """
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, KeyboardInterrupt):
+        link = link.__cause__
+    return link is not None
+
+
 def interruption_exit_code() -> int:
     """Return the exit code after a KeyboardInterrupt: 143 if SIGTERM raised it, else 130."""
     return _SIGNAL_EXIT + (_taken[-1] if _taken else signal.SIGINT)

@@ -118,6 +118,20 @@ def test_a_fault_of_our_own_is_one_line_too(run: Run, monkeypatch: pytest.Monkey
     assert "internal fault, ZeroDivisionError" in ran.err
 
 
+class _InterruptedInTheMaking:
+    def __set_name__(self, owner: type, name: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interrupt_that_hits_a_class_in_the_making_is_code_130_too(run: Run, monkeypatch: pytest.MonkeyPatch):
+    def define(*_: object) -> type:
+        return type("Half", (), {"attribute": _InterruptedInTheMaking()})
+
+    monkeypatch.setattr(restore, "plan_images", define)
+    ran = run("denoise", ".")
+    assert (ran.code, ran.err) == (130, "restore: error: interrupted\n")
+
+
 def test_an_interrupt_before_the_work_is_code_130(run: Run, monkeypatch: pytest.MonkeyPatch):
     def interrupt(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)

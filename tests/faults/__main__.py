@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,9 @@ def main() -> int:
         shuffle = random.Random(wanted.seed)
 
         def bench(name: str, pictures: int, *, checked: bool = True) -> Bench:
-            return Bench(Path(folder) / name, pictures, wanted.weights, checked=checked)
+            options = shlex.split(wanted.options)
+            place = Path(folder) / name
+            return Bench(place, pictures, wanted.weights, side=wanted.side, options=options, checked=checked)
 
         def until() -> float:
             return time.monotonic() + 60 * wanted.minutes
@@ -48,6 +51,7 @@ def main() -> int:
             (wanted.sizes, lambda n: experiments.full_disks(bench("sizes", wanted.small), n, until())),
             (wanted.calls, lambda n: experiments.failing_calls(bench("calls", wanted.small), n, until())),
             (wanted.processes, lambda n: experiments.processes(bench("shared", wanted.small), n, shuffle, until())),
+            (wanted.same, lambda n: experiments.same_bytes(bench("same", wanted.small), n, until())),
             (wanted.many, lambda n: experiments.many(bench("many", n, checked=False))),
         ]
         for count, experiment in plans:
@@ -67,11 +71,14 @@ def _parse() -> argparse.Namespace:
         ("sizes", "full disks of so many sizes (as root)"),
         ("calls", "let each of so many first renames, links, fsyncs and writes fail (needs a C compiler)"),
         ("processes", "four processes on one folder, one killed, so often"),
+        ("same", "so many runs, then other threads, orders and resumes, to the same bytes"),
         ("many", "so many pictures in one run"),
     ):
         parser.add_argument(f"--{name}", type=int, default=0, metavar="N", help=what)
     parser.add_argument("--pictures", type=int, default=200, help="of a batch that is interrupted")
     parser.add_argument("--small", type=int, default=40, help="of a batch that meets storage faults")
+    parser.add_argument("--side", type=int, default=16, help="of each picture, in pixels")
+    parser.add_argument("--options", default="", help="of every run besides: --options='--tile 64 --overlap 16'")
     parser.add_argument("--minutes", type=float, default=1e6, help="end each experiment after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", type=Path, help="run these for denoising in earnest, in place of a stand-in")

@@ -113,19 +113,32 @@ class Bench:
     Args:
         root: An empty folder to work in.
         pictures: How many.
+        side: Of each, in pixels.
         weights: A file to run in earnest; None for the stand-in.
+        options: Further options of every run.
         checked: Find out first what is right, and how long it takes.
     """
 
-    def __init__(self, root: Path, pictures: int, weights: Path | None = None, *, checked: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        pictures: int,
+        weights: Path | None = None,
+        *,
+        side: int = 16,
+        options: Sequence[str] = (),
+        checked: bool = True,
+    ) -> None:
         self.root = root
         self.pictures = pictures
         self.source, self.target = root / "in", root / "out"
+        _import_all()
         self._weights = weights or _stand_in(root)
+        self._options = ["--threads", 1, "--json", *options]
         self.source.mkdir(parents=True)
         shuffle = np.random.default_rng(0)
         for index in range(pictures):
-            pixels = shuffle.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            pixels = shuffle.integers(0, 256, (side, side, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(self.source / f"{index:05}.png")
         if not checked:
             return
@@ -142,11 +155,14 @@ class Bench:
 
     def begin(self, *options: object, target: Path | None = None, log: str = "run", **settings: str) -> Child:
         """Start the program on the batch."""
-        return Child(self._arguments(*options, target=target), self.root / log, settings)
+        return Child(self._arguments(*options, self.source, target or self.target), self.root / log, settings)
 
-    def _arguments(self, *options: object, target: Path | None = None) -> list[object]:
-        command = ["denoise", "--weights", self._weights, "--threads", 1, "--json"]
-        return [*command, *options, self.source, target or self.target]
+    def run_on(self, paths: Sequence[Path], *options: object) -> Run:
+        """Run the program on some pictures, in their order."""
+        return Child(self._arguments(*options, *paths, "--output", self.target), self.root / "run").wait()
+
+    def _arguments(self, *options: object) -> list[object]:
+        return ["denoise", "--weights", self._weights, *self._options, *options]
 
     def run(self, *options: object, target: Path | None = None, **settings: str) -> Run:
         """Run the program on the batch."""
@@ -157,9 +173,9 @@ class Bench:
 
         The stand-in is no part of that program, so nothing may be left for a network to do.
         """
-        arguments = [sys.executable, "-m", "restore_cli", *map(str, self._arguments(*options))]
+        arguments = self._arguments(*options, self.source, self.target)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(arguments, check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "restore_cli", *map(str, arguments)], check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
@@ -170,6 +186,15 @@ class Bench:
         for name, data in old.items():
             (target / name).write_bytes(data)
         return old
+
+
+def _import_all() -> None:
+    """Import here what the program imports when it needs it, so that no fork has to."""
+    import restore_cli.inference.allocator
+    import restore_cli.inference.pipeline
+    import restore_cli.models.ramit
+    import restore_cli.weights.load
+    import restore_cli.weights.store  # noqa: F401 - for those to come
 
 
 def _stand_in(root: Path) -> Path:

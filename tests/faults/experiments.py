@@ -10,9 +10,10 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.faults.batch import Bench, Run, leftovers, results
@@ -182,6 +183,33 @@ def processes(bench: Bench, count: int, shuffle: random.Random, until: float, *,
         outcome.add("done twice", max(0, sum(done) - bench.pictures))
         outcome.expect(results(bench.target) == bench.right, "the shared batch is not that of one run")
         _expect_no_leftovers(outcome, bench.target)
+    bench.clear()
+    return outcome
+
+
+def same_bytes(bench: Bench, count: int, until: float) -> Outcome:
+    """Restore the batch `count` times, with 1 to 3 threads, in other orders, and resumed after losses."""
+    outcome = Outcome(name="same bytes", until=until)
+    sources = sorted(bench.source.iterdir())
+    others = random.Random(0).sample(sources, len(sources))
+    runs: list[tuple[str, Callable[[], Run]]] = [(f"run {number + 1}", bench.run) for number in range(count)]
+    runs += [(f"{threads} threads", partial(bench.run, "--threads", threads)) for threads in (1, 2, 3)]
+    runs += [(f"{jobs} jobs", partial(bench.run, "--jobs", jobs)) for jobs in (1, 4)]
+    runs += [("backwards", partial(bench.run_on, sources[::-1])), ("shuffled", partial(bench.run_on, others))]
+    for name, run in runs:
+        if not outcome.has_time():
+            break
+        bench.clear()
+        ran = run()
+        outcome.expect(ran.code == 0, f"{name}: ended with {ran.code}: {ran.errors[-300:]}")
+        outcome.expect(results(bench.target) == bench.right, f"{name}: other bytes")
+    for lost in (sources[::2], sources[1::2]):
+        for source in lost:
+            (bench.target / source.name).unlink()
+        ran = bench.run("--resume")
+        outcome.tries += 1
+        outcome.expect(ran.count("ok") == len(lost), "resumed: something else was done")
+        outcome.expect(results(bench.target) == bench.right, "resumed: other bytes")
     bench.clear()
     return outcome
 
