@@ -6,10 +6,12 @@ not depend on the bands: what looks beyond its band (a 3x3 convolution, a window
 statistics are summed over blocks that the image's size alone decides, in one order.
 
 Statistics of channel attention are taken over the whole image (`global`), over cells of about the size the network was
-trained on (`local`), or as a share of both (`mixed`). Cells overlap by half: a cell is two neighbouring strips of rows
-and two of columns, so sums over the strips' crossings give the sums of every cell in one pass. Each cell has its own
-attention matrix; between the centres of cells the matrices are blended linearly, beyond the outermost they stay. Since
-a matrix is applied linearly, that is the blend of the cells' outputs. The same idea is known as TLC (arXiv 2112.04491).
+trained on (`local`), or as a share of both (`mixed`). The share is one of the sums over positions, before they are
+normalised: a cell of little contrast, whose own statistics say little, follows the image, one of strong texture follows
+itself. Cells overlap by half: a cell is two neighbouring strips of rows and two of columns, so sums over the strips'
+crossings give the sums of every cell in one pass. Each cell has its own attention matrix; between the centres of cells
+the matrices are blended linearly, beyond the outermost they stay. Since a matrix is applied linearly, that is the blend
+of the cells' outputs. Cells alone are known as TLC (arXiv 2112.04491).
 
 Letters: H W size of the features, R rows of a band, C channels, K cells along an axis.
 """
@@ -41,14 +43,15 @@ class Execution:
     Attributes:
         context: Where channel attention takes its statistics.
         cell: Side of a cell in input pixels; without meaning for "global".
-        share: Share of the whole image's statistics in "mixed", 0..1.
+        share: Share of the whole image's mean products of channels in "mixed", 0..1, against a cell's own: what the
+            image counts in a cell of its mean contrast.
         rows: Rows of a band at full size; None takes what suits the cache on the CPU and the whole image elsewhere.
             Changes no pixel.
     """
 
     context: StatisticsFrom = "global"
     cell: int = 64
-    share: float = 0.5
+    share: float = 0.75
     rows: int | None = None
 
     def __post_init__(self) -> None:
@@ -200,8 +203,19 @@ class Cells:
         return _fold(_fold(crossings, 1), 0), cells
 
     def blend(self, whole: Tensor, cells: Tensor) -> Tensor:
-        """Return a share of the whole image's matrix in every cell's: (...), (K, K, ...) to (K, K, ...)."""
-        return torch.lerp(cells, whole.expand_as(cells), self.global_share)
+        """Return what every cell goes by: its own mean a position, and the whole image's for its share.
+
+        Args:
+            whole: Sum over the image as `gather` returned it, (...).
+            cells: Sums over the cells, (K rows, K columns, ...).
+
+        Returns:
+            (K rows, K columns, ...).
+        """
+        heights, widths = (_cell_lengths(strips).to(cells) for strips in (self.row_strips, self.column_strips))
+        positions = torch.outer(heights, widths).view(*cells.shape[:2], *[1] * whole.ndim)
+        mean = whole / (self.row_strips[-1] * self.column_strips[-1])
+        return torch.lerp(cells / positions, mean.expand_as(cells), self.global_share)
 
     def apply(self, matrices: Tensor, v: Tensor, rows: Tensor) -> Tensor:
         """Multiply every position by its own blend of the cells' matrices.
@@ -231,6 +245,12 @@ def _strip_edges(length: int, cell: int, grain: int) -> list[int]:
     grains = length // grain
     count = min(grains, max(1, round(2 * length / cell)))
     return [(2 * index * grains + count) // (2 * count) * grain for index in range(count)] + [length]
+
+
+def _cell_lengths(edges: Sequence[int]) -> Tensor:
+    """Return the length of every cell along an axis, (K,): two strips, or the only one."""
+    edge = torch.tensor(edges)
+    return edge[2:] - edge[:-2] if len(edges) > 2 else edge.diff()
 
 
 def _hats(edges: Sequence[int]) -> Tensor:

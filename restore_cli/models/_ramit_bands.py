@@ -163,8 +163,7 @@ class ChannelPass:
             return torch.bmm(flat.transpose(1, 2), flat).view(*blocks.shape[:3], 2 * self.head_dim, -1)
 
         sums = cells.gather(products, bands(*x.shape[:2], unit=self.window, rows=rows, device=x.device))
-        whole, local = (self.attention.matrix(self._sums(squares)) for squares in sums)
-        matrices = cells.blend(whole, local)  # (K, K, h2, d, d)
+        matrices = self.attention.matrix(self._sums(cells.blend(*sums)))  # (K, K, h2, d, d)
         weight = self.attention.proj.weight.view(-1, self.heads, self.head_dim).transpose(0, 1)  # (h2, out, d)
         return (weight @ matrices).transpose(-1, -2).flatten(-3, -2)
 

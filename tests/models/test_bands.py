@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from restore_cli.inference.footprint import peak_bytes
 from restore_cli.models import Arch, architecture_names, get_architecture
 from restore_cli.models._bands import Band, Cells, Execution, bands, conv3x3
+from restore_cli.models._ramit_bands import ChannelPass
+from restore_cli.models._ramit_block import ChannelSums, DRAMiTransformer
 from restore_cli.models.ramit import Config, RAMiT
 
 IN_BANDS = [name for name in architecture_names() if get_architecture(name).in_bands]
@@ -133,10 +135,47 @@ def test_mixed_lies_between_local_and_global(arch: Arch, network: nn.Module):
 
 
 @torch.inference_mode()
-def test_neither_cells_nor_bands_leave_a_border(arch: Arch, network: nn.Module):
+@pytest.mark.parametrize("share", [0.0, 0.75])
+def test_a_cell_attends_by_its_own_mean_products_and_the_images_for_its_share(share: float):
+    block = lively(DRAMiTransformer(32, num_head=8, chsa_head_ratio=0.25))
+    x = picture(32, 128, 192)[0].permute(1, 2, 0).contiguous()  # (H, W, C)
+    x[:64, :64] *= 0.01
+    cells = Cells(Execution(context="mixed", cell=64, share=share), (128, 192), down=1, grain=32, like=x)
+    qk = block.qkv_proj.parts(x[None], slice(block.spatial_heads, None), slice(2))  # (1, H * W, 2, h2, d)
+    qk = qk.view(*x.shape[:2], *qk.shape[2:])
+    projection = block.ch_attn.proj.weight.view(-1, *qk.shape[3:]).transpose(0, 1)  # (h2, out, d)
+
+    matrices = ChannelPass(block).matrices(x, cells, 24)
+
+    def mean_sums(positions: Tensor) -> list[Tensor]:
+        flat = positions.flatten(0, 1)
+        return [part / len(flat) for part in block.ch_attn.sums(flat[None])]
+
+    whole = mean_sums(qk)
+    for i, j in itertools.product(range(3), range(5)):
+        own = mean_sums(qk[32 * i : 32 * i + 64, 32 * j : 32 * j + 64])
+        blended = ChannelSums(*((1 - share) * mine + share * all_ for mine, all_ in zip(own, whole, strict=True)))
+        expected = (projection @ block.ch_attn.matrix(blended)[0]).transpose(1, 2).flatten(0, 1)  # (in, out)
+        torch.testing.assert_close(matrices[i, j], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_cell_of_little_contrast_follows_the_image_and_one_of_much_follows_itself():
+    cells = Cells(Execution(context="mixed", cell=64, share=0.5), (64, 96), down=1, grain=32, like=torch.empty(0))
+    quiet, loud, generator = 1e-4, 1e4, torch.Generator().manual_seed(0)
+    own = torch.rand((1, 2, 3, 3), generator=generator) * torch.tensor([quiet, loud]).view(1, 2, 1, 1)
+    whole = torch.rand((3, 3), generator=generator) * 64 * 96
+    blended = cells.blend(whole, own * 64 * 64)[0]
+
+    for result, followed in zip(blended, (whole, own[0, 1]), strict=True):
+        torch.testing.assert_close(result / result.sum(), followed / followed.sum(), atol=1e-3, rtol=0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("context", ["local", "mixed"])
+def test_neither_cells_nor_bands_leave_a_border(arch: Arch, network: nn.Module, context: str):
     x = picture(arch.config.tiny().channels, 128, 192)
     scale = arch.config.tiny().scale
-    change = network(x, Execution(context="local", rows=32)) - network(x, Execution(rows=HEIGHT))
+    change = network(x, Execution(context=context, rows=32)) - network(x, Execution(rows=HEIGHT))
     # What cells add, minus what a smooth field would add: jumps from row to row and from column to column.
     jumps = [change.diff(dim=dim).abs().mean((0, 1, 5 - dim)) for dim in (2, 3)]
 
