@@ -3,8 +3,8 @@
     python -m tests.fuzz --seconds 60 [--seed 7] [--failures folder]
 
 Each input must give a sound picture or one line of refusal. Whatever else happens (another exception, a crash of the
-process, more than ten seconds of processor time, a picture that cannot be written and read again) is a failure: it is
-told with its seed, and its input is saved. Exit code 1 if there was any.
+process, a process that was started, more than ten seconds of processor time, a picture that cannot be written and read
+again) is a failure: it is told with its seed, and its input is saved. Exit code 1 if there was any.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from restore_cli.imaging.header import is_gray
 from restore_cli.imaging.picture import Picture
 from restore_cli.imaging.plugins import has_plugin
 from restore_cli.plan import PathWishes, WriteWishes, plan_images
+from tests.children import children_seen
 from tests.imaging.files import builtin_srgb, exif_with, packed, pattern, png, saved
 
 MOST_PIXELS = 4_000_000
@@ -242,6 +243,7 @@ def work(seed: int, seconds: float, folder: Path) -> int:
         fault = fault_of(path, chance)
         signal.alarm(0)
         count += 1
+        fault = fault or children_seen()
         if fault is None and time.process_time() - started > MOST_CPU_SECONDS:
             fault = f"{time.process_time() - started:.1f} s of processor time"
         if fault is not None:

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -41,6 +42,25 @@ def test_a_planted_fault_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(fuzz, "decode", faulty)
     assert "IndexError" in (fuzz.fault_of(path, random.Random(5)) or "")
+
+
+def test_a_process_that_was_started_is_noticed() -> None:
+    script = """
+        import os, subprocess, sys
+        from tests.children import children_seen
+        assert children_seen() is None
+        if sys.argv[1] == "waited for":
+            subprocess.run(["true"])
+        elif os.fork() == 0:
+            os._exit(0)
+        print(children_seen())
+    """
+    for kind in ("waited for", "left alone"):
+        settings = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", dedent(script), kind], env=settings, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout[:15]) == (0, "a child process"), done.stderr
 
 
 def test_the_same_seed_gives_the_same_mutations() -> None:

@@ -21,6 +21,7 @@ from restore_cli.imaging.color import to_srgb
 from restore_cli.imaging.container import declared_pixels, dissect
 from restore_cli.imaging.deep_tiff import is_deep_tiff, read_deep_tiff
 from restore_cli.imaging.formats import READABLE_FORMATS, SUFFIXES, foreign_kind, format_of_bytes, promised_format
+from restore_cli.imaging.jpeg_scans import fault_of_scans
 from restore_cli.imaging.layout import read_layout
 from restore_cli.imaging.metadata import read_metadata, turned
 from restore_cli.imaging.modes import Separated, floats_from, separate
@@ -201,6 +202,9 @@ def _decode_parts(parts: Parts, format_name: str, wishes: ReadWishes) -> _Decode
         frames = max(parts.frames, int(getattr(image, "n_frames", 1)))
         damage = load(image, lenient=wishes.allow_damaged)
         told = _told_by(image, parts)
+        if format_name == "JPEG" and parts.damage is None and damage is None:
+            fault = fault_of_scans(parts.core, image.width * image.height)
+            told = replace(told, warnings=(*told.warnings, *([fault] if fault else [])))
         format_name = "MPO" if format_name == "JPEG" and frames > 1 else format_name
         return _Decoded(
             planes=separate(image, layout),

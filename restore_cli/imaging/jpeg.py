@@ -2,7 +2,7 @@
 
 Stage 3, READ. The decoder is handed tables, frame and scans only. What it would make of a file in silence is refused
 first: one that stops early, declares more pixels than its bytes can hold, or has so many scans that it would take
-minutes. Compressed data itself is not checked here; the decoder does that, as far as anyone can.
+minutes. Compressed data itself is not checked here: see `jpeg_scans`.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from restore_cli.ledger import LEDGER_NAME
+from restore_cli.ledger import LEDGER_NAME, digest_of_file
 from tests.cli.conftest import Ran, Run, picture
 
 Tiny = Callable[..., Path]
@@ -67,6 +68,23 @@ def test_a_finished_batch_is_found_finished_without_torch(
     Path("out/a.png").unlink()
     ran = denoise("-r", "in", "out", "--resume")  # needs it as soon as there is something to do
     assert (ran.code, Path("out/a.png").exists()) == (1, False)
+
+
+def test_threads_order_and_interruptions_leave_the_very_same_bytes(run: Run):
+    for name, size in (("a.png", (40, 20)), ("b.png", (33, 30))):
+        picture(f"in/{name}", size=size)
+    digests = set()
+    threads = torch.get_num_threads()
+    try:
+        for index, (count, names) in enumerate([(1, "ab"), (3, "ba"), (2, "a")]):
+            ran = run("denoise", "--threads", count, *(f"in/{name}.png" for name in names), "-o", f"out{index}/")
+            assert ran.code == 0
+            if len(names) == 1:  # as if a kill had come between the two
+                assert run("denoise", "--threads", count, "--resume", "in", f"out{index}").code == 0
+            digests.add(tuple(digest_of_file(Path(f"out{index}/{name}.png")) for name in "ab"))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(digests) == 1
 
 
 def test_what_is_missing_or_damaged_is_redone_to_the_very_same_bytes(

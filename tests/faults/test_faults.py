@@ -38,6 +38,15 @@ def test_interrupted_batches_lose_nothing_and_are_resumed_to_the_same_bytes(tmp_
     assert found[0]["figures"]["killed"] > 0
 
 
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("options", ["", "--tile 64 --overlap 16"])
+def test_the_same_bytes_come_out_whatever_the_threads_the_order_and_the_interruptions(tmp_path: Path, options: str):
+    weights = ROOT / "restore_cli/weights/bundled/ramit-lite-denoise-color.safetensors"
+    asked = ("--same", "5", "--small", "4", "--side", "90", f"--options={options}")
+    found = outcomes(tmp_path, "--weights", str(weights), *asked)
+    assert [(outcome["wrong"], outcome["tries"]) for outcome in found] == [([], 14)]
+
+
 def test_failing_calls_leave_no_partial_file_and_stop_the_run(tmp_path: Path):
     if shutil.which("cc") is None and shutil.which("gcc") is None:
         pytest.skip("no C compiler here to make calls fail with")
@@ -55,6 +64,6 @@ def test_full_disks_leave_no_partial_file_and_stop_the_run(tmp_path: Path):
 
 
 def test_memory_and_descriptors_do_not_grow_with_the_batch(tmp_path: Path):
-    found = outcomes(tmp_path, "--many", "600")
+    found = outcomes(tmp_path, "--many", "400")
     assert [outcome["wrong"] for outcome in found] == [[]]
     assert found[0]["figures"]["most descriptors"] - found[0]["figures"]["fewest descriptors"] <= 8
