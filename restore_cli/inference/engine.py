@@ -45,6 +45,7 @@ from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
 from restore_cli.inference.padding import pad_to_multiple
 from restore_cli.inference.runner import NetworkRunner, Warn, check_stop
 from restore_cli.models import Arch
+from restore_cli.models._bands import Execution
 from restore_cli.plan import RunWishes
 from restore_cli.tiling.blend import Canvas
 from restore_cli.tiling.grid import Box, plan_grid, round_up
@@ -78,6 +79,7 @@ class Engine:
         scale: Factor from input to output size.
         wishes: How to run it.
         best: The context its weights were measured best with, None for the whole image's.
+        patch: Side of the pictures its weights were trained on: of cells, where they are wanted and `best` names none.
 
     Raises:
         UsageError: If the wishes do not exist or contradict themselves.
@@ -94,6 +96,7 @@ class Engine:
         scale: int,
         wishes: RunWishes,
         best: BestContext | None = None,
+        patch: int = Execution.cell,
     ) -> None:
         check_wishes(wishes, arch)
         self.device: DeviceChoice = choose_device(wishes.device)
@@ -105,6 +108,7 @@ class Engine:
         self._scale = scale
         self._wishes = wishes
         self._best = best
+        self._patch = patch
         self._runner = NetworkRunner(
             network, device=self.device.device, dtype=self.dtype.dtype, compiled=wishes.compile
         )
@@ -203,7 +207,14 @@ class Engine:
     def _layout(self, height: int, width: int, runner: NetworkRunner, memory: MemoryModel) -> Layout:
         on_cpu = runner.device.type == "cpu"
         return choose_layout(
-            height, width, arch=self._arch, wishes=self._wishes, memory=memory, best=self._best, on_cpu=on_cpu
+            height,
+            width,
+            arch=self._arch,
+            wishes=self._wishes,
+            memory=memory,
+            best=self._best,
+            patch=self._patch,
+            on_cpu=on_cpu,
         )
 
     def _memory_of(self, runner: NetworkRunner) -> MemoryModel:
@@ -215,7 +226,10 @@ class Engine:
         )
 
     def _bands_of(self, runner: NetworkRunner) -> BandsFootprint:
-        how = context_of(self._wishes, self._best)
+        if self._arch.footprint is not None:
+            fixed, per_pixel, per_band_pixel = (UNSEEN_SHARE * s for s in self._arch.footprint(self._network.config))
+            return BandsFootprint(fixed_bytes=fixed, bytes_per_pixel=per_pixel, bytes_per_band_pixel=per_band_pixel)
+        how = context_of(self._wishes, self._best, self._patch)
         return measure_bands(
             lambda batch, rows: runner.forward_plainly(batch, replace(how, rows=rows)),
             channels=self._channels * self._views,
@@ -226,8 +240,9 @@ class Engine:
         """Return what a run takes, as the network states it for plain runs on the CPU, else learnt from small ones."""
         is_plain = runner.device.type == "cpu" and runner.dtype == torch.float32 and not runner.needs_fixed_shapes
         if self._arch.footprint is not None and is_plain:
-            fixed, per_pixel = self._arch.footprint(self._network.config)
-            return Footprint(fixed_bytes=fixed * UNSEEN_SHARE, bytes_per_pixel=per_pixel * UNSEEN_SHARE)
+            fixed, per_pixel, per_band_pixel = (UNSEEN_SHARE * s for s in self._arch.footprint(self._network.config))
+            band = self._arch.band_positions or 0
+            return Footprint(fixed_bytes=fixed + per_band_pixel * band, bytes_per_pixel=per_pixel)
         return measure_footprint(
             runner.forward_plainly, channels=self._channels * self._views, multiple_of=self._arch.multiple_of
         )

@@ -44,14 +44,15 @@ class Footprint:
 class BandsFootprint:
     """Memory of one run in bands at its peak, which grows with the image, with its width and with the band."""
 
-    bytes_per_column: float
+    fixed_bytes: float = 0.0
+    bytes_per_column: float = 0.0
     bytes_per_pixel: float
     bytes_per_band_pixel: float
 
     def peak_bytes(self, height: int, width: int, rows: int) -> float:
         """Return what a run over an image of that size in bands of so many rows takes."""
         of_column = self.bytes_per_column + self.bytes_per_pixel * height + self.bytes_per_band_pixel * rows
-        return of_column * width
+        return self.fixed_bytes + of_column * width
 
 
 def measure_bands(forward: Callable[[Tensor, int], Tensor], *, channels: int, multiple_of: int) -> BandsFootprint:

@@ -34,7 +34,7 @@ _CERTAIN_BYTES_PER_PIXEL = 16 * 1024
 # Bands are of whole windows; out of memory with the least is no matter of the band's height.
 _LEAST_ROWS = 8
 # What the published x4 networks gain with; shares of 0.67 to 0.8 are nearly as good.
-_DEFAULT_CELL, _DEFAULT_SHARE = 64, 0.75
+_DEFAULT_SHARE = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +148,7 @@ def choose_layout(
     wishes: RunWishes,
     memory: MemoryModel,
     best: BestContext | None = None,
+    patch: int = Execution.cell,
     on_cpu: bool = True,
 ) -> Layout:
     """Decide how an image goes through the network.
@@ -159,11 +160,13 @@ def choose_layout(
         wishes: Checked by `check_wishes`.
         memory: Asked only where the answer matters.
         best: What the context "auto" is, None for the whole image.
+        patch: Side of the cells that are taken where `best` names none: what the network was trained on.
         on_cpu: Whether bands had better suit the cache; other devices gain from several tiles at once instead.
     """
     whole_demanded = wishes.tile == "off" or (wishes.context in _WHOLE and arch.global_attention)
     if _runs_in_bands(arch, wishes):
-        return _in_bands(height, width, arch, wishes, memory, best, demanded=whole_demanded, on_cpu=on_cpu)
+        how = context_of(wishes, best, patch)
+        return _in_bands(height, width, arch, wishes, memory, how, demanded=whole_demanded, on_cpu=on_cpu)
     if whole_demanded:
         note = None if memory.fits(height * width) else f"{_shortage(height, width, memory)}; --context tile needs less"
         return Layout(tile=None, demanded=True, note=note)
@@ -172,8 +175,8 @@ def choose_layout(
     return _in_tiles(height, width, arch, wishes, memory, on_cpu=on_cpu)
 
 
-def context_of(wishes: RunWishes, best: BestContext | None) -> Execution:
-    """Return the context that is meant, whatever the bands."""
+def context_of(wishes: RunWishes, best: BestContext | None, patch: int) -> Execution:
+    """Return the context that is meant, whatever the bands; arguments as in `choose_layout`."""
     cell, share = (best.cell, best.share) if best is not None else (None, None)
     context = wishes.context
     if context == "auto":
@@ -182,7 +185,7 @@ def context_of(wishes: RunWishes, best: BestContext | None) -> Execution:
         context = "global"
     return Execution(
         context=context,
-        cell=_DEFAULT_CELL if cell is None else cell,
+        cell=patch if cell is None else cell,
         share=_DEFAULT_SHARE if share is None else share,
     )
 
@@ -201,20 +204,19 @@ def _in_bands(
     arch: Arch,
     wishes: RunWishes,
     memory: MemoryModel,
-    best: BestContext | None,
+    how: Execution,
     *,
     demanded: bool,
     on_cpu: bool,
 ) -> Layout:
-    wanted = CACHED_POSITIONS // width if on_cpu else height
+    wanted = (arch.band_positions or CACHED_POSITIONS) // width if on_cpu else height
     rows = memory.rows_within(height, width, max(_LEAST_ROWS, wanted // _LEAST_ROWS * _LEAST_ROWS))
     note = None
     if rows is None:
         if not demanded:
             return _in_tiles(height, width, arch, wishes, memory, on_cpu=on_cpu)
         rows, note = _LEAST_ROWS, f"{_shortage(height, width, memory)}; --context tile needs less"
-    how = replace(context_of(wishes, best), rows=rows)
-    return Layout(tile=None, how=how, demanded=demanded, note=note)
+    return Layout(tile=None, how=replace(how, rows=rows), demanded=demanded, note=note)
 
 
 def _in_tiles(height: int, width: int, arch: Arch, wishes: RunWishes, memory: MemoryModel, *, on_cpu: bool) -> Layout:

@@ -81,6 +81,7 @@ class Restorer:
             scale=entry.scale,
             wishes=self._wishes,
             best=entry.context,
+            patch=entry.training_patch,
         )
         if self._wishes.threads is not None:
             torch.set_num_threads(self._wishes.threads)

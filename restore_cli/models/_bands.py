@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.models._products import linear
+from restore_cli.models._tensors import channels_first
 
 StatisticsFrom = Literal["global", "local", "mixed"]
 
@@ -134,7 +135,7 @@ def conv3x3(x: Tensor, band: Band, weight: Tensor, bias: Tensor | None, *, group
     """
     above, below = band.first > 0, band.last < band.height
     inside = above and below
-    image = x[None].permute(0, 3, 1, 2)  # in this order the strides still tell channels-last memory
+    image = channels_first(x[None])  # in this order the strides still tell channels-last memory
     result = F.conv2d(image, weight, bias, padding=(0 if inside else 1, 1), groups=groups)[0].permute(1, 2, 0)
     return result if inside else result[above : result.shape[0] - below]
 
@@ -158,7 +159,7 @@ class Cells:
         )
         self.global_share = how.global_share
         rows, columns = (_hats(strips).to(like) for strips in (self.row_strips, self.column_strips))
-        self.row_weights = rows  # (H, K)
+        self.row_weights, self.column_weights = rows, columns  # (H, K rows), (W, K columns)
         blocks = columns.view(-1, self.block, columns.shape[1])
         middle = columns.shape[1] - 1
         # Within a block of columns at most two cells count: the first that does, and the one behind it.
@@ -194,7 +195,11 @@ class Cells:
                 strips[strip] = row.clone() if known is None else known.add_(row)
         edges = [edge // self.block for edge in self.column_strips]
         rows = torch.stack([row for row in strips if row is not None])  # (strips, blocks, ...)
-        crossings = torch.stack([_fold(rows[:, left:right], 1) for left, right in pairwise(edges)], 1)
+        return self.join(torch.stack([_fold(rows[:, left:right], 1) for left, right in pairwise(edges)], 1))
+
+    @staticmethod
+    def join(crossings: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn sums over the strips' crossings, (row strips, column strips, ...), into what `gather` returns."""
         cells = crossings
         for axis in (0, 1):
             count = cells.shape[axis] - 1

@@ -1,24 +1,17 @@
 """The transformer block of Restormer: attention over channels (MDTA), then a gated feed-forward layer (GDFN).
 
 Stage 5, RUN; `restormer` builds the network of them and states the paper, the origin and the licence. Section 3.1 of
-the paper is MDTA, 3.2 GDFN. How it is laid out, and why:
-- A block has two forms that agree. `forward` is plain: autograd, compilers, GPUs and autocast take it. `add_` is for
-  inference on the CPU: it adds both layers to its input in place, a band of rows at a time, so that the widest maps
-  (over ten times the block's own channels) stay in the cache and never exist whole. Bands share no arithmetic: the two
-  rows that the 3x3 convolutions of neighbouring bands have in common are kept, not computed again.
-- Channel attention is three steps: sums over positions (additive over the parts of an image), the c x c matrix of each
-  head made of them, and its application, so that a runner may choose where the sums come from. The matrix and
-  `project_out` are applied as one C x C product, which is exact.
-- Queries and keys are never normalised: their products and squares are summed as they are, and the sums scaled.
-- Hidden widths such as 255 are filled up with zeros to whole vectors in `add_`; GELU(0) * 0 stays 0.
+the paper is MDTA, 3.2 GDFN. This is the plain form, which autograd, compilers and autocast take; `_restormer_passes`
+has the other, for inference in bands. Channel attention is three steps: sums over positions (additive over the parts
+of an image), the c x c matrix of each head made of them, and its application, so that a runner may choose where the
+sums come from. The matrix and `project_out` are applied as one C x C product, which is exact.
 
 Letters: N batch, C channels, H W feature size, P = H * W positions, h heads, c = C / h channels a head, K hidden width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +21,6 @@ from restore_cli.models._tensors import at_least_float32, autocast_off, channels
 
 NORM_EPS = 1e-12  # floor of an L2 norm
 CHUNK_POSITIONS = 16_384  # float32 products summed over 32,767 positions or more are wrong on some Apple GPUs
-BAND_BYTES = 16 << 20  # of one part's map in a band: from 4 to 32 MiB the time falls by a tenth, the memory rises
-VECTOR = 16  # float32 numbers of the widest CPU registers
 
 
 class ChannelNorm(nn.Module):
@@ -125,24 +116,6 @@ class TransposedAttention(nn.Module):
             return v.flatten(2) @ mix
         return torch.baddbmm(self.project_out.bias, v.flatten(2), mix)
 
-    def add_(self, x: Tensor, norm: ChannelNorm) -> None:
-        """Add the attention over the normalised image to the image (H, W, C), in place and in bands."""
-        channels = x.shape[2]
-        taps = self.qkv_dwconv.weight.view(3, channels, 1, 3, 3)
-        offsets = (None,) * 3 if self.qkv_dwconv.bias is None else self.qkv_dwconv.bias.view(3, channels).unbind()
-        project = _projection(self.qkv.weight.view(3, channels, channels), self.qkv.bias)
-        values = torch.empty_like(x)
-        total: ChannelSums | None = None
-        for rows, parts in bands(x, norm, project, width=channels, parts=3):
-            q, k, v = (_depthwise(*part) for part in zip(parts, taps, offsets, strict=True))
-            values[rows] = v
-            sums = self.sums(*(part.view(1, -1, self.heads, channels // self.heads) for part in (q, k)))
-            total = sums if total is None else total.plus(sums)
-        mix = self.mix(self.matrix(cast("ChannelSums", total)))[0]
-        x.view(-1, channels).addmm_(values.view(-1, channels), mix)
-        if self.project_out.bias is not None:
-            x += self.project_out.bias
-
 
 class GatedFeedForward(nn.Module):
     """Widen the channels, mix neighbours, let one half gate the other through the exact GELU, narrow again (GDFN).
@@ -164,22 +137,6 @@ class GatedFeedForward(nn.Module):
         gate, carried = self.dwconv(self.project_in(x)).chunk(2, 1)
         narrowed: Tensor = self.project_out(F.gelu(gate) * carried)
         return narrowed
-
-    def add_(self, x: Tensor, norm: ChannelNorm) -> None:
-        """Add the layer's output for the normalised image to the image (H, W, C), in place and in bands."""
-        width = -(-self.project_out.in_channels // VECTOR) * VECTOR
-        taps = _filled(self.dwconv.weight.flatten(1), width).view(2, width, 1, 3, 3)
-        offsets = (None,) * 2 if self.dwconv.bias is None else _filled(self.dwconv.bias[:, None], width)[..., 0]
-        widening = _filled(self.project_in.weight[..., 0, 0], width)
-        narrowing = F.pad(self.project_out.weight[..., 0, 0], (0, width - self.project_out.in_channels)).t()
-        start = None if self.project_in.bias is None else _filled(self.project_in.bias[:, None], width).flatten()
-        for rows, parts in bands(x, norm, _projection(widening, start), width=width, parts=2):
-            gate, carried = (_depthwise(*part) for part in zip(parts, taps, offsets, strict=True))
-            gated = F.gelu(gate).mul_(carried)
-            image = x[rows].view(-1, x.shape[2])
-            image.addmm_(gated.view(-1, width), narrowing)
-            if self.project_out.bias is not None:
-                image += self.project_out.bias
 
 
 class Block(nn.Module):
@@ -205,70 +162,3 @@ class Block(nn.Module):
         x = x + self.attn(channels_first(self.norm1(channels_last(x))))
         result: Tensor = x + self.ffn(channels_first(self.norm2(channels_last(x))))
         return result
-
-    def add_(self, x: Tensor) -> None:
-        """Run the block on (N, C, H, W) in channels-last memory, in place; without gradients."""
-        for image in channels_last(x):
-            self.attn.add_(image, self.norm1)
-            self.ffn.add_(image, self.norm2)
-
-
-Projection = Callable[[Tensor, int, Tensor], Tensor]
-
-
-def bands(
-    x: Tensor, norm: ChannelNorm, project: Projection, *, width: int, parts: int
-) -> Iterator[tuple[slice, Tensor]]:
-    """Yield an image's projection band by band, from the top, each with a row more above and below.
-
-    The band's rows of `x` may be written to before the next is asked for.
-
-    Args:
-        x: The image, (H, W, C).
-        norm: Applied to it first.
-        project: Takes normalised positions (P, C) and a part's number, fills and returns (P, width).
-        width: Channels of a part.
-        parts: How many parts the projection has.
-
-    Yields:
-        The rows of the image, and (parts, rows + 2, W, width), zeros beyond the image.
-    """
-    height, columns, channels = x.shape
-    step = min(height, max(2, BAND_BYTES // (columns * width * x.element_size())))
-    window = x.new_empty(parts, step + 2, columns, width)
-    window[:, 0] = 0
-    done = 0
-    for top in range(0, height, step):
-        bottom = min(top + step, height)
-        end = min(bottom + 1, height)
-        first = top - 1  # the image's row that lies in the window's row 0
-        normalised = norm(x[done:end]).view(-1, channels)
-        for part in range(parts):
-            project(normalised, part, window[part, done - first : end - first].view(-1, width))
-        if bottom == height:
-            window[:, bottom - first] = 0
-        yield slice(top, bottom), window[:, : bottom - top + 2]
-        if bottom < height:
-            window[:, :2] = window[:, step : step + 2]
-        done = end
-
-
-def _projection(weight: Tensor, bias: Tensor | None) -> Projection:
-    """Return a 1x1 convolution of several parts, (parts, out, in) and (parts * out)."""
-    if bias is None:
-        return lambda x, part, out: torch.mm(x, weight[part].t(), out=out)
-    start = bias.view(len(weight), -1)
-    return lambda x, part, out: torch.addmm(start[part], x, weight[part].t(), out=out)
-
-
-def _depthwise(window: Tensor, taps: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve (rows + 2, W, K) with a 3x3 filter a channel, (K, 1, 3, 3): (rows, W, K)."""
-    # The batch dimension comes first, then the view: with other strides of it oneDNN takes eight times as long.
-    x = window[None].permute(0, 3, 1, 2)
-    return channels_last(F.conv2d(x, taps, bias, padding=(0, 1), groups=len(taps)))[0]
-
-
-def _filled(weight: Tensor, width: int) -> Tensor:
-    """Cut (2K, M) into its halves and fill each up with rows of zeros: (2, width, M)."""
-    halves = weight.view(2, -1, weight.shape[1])
-    return F.pad(halves, (0, 0, 0, width - halves.shape[1]))

@@ -8,7 +8,8 @@ without conversion.
 
 What differs from the origin, and why:
 - Padding is the caller's: sizes must be multiples of eight, so that one padder serves every network.
-- Features lie in channels-last memory, and on the CPU the blocks work in place and in bands (see `_restormer_block`).
+- In inference the network goes over an image in place and in bands (see `_restormer_bands`), with statistics of cells
+  if wanted.
 - Under autocast the norms, the sums of the attention, the image's own convolutions and the residual stream stay in
   float32.
 
@@ -24,9 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from restore_cli.models import Arch
-from restore_cli.models._bands import wants_bands
+from restore_cli.models._bands import Execution, wants_bands
 from restore_cli.models._json_config import JsonConfig
-from restore_cli.models._restormer_block import BAND_BYTES, Block
+from restore_cli.models._restormer_bands import BAND_POSITIONS, ImagePass
+from restore_cli.models._restormer_block import Block
 from restore_cli.models._tensors import at_least_float32, autocast_off
 
 LEVELS = 4
@@ -123,14 +125,14 @@ def mult_adds(config: Config, height: int, width: int) -> int:
     return sum(blocks) + sum(blocks[1:-1]) + area * full + sum(between) + sum(reductions) + area * (ends + skip)
 
 
-def footprint(config: Config) -> tuple[float, float]:
-    """Return what an inference in bands holds at its peak: bytes whatever the size, and bytes a pixel.
+def footprint(config: Config) -> tuple[float, float, float]:
+    """Return what an inference in bands holds at its peak: bytes whatever the size, a pixel, and a pixel of a band.
 
-    Its tensors are four and a half maps of C channels at full size, where the last level begins, and what its bands
-    hold; with what convolutions take beside them a run over 1920x1080 was 3.4 GB resident above the loaded process,
-    which six maps and the engine's reserve come to. Runs on small images would not tell: they are single bands.
+    At full size on the way up those are features and values, four maps of C channels, the image and the result, and
+    ten maps of a band. Runs on small images would not tell: there the widest weights, prepared, are more than the maps.
     """
-    return 16.0 * BAND_BYTES, 6.1 * 4 * config.dim
+    images = 2 * config.inp_channels + config.out_channels
+    return 4096.0 * config.dim**2, 4.0 * (4 * config.dim + images), 4.0 * 10 * config.dim
 
 
 def _block_mult_adds(config: Config, dim: int, heads: int) -> int:
@@ -250,11 +252,12 @@ class Restormer(nn.Module):
         """Build the network that a configuration describes."""
         return cls(**config.to_json())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, how: Execution | None = None) -> Tensor:
         """Restore a batch.
 
         Args:
             x: (N, inp_channels, H, W) in [0, 1], H and W multiples of 8; of two views the left one first.
+            how: Context and bands, for inference. None is the whole image's context, in bands where that can be.
 
         Returns:
             (N, out_channels, H, W), float32 or better, not clipped.
@@ -266,6 +269,9 @@ class Restormer(nn.Module):
         if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % UNIT or x.shape[3] % UNIT or 0 in x.shape:
             msg = f"Restormer takes (N, {channels}, H, W) with H and W multiples of {UNIT}, not {tuple(x.shape)}"
             raise ValueError(msg)
+        if how is not None or wants_bands(x):
+            run = ImagePass(self, how or Execution())
+            return torch.stack([run.run(image) for image in x])
         features = self._features(x)
         with autocast_off(x):
             features = at_least_float32(features)
@@ -274,27 +280,26 @@ class Restormer(nn.Module):
             return cast("Tensor", self.output(features) + x)
 
     def _features(self, x: Tensor) -> Tensor:
-        """Return what the refinement makes of a batch, (N, 2C, H, W)."""
+        """Return what the refinement makes of a batch, (N, 2C, H, W): what training differentiates, compilers see."""
         with autocast_off(x):
             features = self.patch_embed(x)
-        # A stack, so that each map is let go as soon as it has been used: at full size that halves the peak.
         skips = []
         for level, down in (
             (self.encoder_level1, self.down1_2),
             (self.encoder_level2, self.down2_3),
             (self.encoder_level3, self.down3_4),
         ):
-            skips.append(_run(level, features))
+            skips.append(level(features))
             features = down(skips[-1])
-        features = _run(self.latent, features)
+        features = self.latent(features)
         for up, reduce, level in (
             (self.up4_3, self.reduce_chan_level3, self.decoder_level3),
             (self.up3_2, self.reduce_chan_level2, self.decoder_level2),
             (self.up2_1, None, self.decoder_level1),
         ):
             features = torch.cat((up(features), skips.pop()), 1)
-            features = _run(level, features if reduce is None else reduce(features))
-        return _run(self.refinement, features)
+            features = level(features if reduce is None else reduce(features))
+        return cast("Tensor", self.refinement(features))
 
 
 def _blocks(config: Config, level: int, count: int, dim: int) -> nn.Sequential:
@@ -313,27 +318,18 @@ def _blocks(config: Config, level: int, count: int, dim: int) -> nn.Sequential:
     )
 
 
-def _run(blocks: nn.Sequential, x: Tensor) -> Tensor:
-    """Run blocks on features (N, C, H, W) that are needed no more: in place where that can be."""
-    # Autocast leaves alone what is multiplied into given memory, as bands do.
-    if not wants_bands(x):
-        return cast("Tensor", blocks(x))
-    x = x.contiguous(memory_format=torch.channels_last)
-    for block in blocks:
-        cast("Block", block).add_(x)
-    return x
-
-
 ARCH = Arch(
     name="restormer",
     config=Config,
     build=Restormer.from_config,
     multiple_of=UNIT,
     global_attention=True,
+    in_bands=True,
     dtypes=("float32",),
     views=lambda config: 2 if config.dual_pixel_task else 1,
     paper="Restormer: Efficient Transformer for High-Resolution Image Restoration, arXiv 2111.09881",
     footprint=footprint,
+    band_positions=BAND_POSITIONS,
     mult_adds=mult_adds,
     block=Block,
 )

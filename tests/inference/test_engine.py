@@ -158,6 +158,27 @@ def test_the_context_of_the_weights_reaches_the_network_and_a_wish_goes_before_i
         assert len(network.runs) == 8
 
 
+def test_cells_of_weights_without_a_measured_context_are_as_large_as_what_they_were_trained_on():
+    network, arch = InBands(), toy_arch(global_attention=True, in_bands=True)
+    Engine(network, arch, channels=3, scale=1, wishes=RunWishes(device="cpu", context="local"), patch=160).restore(
+        noise(40, 64)
+    )
+    assert [how.cell for how in network.runs if how] == [160]
+
+
+def test_bands_are_as_high_as_suits_the_network_and_lower_where_what_it_states_does_not_fit():
+    network = InBands()
+    arch = replace(
+        toy_arch(global_attention=True, in_bands=True), footprint=lambda _: (0.0, 1.0, 1 << 17), band_positions=64 * 64
+    )
+    network.config = None
+    for budget in (1 << 40, 200 << 20):
+        Engine(network, arch, channels=3, scale=1, wishes=RunWishes(device="cpu", max_memory=budget)).restore(
+            noise(256, 64)
+        )
+    assert [how.rows for how in network.runs if how] == [64, 16]
+
+
 def test_memory_that_suffices_for_nothing_is_an_error_of_that_image_and_the_next_goes_on():
     network = OutOfMemoryAbove(0, MemoryError())
     engine = make_engine(network, RunWishes(device="cpu", tile=256))
@@ -327,6 +348,6 @@ def test_a_network_that_states_what_it_takes_is_believed_and_not_tried():
             raise AssertionError(x)
 
     for bytes_per_pixel, is_cut in ((1.0, False), (1e6, True)):
-        arch = replace(toy_arch(), footprint=lambda _, stated=bytes_per_pixel: (0.0, stated))
+        arch = replace(toy_arch(), footprint=lambda _, stated=bytes_per_pixel: (0.0, stated, 0.0))
         engine = Engine(Untried(), arch, channels=3, scale=1, wishes=RunWishes(device="cpu"))
         assert (engine.layout(4096, 4096).tile is not None) == is_cut

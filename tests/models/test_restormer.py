@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from restore_cli.inference.footprint import UNSEEN_SHARE, measure_footprint, peak_bytes
-from restore_cli.models import _restormer_block
+from restore_cli.inference.footprint import UNSEEN_SHARE, peak_bytes
+from restore_cli.models._bands import Cells, Execution
+from restore_cli.models._restormer_bands import BAND_POSITIONS
 from restore_cli.models._restormer_block import Block, ChannelSums, TransposedAttention
+from restore_cli.models._restormer_passes import AttentionPass, FeedForwardPass
 from restore_cli.models.restormer import Config, Restormer, footprint, mult_adds
 from tests.models.fill import deterministic_fill
 from tests.models.literal_restormer import literal_block
@@ -151,27 +153,70 @@ def tiny_network(**changes: Any) -> Restormer:
 
 
 @pytest.mark.parametrize("changes", FORMS.values(), ids=FORMS)
-def test_bands_of_any_height_give_the_plain_forms_pixels(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_restormer_block, "BAND_BYTES", 5000)  # 2 rows at full size, the whole image at the lowest
+def test_bands_of_any_height_give_the_plain_forms_pixels(changes: dict[str, Any]):
     network = tiny_network(**changes).double()
     x = torch.rand(2, network.config.inp_channels, 24, 16, dtype=torch.float64)
+    plain = network(x).detach()
     with torch.inference_mode():
-        in_bands = network(x)
-    torch.testing.assert_close(in_bands, network(x).detach(), atol=1e-11, rtol=0)
+        torch.testing.assert_close(network(x), plain, atol=1e-11, rtol=0)
+        for how in (Execution(rows=2), Execution(context="local", cell=32, rows=5)):  # one cell is the whole image
+            torch.testing.assert_close(network(x[1:], how), plain[1:], atol=1e-11, rtol=0)
 
 
-@pytest.mark.parametrize(("norm_bias", "bias", "heads"), [(True, False, 1), (False, False, 2), (True, True, 4)])
-def test_a_block_does_what_the_paper_writes(norm_bias: bool, bias: bool, heads: int):
+BLOCKS = pytest.mark.parametrize(("norm_bias", "bias", "heads"), [(True, False, 1), (False, False, 2), (True, True, 4)])
+
+
+def literal_and_ours(norm_bias: bool, bias: bool, heads: int) -> tuple[Block, dict[str, Any]]:
+    """Return a block and its tensors in NumPy."""
     block = Block(8, heads=heads, hidden=21, bias=bias, norm_bias=norm_bias).double().eval()
     state = {key: tensor.double() for key, tensor in deterministic_fill(block.state_dict()).items()}
     block.load_state_dict(state)
-    x = torch.randn(1, 8, 7, 5, dtype=torch.float64)
-    expected = literal_block({key: tensor.numpy() for key, tensor in state.items()}, x[0].numpy(), heads=heads)
-    np.testing.assert_allclose(block(x)[0].detach().numpy(), expected, atol=1e-10)
-    in_place = x.contiguous(memory_format=torch.channels_last)
+    return block, {key: tensor.numpy() for key, tensor in state.items()}
+
+
+def in_bands(block: Block, x: Tensor, cells: Cells, *, numbers: int) -> Tensor:
+    """Run the form for bands on one image (1, C, H, W)."""
+    image = x[0].permute(1, 2, 0).contiguous()
     with torch.no_grad():
-        block.add_(in_place)
-    np.testing.assert_allclose(in_place[0].numpy(), expected, atol=1e-10)
+        AttentionPass(block, x.dtype).add_(image, torch.empty_like(image), cells, numbers)
+        FeedForwardPass(block, x.dtype).add_(image, numbers)
+    return image.permute(2, 0, 1)
+
+
+@BLOCKS
+def test_a_block_does_what_the_paper_writes(norm_bias: bool, bias: bool, heads: int):
+    block, state = literal_and_ours(norm_bias, bias, heads)
+    x = torch.randn(1, 8, 7, 5, dtype=torch.float64)
+    expected = literal_block(state, x[0].numpy(), heads=heads)
+    np.testing.assert_allclose(block(x)[0].detach().numpy(), expected, atol=1e-10)
+    whole = Cells(Execution(), (7, 5), down=1, grain=1, like=x)
+    np.testing.assert_allclose(in_bands(block, x, whole, numbers=1 << 20).numpy(), expected, atol=1e-10)
+
+
+@BLOCKS
+@pytest.mark.parametrize("size", [(12, 20), (12, 4), (4, 12)], ids=["many cells", "one column", "one row"])
+def test_a_block_with_statistics_of_cells_is_the_blend_of_the_cells(
+    norm_bias: bool, bias: bool, heads: int, size: tuple[int, int]
+):
+    block, state = literal_and_ours(norm_bias, bias, heads)
+    x = torch.randn(1, 8, *size, dtype=torch.float64)
+    cells = Cells(Execution(context="local", cell=16), (2 * size[0], 2 * size[1]), down=2, grain=8, like=x)
+    edges = [[*range(0, length, 4), length] for length in size]
+    assert [cells.row_strips, cells.column_strips] == edges
+    expected = literal_block(state, x[0].numpy(), heads=heads, edges=(edges[0], edges[1]))
+    for numbers in (1, 5 * size[1] * 24, 1 << 20):  # bands of two rows, of five, and one
+        np.testing.assert_allclose(in_bands(block, x, cells, numbers=numbers).numpy(), expected, atol=1e-7)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("context", ["global", "mixed"])
+def test_bands_take_autocasts_products_and_come_near_float32(context: Any):
+    network, x, how = tiny_network(), torch.rand(1, 3, 64, 64), Execution(context=context, cell=32)
+    exact = network(x, how)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = network(x, how)
+    assert near.dtype == torch.float32
+    assert 0 < (near - exact).abs().max() <= 0.03 * exact.abs().max()
 
 
 def test_sums_of_two_parts_give_the_attention_of_the_whole():
@@ -193,38 +238,29 @@ def test_sums_beyond_one_chunk_are_exact():
     assert torch.equal(sums.k_squares[0, 0].long(), k[0, :, 0].long().square().sum(0))
 
 
+def peak_of(network: Restormer, height: int, how: Execution) -> int:
+    """Return what a run over an image of 64 columns holds at its peak."""
+    with torch.inference_mode():
+        return peak_bytes(lambda: network(torch.zeros((1, 3, height, 64)), how))
+
+
 @pytest.mark.slow
-def test_bands_keep_the_wide_maps_from_ever_being_whole(monkeypatch: pytest.MonkeyPatch):
+def test_a_run_holds_what_the_network_states_and_wide_maps_never_whole():
     network = tiny_network(dim=16)
-
-    def bytes_per_pixel() -> float:
-        with torch.inference_mode():
-            return measure_footprint(network, channels=3, multiple_of=32).bytes_per_pixel / 1.25
-
-    whole = bytes_per_pixel()
-    monkeypatch.setattr(_restormer_block, "BAND_BYTES", 1)
-    # At full size: two maps of 2C float32 in a block, or a concatenation with what goes into it.
-    assert bytes_per_pixel() <= 5.2 * 16 * 4 < whole / 2
-
-
-@pytest.mark.slow
-def test_a_run_holds_what_the_network_states(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_restormer_block, "BAND_BYTES", _restormer_block.BAND_BYTES // 64)
-    network = tiny_network()
-
-    def peak(side: int) -> int:
-        with torch.inference_mode():
-            return peak_bytes(lambda: network(torch.zeros((1, 3, side, side))))
-
-    fixed, per_pixel = footprint(network.config)
-    small, large = peak(64), peak(128)
-    assert large <= fixed / 64 + per_pixel * 128**2
-    assert 0.6 * per_pixel < (large - small) / (128**2 - 64**2) <= per_pixel
+    _, per_pixel, per_band_pixel = footprint(network.config)
+    small, tall, coarse = (
+        peak_of(network, height, Execution(rows=rows)) for height, rows in ((64, 16), (128, 16), (128, 64))
+    )
+    assert 0.9 * per_pixel < (tall - small) / (64 * 64) <= per_pixel
+    assert 0.6 * per_band_pixel < (coarse - tall) / (48 * 64) <= per_band_pixel
+    # A run with cells adds their matrices, which a small share of a map holds for cells as large as were trained on.
+    mixed = peak_of(network, 128, Execution(context="mixed", cell=64, rows=16))
+    assert mixed - tall <= 16 * 4 * 128 * 64
 
 
 def test_a_full_hd_frame_goes_through_whole_within_four_gib():
-    fixed, per_pixel = footprint(Config())
-    assert UNSEEN_SHARE * (fixed + per_pixel * 1920 * 1080) < 4 << 30
+    fixed, per_pixel, per_band_pixel = footprint(Config())
+    assert UNSEEN_SHARE * (fixed + per_pixel * 1920 * 1080 + per_band_pixel * BAND_POSITIONS) < 4 << 30
     assert per_pixel <= 10 * Config().dim * 4  # at most ten maps at full size
 
 
