@@ -342,9 +342,23 @@ def _say_sigma(wanted: _Wanted, entry: WeightsEntry, out: Output) -> None:
     low, high = entry.sigma_range
     trained = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     if not low <= level <= high:
-        out.warn(f"{entry.id} was trained at sigma {trained}, the nearest there is to {level:g}")
+        blind = _holding(level, entry)
+        other = "" if blind is None else f"; -m {blind} takes any level"
+        out.warn(f"{entry.id} was trained at sigma {trained}, the nearest there is to {level:g}{other}")
     elif not entry.bundled:
         out.note(f"sigma {level:g}: {entry.id}, trained at sigma {trained}")
+
+
+def _holding(level: float, entry: WeightsEntry) -> str | None:
+    """Return the id of weights for the same that hold a noise level in their range, None where there are none."""
+    from restore_cli.weights.manifest import load_manifest
+
+    request = entry.model, entry.task, entry.channels, entry.variant
+    for other in load_manifest().entries:
+        low, high = other.sigma_range or (0.0, -1.0)
+        if (other.model, other.task, other.channels, other.variant) == request and low <= level <= high:
+            return other.id
+    return None
 
 
 def _show(plan: JobPlan, entry: WeightsEntry, out: Output) -> None:

@@ -58,9 +58,10 @@ class Manifest:
     ) -> WeightsEntry:
         """Return the entry that a model name means for a task and its options.
 
-        Gray pictures go through an RGB network where the model has no gray one. Of several noise ranges the narrowest
-        that holds `sigma` is taken, or the nearest where none holds it: the caller compares `sigma_range` and says so.
-        Without `sigma` it is the widest.
+        Gray pictures go through an RGB network where the model has no gray one. Of networks
+        each trained at one noise level the nearest to `sigma` is taken, of two as near the stronger, which leaves no
+        noise behind; else the narrowest range that holds it, or the nearest: the caller compares `sigma_range` and says
+        so. Without `sigma` it is the widest.
 
         Args:
             model: A -m name or a full id; None means the bundled weights of the task, the first of several.
@@ -194,12 +195,14 @@ def _require_distinct(entries: Iterable[WeightsEntry]) -> None:
             seen[name, key] = entry.id
 
 
-def _misfit(entry: WeightsEntry, sigma: float | None) -> tuple[float, float]:
-    """Return how far a noise level is from an entry's range, then the range's width; smaller is better."""
+def _misfit(entry: WeightsEntry, sigma: float | None) -> tuple[float, float, float]:
+    """Return whether an entry is for a range, how far a level is from it, and its width; smaller is better."""
     low, high = entry.sigma_range or (0.0, 255.0)
     if sigma is None:
-        return 0.0, low - high
-    return max(low - sigma, sigma - high, 0.0), high - low
+        return 0.0, 0.0, low - high
+    if low == high:
+        return 0.0, abs(sigma - low), -low
+    return 1.0, max(low - sigma, sigma - high, 0.0), high - low
 
 
 def _phrase(task: str, scale: int, *details: str | None) -> str:

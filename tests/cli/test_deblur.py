@@ -68,6 +68,19 @@ def test_one_picture_is_deblurred_beside_itself(run: Run, restormer: Weights):
     assert pixels("street_deblurred.png").shape == (13, 21, 3)
 
 
+def test_cells_change_pixels_and_the_memory_allowed_does_not(run: Run, restormer: Weights):
+    picture("street.png", size=(64, 48))
+    deblur = ("deblur", "--weights", restormer("motion"), "street.png", "-o")
+    for context in ("global", "local"):
+        ran = run(*deblur, f"{context}.png", "--context", context)
+        assert ran.code == 0, ran.err
+    assert (pixels("local.png") != pixels("global.png")).any()
+    ran = run(*deblur, "low.png", "--context", "local", "--max-memory", "2M", "--json")
+    assert ran.code == 0, ran.err
+    assert np.abs(pixels("low.png") - pixels("local.png")).max() <= 1
+    assert '"context": "local"' in ran.out
+
+
 def test_two_views_give_one_picture_and_their_order_counts(run: Run, restormer: Weights):
     views("a.png")
     dual = ("deblur", "--kind", "dual-pixel", "--weights", restormer("dual-pixel"))
@@ -126,7 +139,12 @@ def test_views_of_two_sizes_and_a_lone_view_fail_in_one_line(run: Run, restormer
     ("arguments", "said"),
     [
         (["denoise", "--sigma", "25"], "sigma 25: restormer-denoise-color-sigma25, trained at sigma 25"),
-        (["denoise", "--sigma", "20"], "sigma 20: restormer-denoise-color-blind, trained at sigma 0 to 50"),
+        (
+            ["denoise", "--sigma", "20"],
+            "restormer-denoise-color-sigma25 was trained at sigma 25, the nearest there is to 20; "
+            "-m restormer-denoise-color-blind takes any level",
+        ),
+        (["denoise"], "restormer-denoise-color-blind: would be fetched first"),
         (["denoise", "--gray", "--sigma", "15"], "sigma 15: restormer-denoise-gray-sigma15, trained at sigma 15"),
         (["denoise", "--real"], "restormer-denoise-real"),
         (["denoise", "--real", "--sigma", "9"], "restormer-denoise-real takes no noise level: --sigma changes nothing"),

@@ -115,7 +115,9 @@ def test_every_published_file_of_restormer_is_held_to_its_digest_or_to_a_commit_
     [
         ({"task": "denoise"}, "denoise-color-blind"),
         ({"task": "denoise", "sigma": 25.0}, "denoise-color-sigma25"),
-        ({"task": "denoise", "sigma": 30.0}, "denoise-color-blind"),
+        ({"task": "denoise", "sigma": 30.0}, "denoise-color-sigma25"),
+        ({"task": "denoise", "sigma": 20.0}, "denoise-color-sigma25"),
+        ({"task": "denoise", "sigma": 17.0, "channels": 1}, "denoise-gray-sigma15"),
         ({"task": "denoise", "sigma": 50.0, "channels": 1}, "denoise-gray-sigma50"),
         ({"task": "denoise", "channels": 1}, "denoise-gray-blind"),
         ({"task": "denoise", "variant": "real"}, "denoise-real"),
@@ -280,15 +282,20 @@ def test_gray_pictures_take_the_gray_network_where_the_model_has_one() -> None:
         known.select("ramit-denoise-gray", task="denoise", channels=3)
 
 
-def test_the_noise_level_chooses_the_narrowest_range_that_holds_it_or_the_nearest(tmp_path: Path) -> None:
+def test_the_noise_level_chooses_the_nearest_trained_level_else_the_narrowest_range_that_holds_it(
+    tmp_path: Path,
+) -> None:
     levels = [noise(1, [15, 15]), noise(2, [25, 25]), noise(3, [50, 50])]
     known = manifest(tmp_path, *levels)
-    chosen = {sigma: known.select("ramit", task="denoise", sigma=sigma).id[-1] for sigma in (0, 15, 19, 21, 30, 44)}
-    assert chosen == {0: "1", 15: "1", 19: "1", 21: "2", 30: "2", 44: "3"}
+    chosen = {sigma: known.select("ramit", task="denoise", sigma=sigma).id[-1] for sigma in (0, 15, 19, 20, 30, 44)}
+    assert chosen == {0: "1", 15: "1", 19: "1", 20: "2", 30: "2", 44: "3"}
     known = manifest(tmp_path, *levels, noise(4, [0, 50]))
     assert known.select("ramit", task="denoise", sigma=15).id == "ramit-noise-1"
-    assert known.select("ramit", task="denoise", sigma=16).id == "ramit-noise-4"
+    assert known.select("ramit", task="denoise", sigma=16).id == "ramit-noise-1"
     assert known.select("ramit", task="denoise").id == "ramit-noise-4"
+    known = manifest(tmp_path, noise(1, [0, 20]), noise(2, [0, 50]))
+    chosen = {sigma: known.select("ramit", task="denoise", sigma=sigma).id[-1] for sigma in (15, 20, 21, 60)}
+    assert chosen == {15: "1", 20: "1", 21: "2", 60: "2"}
 
 
 def test_a_variant_is_taken_only_when_asked_for(tmp_path: Path) -> None:
