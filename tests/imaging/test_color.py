@@ -168,6 +168,20 @@ def test_cmyk_without_a_profile_is_converted_by_a_named_formula(format_name: str
     assert "(1 - C)(1 - K)" in picture.warnings[0]
 
 
+def test_a_jpeg_of_inks_coded_as_luma_and_differences_is_the_same_picture() -> None:
+    ink = np.empty((16, 16, 4), np.uint8)
+    ink[...] = (200, 30, 90, 51)
+    coded = ink.copy()
+    coded[..., :3] = 255 - np.asarray(Image.fromarray(ink[..., :3]).convert("YCbCr"))
+    data = bytearray(saved(Image.fromarray(coded, "CMYK"), "JPEG", quality=100))
+    data[data.index(b"Adobe") + 11] = 2  # YCCK
+    ycck = decode_bytes(bytes(data), "x")
+    assert (ycck.channels, ycck.alpha, len(ycck.warnings)) == (3, None, 1)
+    np.testing.assert_allclose(
+        ycck.pixels, decode_bytes(saved(Image.fromarray(ink, "CMYK"), "TIFF"), "x").pixels, atol=0.02
+    )
+
+
 def cmyk_profile() -> bytes:
     """Build a CMYK profile whose table turns any ink into Lab of its blackness alone, clearly not the plain formula."""
     grid, outputs = 2, 3
