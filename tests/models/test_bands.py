@@ -98,7 +98,7 @@ def test_logits_beyond_any_power_of_float32_stay_finite():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("context", ["global", "local", "mixed"])
+@pytest.mark.parametrize("context", ["global", "mixed", pytest.param("local", marks=pytest.mark.exhaustive)])
 def test_pixels_do_not_depend_on_the_bands(arch: Arch, network: nn.Module, context: str):
     x = picture(arch.config.tiny().channels)
     results = [network(x, Execution(context=context, cell=64, rows=rows)) for rows in (HEIGHT, 8, 24)]
@@ -111,7 +111,7 @@ def test_pixels_do_not_depend_on_the_bands(arch: Arch, network: nn.Module, conte
 @pytest.mark.usefixtures("keep_threads")
 @pytest.mark.parametrize("context", ["global", "mixed"])
 def test_bytes_do_not_depend_on_the_threads(arch: Arch, network: nn.Module, context: str):
-    x = picture(arch.config.tiny().channels)
+    x = picture(arch.config.tiny().channels, 64, 96)
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
