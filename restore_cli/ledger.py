@@ -16,6 +16,7 @@ there is nothing to clean up.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -23,11 +24,10 @@ import os
 import stat
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from restore_cli.errors import StorageError
 
@@ -199,28 +199,23 @@ class Ledger:
             *lines, tail = (rest + chunk).split(b"\n")
             self._read_to += len(rest) + len(chunk) - len(tail)
             rest = tail
-            for line in lines:
-                self._take_in(line)
+            for said in _parsed(lines):
+                self._take_in(said)
 
-    def _take_in(self, line: bytes) -> None:
+    def _take_in(self, said: Any) -> None:
         """Remember one line; what is no record of ours is passed over, since it can prove nothing."""
-        # A line torn by a kill may stand before the next one's start.
-        start = line.rfind(_LINE_START)
-        if start < 0:
-            return
         try:
-            said = json.loads(line[start:].decode("ascii"))
             name, given, output = said["target"], said["input"], said["output"]
             facts = weights, options, version = said["weights"], said["options"], said["version"]
             if facts not in self._recipes:
                 self._recipes[facts] = Recipe(weights=weights, options=options, version=version)
             recipe = self._recipes[facts]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (KeyError, TypeError):
             return
         if isinstance(name, str):
             self._records[name].append(_Record(input=given, recipe=recipe, output=output))
 
-    @contextmanager
+    @contextlib.contextmanager
     def _open(self, *, write: bool = True, create: bool = False) -> Iterator[int | None]:
         """Yield the descriptor, None if there is no ledger; it stays open as long as there are claims."""
         if self._descriptor is None:
@@ -239,7 +234,7 @@ class Ledger:
                 descriptor, self._descriptor = self._descriptor, None
                 os.close(descriptor)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _faults(self, verb: str) -> Iterator[None]:
         try:
             yield
@@ -247,6 +242,26 @@ class Ledger:
             hint = "change its permissions, or move it away to begin anew" if verb == "read" else None
             msg = f"{self._path}: the ledger cannot be {verb}: {error.strerror or error}"
             raise StorageError(msg, hint=hint) from error
+
+
+def _parsed(lines: Sequence[bytes]) -> list[Any]:
+    """Return what lines say, whatever that is; those that are no lines of a ledger are left out.
+
+    Together they are parsed three times as fast as one by one, and nearly always all of them are whole.
+    """
+    if all(line.startswith(_LINE_START) for line in lines):
+        with contextlib.suppress(ValueError, RecursionError):
+            together = json.loads(b"[" + b",".join(lines) + b"]")
+            if len(together) == len(lines):
+                return list(together)
+    parsed = []
+    for line in lines:
+        # A line torn by a kill may stand before the next one's start.
+        start = line.rfind(_LINE_START)
+        if start >= 0:
+            with contextlib.suppress(ValueError, RecursionError):
+                parsed.append(json.loads(line[start:].decode("ascii")))
+    return parsed
 
 
 def digest_of_bytes(data: bytes) -> str:
@@ -265,9 +280,12 @@ def digest_of_file(path: Path) -> str | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 return None
-            while chunk := os.read(descriptor, _READ_BYTES):
+            # The whole buffer is allocated at each read, however little comes.
+            read_bytes = min(status.st_size + 1, _READ_BYTES)
+            while chunk := os.read(descriptor, read_bytes):
                 digest.update(chunk)
         finally:
             os.close(descriptor)

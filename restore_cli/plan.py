@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -181,10 +181,11 @@ def plan_images(wishes: PathWishes, write: WriteWishes) -> tuple[tuple[ImageJob,
     if any(_same_folder(leave_out, folder) for folder in inputs):
         leave_out = None  # refused later, with the reason that input and output are one
     selection = Selection(suffixes=SUFFIXES, recursive=wishes.recursive, include=wishes.include, exclude=wishes.exclude)
-    jobs = plan_jobs(find_sources(inputs, selection, leave_out=leave_out), destination)
+    sources = find_sources(inputs, selection, leave_out=leave_out)
+    jobs = plan_jobs(sources, destination, is_ours=_Known()) if write.resume else plan_jobs(sources, destination)
     if wishes.in_place:
         _require_format_kept(jobs)
-    return settle(_known_to_ledgers(jobs) if write.resume else jobs, write.existing)
+    return settle(jobs, write.existing)
 
 
 def _plan_streams(
@@ -211,23 +212,17 @@ def _plan_streams(
     return settle([ImageJob(source=source, target=target, from_stdin=True)], write.existing)
 
 
-def _is_ours(path: Path) -> bool:
-    ledger = Ledger(path.parent)
-    ledger.read()
-    return ledger.knows(path)
+class _Known:
+    """Tell what a ledger says was written by us, whatever has become of it."""
 
+    def __init__(self) -> None:
+        self._ledgers: dict[Path, Ledger] = {}
 
-def _known_to_ledgers(jobs: Iterable[ImageJob]) -> list[ImageJob]:
-    """Allow jobs to replace what a ledger says was written by us."""
-    ledgers: dict[Path, Ledger] = {}
-    marked = []
-    for job in jobs:
-        if job.home is not None and job.home not in ledgers:
-            ledgers[job.home] = Ledger(job.home)
-            ledgers[job.home].read()
-        known = job.home is not None and ledgers[job.home].knows(job.target)
-        marked.append(replace(job, replaces=True) if known else job)
-    return marked
+    def __call__(self, home: Path, target: Path) -> bool:
+        if home not in self._ledgers:
+            self._ledgers[home] = Ledger(home)
+            self._ledgers[home].read()
+        return self._ledgers[home].knows(target)
 
 
 def _require_sense(wishes: PathWishes, write: WriteWishes) -> None:
@@ -260,7 +255,7 @@ def _split(wishes: PathWishes, *, resume: bool) -> tuple[Sequence[str], str | No
         return wishes.paths, wishes.output
     *inputs, output = wishes.paths
     is_new = output == STREAM or not Path(output).exists() or Path(output).is_dir()
-    if not is_new and not (resume and _is_ours(Path(output))):
+    if not is_new and not (resume and _Known()(Path(output).parent, Path(output))):
         msg = f"{output} exists: is it the output or one more input?"
         hint = f"say `--output {output} --existing overwrite` to replace it, or `--beside` to restore it too"
         raise UsageError(msg, hint=hint)

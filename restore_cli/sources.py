@@ -146,9 +146,9 @@ def _pictures_in(root: Path, selection: Selection, forbidden: tuple[int, int] | 
         folder, below = waiting.pop()
         subfolders: list[tuple[Path, str]] = []
         for entry in _listed(folder):
-            path, inner = folder / entry.name, below + entry.name
             if entry.name.startswith("."):
                 continue
+            path, inner = folder / entry.name, below + entry.name
             if selection.recursive and entry.is_dir():
                 if not entry.is_symlink() and _identity(path) != forbidden and not selection.leaves_out(inner):
                     subfolders.append((path, inner + "/"))

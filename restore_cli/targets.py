@@ -80,13 +80,25 @@ class Destination:
     written_suffix: Callable[[str], str]
 
 
-def plan_jobs(sources: Iterable[Source], destination: Destination) -> list[ImageJob]:
-    """Return a job for each source: where its result goes, and which ledger tells of it."""
+def _never(_home: Path, _target: Path) -> bool:
+    return False
+
+
+def plan_jobs(
+    sources: Iterable[Source], destination: Destination, *, is_ours: Callable[[Path, Path], bool] = _never
+) -> list[ImageJob]:
+    """Return a job for each source: where its result goes, and which ledger tells of it.
+
+    Args:
+        sources: What to read.
+        destination: Where results go.
+        is_ours: Takes the folder of a ledger and a target, tells whether what lies there may be replaced as our own.
+    """
     folders: dict[Path, Path] = {}
     jobs = []
     for source in sources:
         if source.path == source.root or destination.kind == "in place":
-            jobs.append(_job_of_file(source, destination))
+            jobs.append(_job_of_file(source, destination, is_ours))
             continue
         if source.root not in folders:
             folders[source.root] = _folder_of(source.root, destination)
@@ -94,11 +106,12 @@ def plan_jobs(sources: Iterable[Source], destination: Destination) -> list[Image
         suffix = "" if destination.path is None else destination.suffix
         below, slash, _ = source.inner.rpartition("/")
         target = folder / (below + slash + _result_name(source.path, destination, suffix))
-        jobs.append(ImageJob(source=source.path, target=target, home=destination.path or folder))
+        home = destination.path or folder
+        jobs.append(ImageJob(source=source.path, target=target, home=home, replaces=is_ours(home, target)))
     return jobs
 
 
-def _job_of_file(source: Source, destination: Destination) -> ImageJob:
+def _job_of_file(source: Source, destination: Destination, is_ours: Callable[[Path, Path], bool]) -> ImageJob:
     if destination.kind == "in place":
         # A link stays a link, and what it points to is replaced.
         target = source.path.resolve() if source.path.is_symlink() else source.path
@@ -108,12 +121,14 @@ def _job_of_file(source: Source, destination: Destination) -> ImageJob:
         target = destination.path
     else:
         target = destination.path / _result_name(source.path, destination, destination.suffix)
+    is_in_place = destination.kind == "in place"
+    home = target.parent if destination.ledger or destination.kind == "folder" else None
     return ImageJob(
         source=source.path,
         target=target,
-        home=target.parent if destination.ledger or destination.kind == "folder" else None,
-        is_in_place=destination.kind == "in place",
-        replaces=destination.kind == "in place",
+        home=home,
+        is_in_place=is_in_place,
+        replaces=is_in_place or (home is not None and is_ours(home, target)),
     )
 
 
@@ -160,6 +175,12 @@ def settle(jobs: Sequence[ImageJob], existing: Existing) -> tuple[tuple[ImageJob
     return tuple(job for job in jobs if job not in skipped), tuple(there)
 
 
+def target_folders(jobs: Iterable[ImageJob]) -> tuple[Path, ...]:
+    """Return the folders that results go to, each once."""
+    # As text: ten thousand paths in one folder take ten times as long to take apart and to compare.
+    return tuple(map(Path, dict.fromkeys(os.path.dirname(job.target) for job in jobs)))  # noqa: PTH120
+
+
 def _renamed(jobs: Iterable[ImageJob]) -> list[ImageJob]:
     """Number the targets that exist or meet an earlier one: photo-2.png."""
     taken: set[str] = set()
@@ -176,7 +197,7 @@ def _renamed(jobs: Iterable[ImageJob]) -> list[ImageJob]:
 
 def _require_folders(jobs: Iterable[ImageJob]) -> None:
     """Refuse targets below something that is no folder."""
-    for folder in dict.fromkeys(job.target.parent for job in jobs):
+    for folder in target_folders(jobs):
         there = _nearest_existing(folder)
         if not there.is_dir():
             raise UsageError(f"{there} is a file, so nothing can be written below it", hint="choose another output")

@@ -17,6 +17,7 @@ from restore_cli.imaging.publish import remove_unfinished
 from restore_cli.inference.result import JobResult, Summary
 from restore_cli.plan import JobPlan
 from restore_cli.resume import Ledgers, recipe_of, split_done
+from restore_cli.targets import target_folders
 
 if TYPE_CHECKING:
     from restore_cli.inference.restorer import Restorer, RunFacts
@@ -68,7 +69,7 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
 
 def _remove_unfinished(plan: JobPlan) -> None:
     """Remove what killed processes left in the output folders."""
-    for folder in {job.target.parent for job in (*plan.jobs, *plan.skipped) if not job.to_stdout}:
+    for folder in target_folders(job for job in (*plan.jobs, *plan.skipped) if not job.to_stdout):
         remove_unfinished(folder)
 
 

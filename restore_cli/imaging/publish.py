@@ -29,7 +29,7 @@ else:
 
 # Short whatever the target is called, since 255 bytes is all a name may have, and hidden from folder listings.
 _TEMPORARY_PREFIX = ".restore-"
-_TEMPORARY_NAME = re.compile(r"\.restore-[0-9a-f]{16}")
+_TEMPORARY_NAME = re.compile(re.escape(_TEMPORARY_PREFIX) + "[0-9a-f]{16}")
 _NAME_ATTEMPTS = 8
 _HEADER_BYTES = 64
 _ORDINARY_FILE_MODE = 0o666  # what the umask leaves of it, as for any new file
@@ -101,7 +101,8 @@ def remove_unfinished(folder: Path) -> int:
     removed = 0
     if _HAS_LOCKS:
         with suppress(OSError), os.scandir(folder) as listing:
-            names = [entry.name for entry in listing if _TEMPORARY_NAME.fullmatch(entry.name)]
+            hidden = [entry.name for entry in listing if entry.name.startswith(_TEMPORARY_PREFIX)]
+            names = [name for name in hidden if _TEMPORARY_NAME.fullmatch(name)]
             for name in names:
                 with suppress(OSError):
                     removed += _remove_if_nobodys(folder / name)
