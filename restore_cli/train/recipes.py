@@ -22,7 +22,7 @@ from restore_cli.train.networks import CrossFormerNetwork, Network, RamitNetwork
 if TYPE_CHECKING:
     from restore_cli.models import Config
 
-Optimiser = Literal["adam", "adamw"]
+Optimiser = Literal["adam", "adamw", "muon"]
 Decay = Literal["cosine", "halving"]
 
 WHOLE_PROGRESS = 1.0
@@ -48,7 +48,7 @@ class Optimisation:
     """Say how weights follow gradients.
 
     Attributes:
-        optimiser: "adam" or "adamw" (without weight decay the same steps, one fused pass).
+        optimiser: "adam", "adamw" (without weight decay the same steps, one fused pass) or "muon".
         rate: Highest learning rate.
         rate_batch: Batch `rate` is meant for, others scale it in proportion; None for a rate that stands as it is.
         warmup: Progress over which the rate rises linearly from 0.
@@ -225,7 +225,7 @@ def _ours(
             variant=variant,
             sigma_range=sigma_range,
             optimisation=Optimisation(
-                optimiser="adamw", rate=rate, warmup=0.03, decay="cosine", clip=1.0, ema_decay=0.999
+                optimiser="muon", rate=rate, warmup=0.03, decay="cosine", clip=1.0, ema_decay=0.999
             ),
             phases=phases.get(task, widening),
             steps=steps,

@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from restore_cli.train.muon import Muon
 from restore_cli.train.recipes import Optimisation
 from restore_cli.train.timeline import Stretch, Timeline
 
@@ -97,6 +98,8 @@ class TrainingState:
 
 
 def _optimiser(optimisation: Optimisation, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    if optimisation.optimiser == "muon":
+        return Muon(parameters, lr=0.0)
     if optimisation.optimiser == "adam":
         return torch.optim.Adam(parameters, lr=0.0, betas=(0.9, 0.999), fused=True)
     return torch.optim.AdamW(parameters, lr=0.0, betas=(0.9, 0.999), weight_decay=0.0, fused=True)
