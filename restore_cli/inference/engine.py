@@ -45,7 +45,7 @@ from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
 from restore_cli.inference.padding import pad_to_multiple
 from restore_cli.inference.runner import NetworkRunner, Warn, check_stop
 from restore_cli.models import Arch
-from restore_cli.models._bands import Execution
+from restore_cli.models._bands import BAND_POSITIONS, Execution
 from restore_cli.plan import RunWishes
 from restore_cli.tiling.blend import Canvas
 from restore_cli.tiling.grid import Box, plan_grid, round_up
@@ -241,8 +241,7 @@ class Engine:
         is_plain = runner.device.type == "cpu" and runner.dtype == torch.float32 and not runner.needs_fixed_shapes
         if self._arch.footprint is not None and is_plain:
             fixed, per_pixel, per_band_pixel = (UNSEEN_SHARE * s for s in self._arch.footprint(self._network.config))
-            band = self._arch.band_positions or 0
-            return Footprint(fixed_bytes=fixed + per_band_pixel * band, bytes_per_pixel=per_pixel)
+            return Footprint(fixed_bytes=fixed + per_band_pixel * BAND_POSITIONS, bytes_per_pixel=per_pixel)
         return measure_footprint(
             runner.forward_plainly, channels=self._channels * self._views, multiple_of=self._arch.multiple_of
         )

@@ -16,7 +16,7 @@ from restore_cli.errors import UsageError
 from restore_cli.inference.footprint import BandsFootprint, Footprint
 from restore_cli.inference.memory import GIB
 from restore_cli.models import Arch
-from restore_cli.models._bands import CACHED_POSITIONS, Execution
+from restore_cli.models._bands import Execution, usual_rows
 from restore_cli.plan import Context, Padding, RunWishes
 from restore_cli.tiling.grid import round_up, smallest_tile
 from restore_cli.weights.entry import BestContext
@@ -209,7 +209,7 @@ def _in_bands(
     demanded: bool,
     on_cpu: bool,
 ) -> Layout:
-    wanted = (arch.band_positions or CACHED_POSITIONS) // width if on_cpu else height
+    wanted = min(height, usual_rows(width)) if on_cpu else height
     rows = memory.rows_within(height, width, max(_LEAST_ROWS, wanted // _LEAST_ROWS * _LEAST_ROWS))
     note = None
     if rows is None:

@@ -69,7 +69,6 @@ class Arch:
         views: Takes a configuration, returns how many views of a scene go in, stacked in channels; None for one.
         footprint: Takes a configuration, returns what a float32 run on the CPU holds at its peak: bytes whatever the
             size, bytes an input pixel, and bytes an input pixel of a band. None where small runs tell it.
-        band_positions: Input pixels of a band on the CPU that suit the network, None for what suits the last cache.
         mult_adds: Multiply-adds in the paper's own convention for an input of (height, width) pixels before padding,
             or None where the paper states none.
         block: Class of the block that a network repeats, which training compiles one by one; None where there is none.
@@ -87,7 +86,6 @@ class Arch:
     paper: str
     views: Callable[[Any], int] | None = None
     footprint: Callable[[Any], tuple[float, float, float]] | None = None
-    band_positions: int | None = None
     mult_adds: Callable[[Any, int, int], int] | None = None
     block: type[nn.Module] | None = None
     convert_state_dict: Callable[[dict[str, Any]], dict[str, Any]] | None = None

@@ -14,17 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.models._bands import Band, Cells, Execution, conv3x3
+from restore_cli.models._bands import Band, Cells, Execution, conv3x3, usual_rows
 from restore_cli.models._restormer_block import Block
 from restore_cli.models._restormer_passes import AttentionPass, FeedForwardPass, bands_of
 from restore_cli.models._tensors import autocast_off, channels_first
 
 if TYPE_CHECKING:
     from restore_cli.models.restormer import Downsample, Restormer, Upsample
-
-# Positions of a band at full size (12 MiB a map of 48 channels): from a third to three times as many the time falls by
-# a tenth, and the memory rises.
-BAND_POSITIONS = 1 << 16
 
 
 class ImagePass:
@@ -41,7 +37,7 @@ class ImagePass:
     def run(self, image: Tensor) -> Tensor:
         """Restore an image (inp_channels, H, W) to (out_channels, H, W)."""
         network, width = self.network, image.shape[2]
-        self.numbers = network.config.dim * (BAND_POSITIONS if self.how.rows is None else self.how.rows * width)
+        self.numbers = network.config.dim * width * (usual_rows(width) if self.how.rows is None else self.how.rows)
         self.dtype = _product_type(image)
         # Maps are let go as soon as they have been used: at full size that halves the peak.
         skips: list[Tensor] = []

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from restore_cli.models import Arch
 from restore_cli.models._bands import Execution, wants_bands
 from restore_cli.models._json_config import JsonConfig
-from restore_cli.models._restormer_bands import BAND_POSITIONS, ImagePass
+from restore_cli.models._restormer_bands import ImagePass
 from restore_cli.models._restormer_block import Block
 from restore_cli.models._tensors import at_least_float32, autocast_off
 
@@ -330,7 +330,6 @@ ARCH = Arch(
     views=lambda config: 2 if config.dual_pixel_task else 1,
     paper="Restormer: Efficient Transformer for High-Resolution Image Restoration, arXiv 2111.09881",
     footprint=footprint,
-    band_positions=BAND_POSITIONS,
     mult_adds=mult_adds,
     block=Block,
 )

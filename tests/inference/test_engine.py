@@ -166,17 +166,15 @@ def test_cells_of_weights_without_a_measured_context_are_as_large_as_what_they_w
     assert [how.cell for how in network.runs if how] == [160]
 
 
-def test_bands_are_as_high_as_suits_the_network_and_lower_where_what_it_states_does_not_fit():
+def test_bands_are_as_high_as_is_usual_and_lower_where_what_the_network_states_does_not_fit():
     network = InBands()
-    arch = replace(
-        toy_arch(global_attention=True, in_bands=True), footprint=lambda _: (0.0, 1.0, 1 << 17), band_positions=64 * 64
-    )
+    arch = replace(toy_arch(global_attention=True, in_bands=True), footprint=lambda _: (0.0, 1.0, 1 << 17))
     network.config = None
     for budget in (1 << 40, 200 << 20):
         Engine(network, arch, channels=3, scale=1, wishes=RunWishes(device="cpu", max_memory=budget)).restore(
             noise(256, 64)
         )
-    assert [how.rows for how in network.runs if how] == [64, 16]
+    assert [how.rows for how in network.runs if how] == [256, 16]
 
 
 def test_memory_that_suffices_for_nothing_is_an_error_of_that_image_and_the_next_goes_on():

@@ -169,7 +169,7 @@ def test_a_network_with_bands_runs_whole_in_the_context_it_was_measured_best_wit
 
     layout = choose_layout(256, 512, arch=BANDED, wishes=wishes, memory=memory_of_bands(64 * GIB), best=MIXED)
 
-    assert layout.how == Execution(context="mixed", cell=96, share=0.25, rows=32)
+    assert layout.how == Execution(context="mixed", cell=96, share=0.25, rows=128)
     assert (layout.tile, layout.context, layout.note) == (None, "mixed", None)
 
 

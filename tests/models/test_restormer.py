@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from restore_cli.inference.footprint import UNSEEN_SHARE, peak_bytes
-from restore_cli.models._bands import Cells, Execution
-from restore_cli.models._restormer_bands import BAND_POSITIONS
+from restore_cli.models._bands import BAND_POSITIONS, Cells, Execution
 from restore_cli.models._restormer_block import Block, ChannelSums, TransposedAttention
 from restore_cli.models._restormer_passes import AttentionPass, FeedForwardPass
 from restore_cli.models.restormer import Config, Restormer, footprint, mult_adds
