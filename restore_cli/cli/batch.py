@@ -123,6 +123,8 @@ def _say_facts(restorer: Restorer, plan: JobPlan, out: Output) -> None:
     if plan.weights.path is not None:  # nobody but its owner can tell whether it is the right file
         which += f" from {plan.weights.path} ({digest})"
     out.note(f"{which} on {facts.device} in {facts.dtype}")
+    if restorer.note is not None:
+        out.note(restorer.note)
     out.detail(f"why: {facts.reason}")
     out.detail(f"weights: {restorer.weights.path} ({digest})")
 

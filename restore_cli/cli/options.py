@@ -306,7 +306,8 @@ class NetworkOptions:
         typer.Option("--tta", rich_help_panel=NETWORK, help="Mean over eight flips and turns: better, 8 times slower."),
     ] = False
     compile: Annotated[
-        bool, typer.Option("--compile", rich_help_panel=NETWORK, help="Compile the network first; pays on many tiles.")
+        bool,
+        typer.Option("--compile", rich_help_panel=NETWORK, help="Compile what runs whole or in tiles; pays on a GPU."),
     ] = False
     threads: Threads = None
 

@@ -117,7 +117,7 @@ def load_candidate(
         },
         # A gray picture through an RGB network was not what the figures of that network were taken on.
         reported=chosen.entry.scores if chosen.entry.channels == channels else (),
-        notes=weights.notes,
+        notes=weights.notes if restorer.note is None else (*weights.notes, restorer.note),
     )
     return Candidate(facts=facts, restore=restorer.restore_picture)
 

@@ -39,6 +39,7 @@ from restore_cli.inference.layout import (
     check_wishes,
     choose_layout,
     context_of,
+    note_on_compiling,
     smaller_layout,
 )
 from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
@@ -113,6 +114,12 @@ class Engine:
             network, device=self.device.device, dtype=self.dtype.dtype, compiled=wishes.compile
         )
         self._memory = self._memory_of(self._runner)
+
+    @property
+    def note(self) -> str | None:
+        """Return what a person should know of the wishes before anything is run, None for nothing."""
+        on_cpu = self.device.device.type == "cpu"
+        return note_on_compiling(self._arch, self._wishes, self._best, on_cpu=on_cpu)
 
     def layout(self, height: int, width: int) -> Layout:
         """Return how an image of this size, before padding, would go through the network."""

@@ -164,7 +164,7 @@ def choose_layout(
         on_cpu: Whether bands had better suit the cache; other devices gain from several tiles at once instead.
     """
     whole_demanded = wishes.tile == "off" or (wishes.context in _WHOLE and arch.global_attention)
-    if _runs_in_bands(arch, wishes):
+    if _runs_in_bands(arch, wishes, best):
         how = context_of(wishes, best, patch)
         return _in_bands(height, width, arch, wishes, memory, how, demanded=whole_demanded, on_cpu=on_cpu)
     if whole_demanded:
@@ -190,12 +190,30 @@ def context_of(wishes: RunWishes, best: BestContext | None, patch: int) -> Execu
     )
 
 
-def _runs_in_bands(arch: Arch, wishes: RunWishes) -> bool:
+def note_on_compiling(arch: Arch, wishes: RunWishes, best: BestContext | None, *, on_cpu: bool) -> str | None:
+    """Return what a person who wished for the compiler had better know, None for nothing."""
+    if not wishes.compile:
+        return None
+    if _runs_in_bands(arch, wishes, best):
+        context = context_of(wishes, best, Execution.cell).context
+        why = ", the best of these weights," if wishes.context == "auto" else ""
+        bands = f"--context {context}{why} runs in bands, which are not compiled"
+        return f"--compile changes nothing: {bands}; --context global is"
+    if not on_cpu:
+        return None
+    if arch.in_bands and not isinstance(wishes.tile, int) and wishes.context != "tile":
+        return (
+            "--compile takes minutes on the CPU for each size of picture, and then is slower than without it, in bands"
+        )
+    return "--compile takes minutes on the CPU: it pays on many pictures of one size, or with --tile"
+
+
+def _runs_in_bands(arch: Arch, wishes: RunWishes, best: BestContext | None) -> bool:
     """Tell whether the image stays whole and its layers run in bands."""
     if not arch.in_bands or isinstance(wishes.tile, int) or wishes.context == "tile":
         return False
-    # A compiler takes the plain form alone, which has the whole image's context.
-    return not wishes.compile or wishes.context in {"local", "mixed"}
+    # A compiler takes the plain form alone, whose context is the whole image's; speed must not cost a better one.
+    return not wishes.compile or context_of(wishes, best, Execution.cell).context != "global"
 
 
 def _in_bands(

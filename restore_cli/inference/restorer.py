@@ -119,6 +119,11 @@ class Restorer:
         """Return the factor from input to output size, 1 for the same size."""
         return self._weights.entry.scale
 
+    @property
+    def note(self) -> str | None:
+        """Return what a person should know of the wishes before the first picture, None for nothing."""
+        return self._engine.note
+
     def describe(self, size: tuple[int, int] | None = None) -> RunFacts:
         """Return how pictures are run: as it was wished, or as it comes out for one size.
 

@@ -6,7 +6,14 @@ import pytest
 
 from restore_cli.errors import UsageError
 from restore_cli.inference.footprint import BandsFootprint, Footprint
-from restore_cli.inference.layout import Layout, MemoryModel, check_wishes, choose_layout, smaller_layout
+from restore_cli.inference.layout import (
+    Layout,
+    MemoryModel,
+    check_wishes,
+    choose_layout,
+    note_on_compiling,
+    smaller_layout,
+)
 from restore_cli.inference.memory import GIB
 from restore_cli.models._bands import Execution
 from restore_cli.plan import Context, RunWishes, Tile
@@ -212,7 +219,7 @@ def test_tiles_take_over_where_not_even_the_lowest_bands_fit():
 
 
 def test_tiles_and_compiled_runs_have_no_bands():
-    for wishes in (RunWishes(tile=64), RunWishes(context="tile"), RunWishes(compile=True)):
+    for wishes in (RunWishes(tile=64), RunWishes(context="tile"), RunWishes(compile=True, context="global")):
         layout = choose_layout(128, 128, arch=BANDED, wishes=wishes, memory=memory_of_bands(64 * GIB), best=MIXED)
         assert layout.how is None
 
@@ -224,3 +231,33 @@ def test_after_running_out_bands_come_before_tiles():
 
     assert [layout.how.rows for layout in tried if layout.how] == [1024, 120, 8]
     assert [layout.tile for layout in tried if not layout.how] == [256, 128, 64]
+
+
+def test_compiling_never_costs_the_context_that_is_best():
+    layout = choose_layout(64, 64, arch=BANDED, wishes=RunWishes(compile=True), memory=memory_of_bands(GIB), best=MIXED)
+    assert layout.context == "mixed"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "best", "on_cpu", "told"),
+    [
+        (
+            RunWishes(compile=True),
+            MIXED,
+            False,
+            "changes nothing: --context mixed, the best of these weights, runs in bands",
+        ),
+        (RunWishes(compile=True, context="local"), None, True, "which are not compiled; --context global is"),
+        (RunWishes(compile=True), None, True, "takes minutes on the CPU for each size of picture, and then is slower"),
+        (RunWishes(compile=True, tile=128), MIXED, True, "takes minutes on the CPU: it pays on many pictures"),
+    ],
+)
+def test_what_a_compiler_will_not_bring_is_told(wishes: RunWishes, best: BestContext | None, on_cpu: bool, told: str):
+    note = note_on_compiling(BANDED, wishes, best, on_cpu=on_cpu)
+    assert note is not None
+    assert told in note
+
+
+def test_a_compiler_that_may_help_and_one_not_asked_for_are_no_matter_for_a_note():
+    assert note_on_compiling(BANDED, RunWishes(compile=True), None, on_cpu=False) is None
+    assert note_on_compiling(BANDED, RunWishes(), MIXED, on_cpu=True) is None
