@@ -13,9 +13,9 @@ import re
 import shlex
 from pathlib import Path
 
+from restore_cli.train.provenance import training_command
 from restore_cli.weights.entry import CLASSIFY
 from restore_cli.weights.manifest import WeightsEntry, load_manifest
-from restore_cli.weights.provenance import training_command
 from restore_cli.weights.store import locate
 from tests.datasets import EVALUATED, FOLDERS
 from tests.model_card import make_restored

@@ -176,8 +176,8 @@ def _at_hand(entry: WeightsEntry) -> tuple[Path | None, str | None]:
 
 def _facts(entry: WeightsEntry) -> dict[str, Any]:
     """Return the JSON object of an entry, the command that trained it if that was ours, and where its file lies."""
+    from restore_cli.train.provenance import training_command
     from restore_cli.weights.entry import entry_to_json
-    from restore_cli.weights.provenance import training_command
 
     path, place = _at_hand(entry)
     trained = training_command(entry)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -100,11 +100,26 @@ class TaskOptions:
     ] = None
     patch: Annotated[
         int | None,
-        typer.Option("--patch", min=8, metavar="N", rich_help_panel=RECIPE, help="Side of a patch, input pixels."),
+        typer.Option(
+            "--patch",
+            min=8,
+            metavar="N",
+            rich_help_panel=RECIPE,
+            help="Side of a patch, input pixels, by 32 for RAMiT.",
+        ),
     ] = None
     lr: Annotated[
         float | None,
         typer.Option("--lr", min=0.0, metavar="RATE", rich_help_panel=RECIPE, help="Highest learning rate."),
+    ] = None
+    optimiser: Annotated[
+        Literal["adam", "adamw", "muon"] | None,
+        typer.Option(
+            "--optimiser",
+            rich_help_panel=RECIPE,
+            show_default=False,
+            help="How weights follow gradients. Default: the recipe's, muon of ours and adam of the paper's.",
+        ),
     ] = None
     seed: Annotated[
         int, typer.Option("--seed", min=0, metavar="N", rich_help_panel=RECIPE, help="Of weights, crops and noise.")

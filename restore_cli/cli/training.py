@@ -26,7 +26,10 @@ def tell_plan(session: Session, machine: Machine, out: Output) -> None:
     """Say what is going to be trained, and how."""
     recipe, timeline = session.recipe, session.state.timeline
     length = f"{timeline.steps} steps" if session.request.minutes is None else f"{session.request.minutes:g} minutes"
-    out.note(f"recipe {recipe.name}: {session.facts.parameters} parameters, {length}, seed {session.request.seed}")
+    out.note(
+        f"recipe {recipe.name}: {session.facts.parameters} parameters, {length}, seed {session.request.seed}, "
+        f"{recipe.optimisation.optimiser}"
+    )
     for stretch in timeline.stretches:
         out.note(
             f"from {stretch.start:.0%}: batches of {stretch.batch} patches of {stretch.patch}x{stretch.patch} "

@@ -167,19 +167,26 @@ def _validation_protocol(request: TrainRequest, recipe: Recipe) -> str:
 def _training(
     request: TrainRequest, facts: RunFacts, commit: str | None, last: Mapping[str, Any], chosen: int
 ) -> dict[str, Any]:
+    steps, planned = int(last["step"]), sum(stretch["steps"] for stretch in last["timeline"])
     training: dict[str, Any] = {
         "recipe": facts.recipe.name,
         "seed": request.seed,
-        "steps": int(last["step"]),
+        "steps": steps,
+        "planned_steps": planned if planned != steps else None,
         "chosen_at_step": chosen,
         "phases": [asdict(phase) for phase in facts.recipe.phases],
         "rate": facts.recipe.optimisation.rate,
+        "optimiser": facts.recipe.optimisation.optimiser,
+        "freeze": list(request.freeze) or None,
+        "freeze_until": request.freeze_until if request.freeze else None,
+        "bf16": request.bf16 or None,
         "warm_start": None if request.warm_start is None else Path(request.warm_start).name,
         "commit": commit,
         "data": {
             "folders": [Path(folder).name for folder in request.data],
             "degraded": [Path(folder).name for folder in request.degraded],
             "validation": [Path(folder).name for folder in request.val],
+            "val_degraded": [Path(folder).name for folder in request.val_degraded],
             "pictures": facts.pictures,
             "digest": facts.data_digest,
         },

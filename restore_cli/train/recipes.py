@@ -48,7 +48,8 @@ class Optimisation:
     """Say how weights follow gradients.
 
     Attributes:
-        optimiser: "adam", "adamw" (without weight decay the same steps, one fused pass) or "muon".
+        optimiser: "adam", "adamw" (here without weight decay, so that its steps are the same), or "muon" for matrices
+            and Adam's steps for all else.
         rate: Highest learning rate.
         rate_batch: Batch `rate` is meant for, others scale it in proportion; None for a rate that stands as it is.
         warmup: Progress over which the rate rises linearly from 0.

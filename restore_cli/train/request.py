@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from restore_cli.errors import UsageError
-from restore_cli.train.recipes import WHOLE_PROGRESS, Frozen, Phase, Recipe, get_recipe
+from restore_cli.train.recipes import WHOLE_PROGRESS, Frozen, Optimiser, Phase, Recipe, get_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class TrainRequest:
         batch: Samples a step in place of the recipe's.
         patch: Side of the patches in degraded pixels in place of the recipe's.
         rate: Highest learning rate in place of the recipe's.
+        optimiser: How weights follow gradients in place of the recipe's way.
         warm_start: A weights file, a run's folder or a weights id to start from.
         freeze: Prefixes of parameters that are held still.
         freeze_until: Progress until which they are.
@@ -49,6 +50,7 @@ class TrainRequest:
     batch: int | None = None
     patch: int | None = None
     rate: float | None = None
+    optimiser: Optimiser | None = None
     warm_start: str | None = None
     freeze: tuple[str, ...] = ()
     freeze_until: float = WHOLE_PROGRESS
@@ -73,6 +75,8 @@ class TrainRequest:
         optimisation = recipe.optimisation
         if self.rate is not None:
             optimisation = replace(optimisation, rate=self.rate, rate_batch=None)
+        if self.optimiser is not None:
+            optimisation = replace(optimisation, optimiser=self.optimiser)
         frozen = recipe.frozen if self.warm_start is not None else None
         if self.freeze:
             frozen = Frozen(until=self.freeze_until, still=self.freeze)

@@ -100,6 +100,8 @@ def test_the_entry_tells_how_the_weights_were_made_and_no_path_of_the_person(run
         12,
     )
     assert training["chosen_at_step"] == 6
+    assert training["optimiser"] == "muon"
+    assert training["planned_steps"] == 10_000
     assert training["data"]["folders"] == ["train"]
     assert training["data"]["pictures"] == 6
     assert str(tmp_path.anchor) not in json.dumps(dict(training))
