@@ -27,7 +27,7 @@ from restore_cli.train.batches import Batch, BatchMaker, BatchShape, Prefetcher
 from restore_cli.train.blocks import compile_blocks, recompute_blocks
 from restore_cli.train.checkpoint import BEST, LAST, write_checkpoint
 from restore_cli.train.journal import Interval, Journal
-from restore_cli.train.loss_watch import LossWatch
+from restore_cli.train.loss_watch import SAMPLES, LossWatch
 from restore_cli.train.processes import Processes
 from restore_cli.train.recipes import Frozen
 from restore_cli.train.state import Best, TrainingState
@@ -130,10 +130,30 @@ class Loop:
             KeyboardInterrupt: If told to stop; the state is saved.
         """
         state = self.state
+        self._watch = LossWatch(self._loss_at_start())
         with Prefetcher(self._make, state.step) as batches:
             while state.step < state.timeline.steps:
                 self._run_interval(batches)
         self._save()
+
+    def _loss_at_start(self) -> float:
+        """Return the mean loss over `SAMPLES` crops or more of the weights as they stand, infinite if told to stop."""
+        sums, samples, step = torch.zeros(2, device=self._options.device), 0, self.state.step
+        while samples < SAMPLES and not self._stop.is_set():
+            batch = self._make(step)
+            with torch.no_grad(), self._autocast():
+                for degraded, clean in self._parts(batch):
+                    loss = functional.l1_loss(self.state.network(degraded).float(), clean)
+                    sums += torch.stack([loss * clean.shape[0], loss.new_tensor(clean.shape[0])])
+            samples += batch.shape.batch
+            step += 1
+        total, count = self._processes.mean(sums).tolist()
+        return total / count if count and math.isfinite(total) else math.inf
+
+    def _parts(self, batch: Batch) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Cut a batch into what is worked off at once: pairs of degraded and clean."""
+        count = min(self._options.accumulate, batch.clean.shape[0])
+        return list(zip(batch.degraded.tensor_split(count), batch.clean.tensor_split(count), strict=True))
 
     def _make(self, step: int) -> Batch:
         stretch = self.state.timeline.at(step)
@@ -180,14 +200,13 @@ class Loop:
         state.set_rate(rate)
         state.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=options.device)
-        parts = min(options.accumulate, batch.clean.shape[0])
-        degraded, clean = batch.degraded.tensor_split(parts), batch.clean.tensor_split(parts)
+        parts = self._parts(batch)
         torch.manual_seed(state.step * self._processes.count + self._processes.rank)  # stochastic depth
-        for index in range(parts):
-            share = clean[index].shape[0] / batch.clean.shape[0]
-            with self._without_exchange(waiting=index + 1 < parts), self._autocast():
-                restored = self._run(degraded[index])
-                loss = functional.l1_loss(restored.float(), clean[index]) * share
+        for number, (degraded, clean) in enumerate(parts, start=1):
+            share = clean.shape[0] / batch.clean.shape[0]
+            with self._without_exchange(waiting=number < len(parts)), self._autocast():
+                restored = self._run(degraded)
+                loss = functional.l1_loss(restored.float(), clean) * share
                 torch.autograd.backward(loss)
             total += loss.detach()
         if self._save_due:

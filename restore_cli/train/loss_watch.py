@@ -1,7 +1,8 @@
 """Tell a loss that runs away from one that is merely uneven.
 
 Crops differ: the loss of a flat one is next to nothing and that of foliage large, so single batches are no measure of
-anything. Losses are gathered until they stand for some number of crops, and such means are compared.
+anything. Losses are gathered until they stand for some number of crops, and such means are compared. The first of them
+is taken before the first step: a network that is ruined on its way to the second must not be compared with itself.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ _SUSPECT_FACTOR = 3.0
 
 
 class LossWatch:
-    """Remember the lowest mean loss over `SAMPLES` crops or more."""
+    """Remember the lowest mean loss over `SAMPLES` crops or more.
 
-    def __init__(self) -> None:
-        self.lowest = math.inf
+    Args:
+        lowest: That of the weights that training begins with; infinite where it is not known.
+    """
+
+    def __init__(self, lowest: float = math.inf) -> None:
+        self.lowest = lowest
         self._sum = 0.0
         self._samples = 0
 

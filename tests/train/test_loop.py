@@ -144,6 +144,24 @@ def test_a_rate_that_ruins_the_network_at_once_leaves_no_checkpoint(pictures: Pa
     assert not (tmp_path / LAST).exists()
 
 
+def test_a_network_ruined_on_its_very_first_steps_is_told_from_the_loss_it_began_with(
+    pictures: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    session = prepare(request_for(pictures, held_out, steps=8, batch=16, log_every=4, validate_every=1), MACHINE)
+    step = session.state.optimiser.step
+
+    def step_and_ruin() -> None:
+        step()
+        with torch.no_grad():
+            session.state.network.get_parameter("to_target.final_conv.bias").fill_(5.0)
+
+    monkeypatch.setattr(session.state.optimiser, "step", step_and_ruin)
+    with pytest.raises(TrainingError, match=r"the loss runs away at step 4: .*; no checkpoint was made yet"):
+        make_loop(session, MACHINE, tmp_path, on_interval=lambda _: None, stop=threading.Event()).run()
+    assert not (tmp_path / LAST).exists()
+    assert not (tmp_path / BEST).exists()
+
+
 @pytest.mark.slow
 def test_accumulated_parts_give_the_step_of_the_whole_batch(pictures: Path, held_out: Path, tmp_path: Path):
     whole, _ = train(request_for(pictures, held_out, steps=2, batch=4), tmp_path / "whole")

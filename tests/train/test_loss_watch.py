@@ -34,3 +34,9 @@ def test_weights_are_suspect_where_one_batch_is_far_above_what_is_usual():
     watch.add(0.02, SAMPLES)
     assert watch.suspects(0.07)
     assert not watch.suspects(0.05)
+
+
+def test_the_first_mean_is_compared_with_the_loss_that_training_began_with():
+    assert LossWatch(0.02).add(0.5, SAMPLES) == 0.5
+    assert LossWatch(0.02).suspects(0.07)
+    assert LossWatch(0.4).add(0.02, SAMPLES) is None
