@@ -97,8 +97,8 @@ class BestContext:
     Attributes:
         kind: The whole image, cells, or a share of both.
         cell: Side of a cell in input pixels, None for "global".
-        share: Share of the whole image's statistics in "mixed", 0..1, else None: what the image counts in a cell of
-            its mean contrast; a cell of less follows the image more.
+        share: Share of the whole image's statistics in "mixed", 0..1, else None: their weight, means a position as the
+            cell's own, before both are normalised as one. A cell of weaker features than the image follows it more.
         measured: On what, how, and with which figures, in one line.
     """
 

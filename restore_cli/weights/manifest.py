@@ -58,10 +58,10 @@ class Manifest:
     ) -> WeightsEntry:
         """Return the entry that a model name means for a task and its options.
 
-        Gray pictures go through an RGB network where the model has no gray one. Of networks
-        each trained at one noise level the nearest to `sigma` is taken, of two as near the stronger, which leaves no
-        noise behind; else the narrowest range that holds it, or the nearest: the caller compares `sigma_range` and says
-        so. Without `sigma` it is the widest.
+        Gray pictures go through an RGB network where the model has no gray one. Of networks each trained at one noise
+        level the nearest to `sigma` is taken, of two as near the stronger, which leaves no noise behind; else the
+        narrowest range that holds it, or the nearest: the caller compares `sigma_range` and says so. Without `sigma`
+        it is the widest.
 
         Args:
             model: A -m name or a full id; None means the bundled weights of the task, the first of several.
