@@ -6,20 +6,19 @@ of strips); the rest is kept. Broken metadata costs itself and a warning, never 
 
 from __future__ import annotations
 
-import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
-from restore_cli.imaging.parts import Parts, UnreadableError
-from restore_cli.imaging.tiff import read_directory
+from restore_cli.imaging.exif import Exif, read_exif, write_exif
+from restore_cli.imaging.parts import Parts
+from restore_cli.imaging.tiff import Directory, shorts
 
 _UPRIGHT = 1
 _TURNS_THAT_SWAP_SIDES = (5, 6, 7, 8)
-_EXIF_SIGNATURE = b"Exif\0\0"
 
 _Tag = ExifTags.Base
 # Tags of an EXIF block's first directory that describe how samples were stored, or hold what is kept elsewhere.
@@ -34,7 +33,7 @@ _STALE_TAGS = frozenset(
         *(_Tag.XMLPacket, _Tag.ImageResources, _Tag.InterColorProfile),
     }
 )
-_STALE_EXIF_TAGS = (_Tag.ExifImageWidth, _Tag.ExifImageHeight)
+_STALE_EXIF_TAGS = frozenset({_Tag.ExifImageWidth, _Tag.ExifImageHeight})
 
 _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>)\s*)[2-8]')
 _BROKEN_EXIF = "its EXIF data is broken and was left out"
@@ -67,9 +66,9 @@ def read_metadata(parts: Parts) -> Metadata:
     orientation, exif, dpi = _UPRIGHT, None, _sane_dpi(parts.dpi)
     if parts.exif is not None:
         try:
-            block = _sound_exif(parts.exif)
-            orientation = _orientation(block)
-            dpi = dpi or _dpi_of_exif(block)
+            block = read_exif(parts.exif)
+            orientation = block.first.integer(_Tag.Orientation, _UPRIGHT)
+            dpi = dpi or _dpi_of_exif(block.first)
             exif = _kept_exif(block)
         except Exception:  # noqa: BLE001 - hostile EXIF raises nearly anything, and the picture is sound without it
             warnings.append(_BROKEN_EXIF)
@@ -98,53 +97,26 @@ def turned(image: npt.NDArray[np.float32], orientation: int) -> npt.NDArray[np.f
     return np.ascontiguousarray(image)
 
 
-def _sound_exif(data: bytes) -> Image.Exif:
-    """Parse an EXIF block once it is known that its directories are of sane size.
-
-    Raises:
-        UnreadableError: If values overlap so much that reading them would take far more memory than the block has.
-    """
-    file = io.BytesIO(data.removeprefix(_EXIF_SIGNATURE))
-    first = read_directory(file)
-    for pointer in (_Tag.ExifOffset, _Tag.GPSInfo):
-        place = first.integer(pointer, 0)
-        if first.overfull or (place and read_directory(file, place).overfull):
-            raise UnreadableError(_BROKEN_EXIF)
-    block = Image.Exif()
-    block.load(data)
-    return block
-
-
-def _dpi_of_exif(block: Image.Exif) -> tuple[float, float] | None:
-    unit = {2: 1.0, 3: 2.54}.get(block.get(_Tag.ResolutionUnit, 2))
-    across, down = block.get(_Tag.XResolution), block.get(_Tag.YResolution)
+def _dpi_of_exif(first: Directory) -> tuple[float, float] | None:
+    unit = {2: 1.0, 3: 2.54}.get(first.integer(_Tag.ResolutionUnit, 2))
+    across, down = first.rational(_Tag.XResolution), first.rational(_Tag.YResolution)
     if unit is None or across is None or down is None:
         return None
-    return _sane_dpi((float(across) * unit, float(down) * unit))
+    return _sane_dpi((across * unit, down * unit))
 
 
-def _orientation(block: Image.Exif) -> int:
-    value = block.get(_Tag.Orientation, _UPRIGHT)
-    return value if isinstance(value, int) else _UPRIGHT
-
-
-def _kept_exif(block: Image.Exif) -> bytes | None:
-    """Return the block without what no longer holds.
-
-    Writing it anew leaves out the second directory, which holds the thumbnail.
-    """
-    for tag in list(block):
-        if tag in _STALE_TAGS:
-            del block[tag]
-    if ExifTags.IFD.Exif in block:
-        details = block.get_ifd(ExifTags.IFD.Exif)
-        for stale in _STALE_EXIF_TAGS:
-            details.pop(stale, None)
-    if not any(tag != _Tag.Orientation for tag in block):
+def _kept_exif(block: Exif) -> bytes | None:
+    """Return the block without what no longer holds."""
+    first = _without(block.first, _STALE_TAGS | {_Tag.Orientation})
+    inner = {pointer: _without(directory, _STALE_EXIF_TAGS) for pointer, directory in block.inner.items()}
+    if not first.values:
         return None
-    block[_Tag.Orientation] = _UPRIGHT
-    block.bigtiff = False  # a block read from a BigTIFF must fit into other files
-    return block.tobytes()
+    upright = {**first.values, int(_Tag.Orientation): shorts(first, _UPRIGHT)}
+    return write_exif(replace(first, values=upright), inner)
+
+
+def _without(directory: Directory, tags: frozenset[int]) -> Directory:
+    return replace(directory, values={tag: value for tag, value in directory.values.items() if tag not in tags})
 
 
 def _sane_dpi(value: object) -> tuple[float, float] | None:

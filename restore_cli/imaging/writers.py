@@ -10,6 +10,8 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,15 +19,15 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin
 
 from restore_cli.imaging.deep_png import chunk, write_deep_png
+from restore_cli.imaging.exif import SIGNATURE, read_exif, without_orientation, write_exif
 from restore_cli.imaging.picture import Picture
-from restore_cli.imaging.tiff import Value, longs, read_directory, shorts, with_directory
+from restore_cli.imaging.tiff import Directory, Value, longs, read_directory, shorts, with_directory
 
 Samples = npt.NDArray[np.unsignedinteger]
 Writer = Callable[[Samples, Picture, int, bool], bytes]
 
 _LEVEL = 6
 _XMP_KEYWORD = "XML:com.adobe.xmp"
-_EXIF_SIGNATURE = b"Exif\0\0"
 _METRES_PER_INCH = 0.0254
 # A JPEG's metadata segments count their bytes in 16 bits, the length field and a signature included.
 _JPEG_SEGMENT_BYTES = 65535
@@ -39,7 +41,9 @@ _JPEG_ROOMS = {
 
 _Tag = ExifTags.Base
 _IPTC_TAG = 33723
-_UNDEFINED = 7
+_BYTE, _RATIONAL, _UNDEFINED = 1, 5, 7
+_PER_INCH = 2
+_MOST_DENOMINATOR = 10_000
 _DEFLATE, _DIFFERENCES = 8, 2
 _STRIP_BYTES = 1 << 18
 _MOST_TIFF_BYTES = (1 << 32) - (1 << 24)
@@ -94,7 +98,7 @@ def _png_chunks(kept: Picture) -> Iterator[bytes]:
     for keyword, value in _png_texts(kept):
         yield chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + value.encode("utf-8", "replace"))
     if kept.exif is not None:
-        yield chunk(b"eXIf", kept.exif.removeprefix(_EXIF_SIGNATURE))
+        yield chunk(b"eXIf", kept.exif.removeprefix(SIGNATURE))
 
 
 def _write_jpeg(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
@@ -121,20 +125,14 @@ def _photoshop_segment(iptc: bytes) -> bytes:
 
 
 def _write_tiff(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
-    """Write deflated strips; Pillow writes the metadata, around a single pixel, which is then forgotten.
-
-    Pillow's own compressing writer cannot write the directories that EXIF and GPS live in.
-    """
-    told = _tiff_of_metadata(kept)
+    """Write deflated strips behind the metadata, the directory behind both."""
+    told = _tiff_of_exif(kept.exif)
     directory = read_directory(io.BytesIO(told))
-    stored = {*range(_Tag.NewSubfileType, _Tag.Thresholding), _Tag.StripOffsets, _Tag.StripByteCounts}
-    values = {tag: value for tag, value in directory.values.items() if tag not in stored}
-    if kept.iptc is not None:
-        values[_IPTC_TAG] = Value(type=_UNDEFINED, count=len(kept.iptc), data=kept.iptc)
+    values = dict(directory.values) | _described(kept, directory)
     height, width, channels = samples.shape
     bits = samples.dtype.itemsize * 8
     rows = max(1, _STRIP_BYTES // (width * channels * samples.itemsize))
-    strips = [_deflated(samples[top : top + rows]) for top in range(0, height, rows)]
+    strips = [_deflated(samples[top : top + rows], directory.order) for top in range(0, height, rows)]
     lengths = np.array([len(strip) for strip in strips], dtype=np.int64)
     if lengths.sum() + len(told) > _MOST_TIFF_BYTES:
         msg = "a TIFF ends at 4 GiB"
@@ -158,22 +156,32 @@ def _write_tiff(samples: Samples, kept: Picture, quality: int, lossless: bool) -
     return with_directory(b"".join([told, *strips]), directory, {int(tag): value for tag, value in values.items()})
 
 
-def _tiff_of_metadata(kept: Picture) -> bytes:
-    tags = Image.Exif()
-    if kept.exif is not None:
-        tags.load(kept.exif)
-    if kept.xmp is not None:
-        tags[_Tag.XMLPacket] = kept.xmp
-    buffer = io.BytesIO()
-    pixel = Image.new("L", (1, 1))
-    pixel.save(buffer, "TIFF", compression="raw", icc_profile=kept.icc_profile, exif=tags, dpi=kept.dpi)
-    return buffer.getvalue()
+def _tiff_of_exif(exif: bytes | None) -> bytes:
+    """Return an EXIF block as the TIFF that it is; an empty one if there is none."""
+    if exif is None:
+        return b"II" + struct.pack("<HIHI", 42, 8, 0, 0)
+    block = read_exif(exif)
+    return write_exif(block.first, block.inner).removeprefix(SIGNATURE)
 
 
-def _deflated(rows: Samples) -> bytes:
+def _described(kept: Picture, directory: Directory) -> dict[int, Value]:
+    """Return the tags of what a picture says beside EXIF."""
+    blocks = {_Tag.XMLPacket: (_BYTE, kept.xmp), _IPTC_TAG: (_UNDEFINED, kept.iptc)}
+    blocks[_Tag.InterColorProfile] = (_UNDEFINED, kept.icc_profile)
+    values = {int(tag): Value(type=kind, count=len(data), data=data) for tag, (kind, data) in blocks.items() if data}
+    if kept.dpi is not None:
+        across, down = (Fraction(dpi).limit_denominator(_MOST_DENOMINATOR) for dpi in kept.dpi)
+        for tag, dots in ((_Tag.XResolution, across), (_Tag.YResolution, down)):
+            data = struct.pack(f"{directory.order}II", dots.numerator, dots.denominator)
+            values[int(tag)] = Value(type=_RATIONAL, count=1, data=data)
+        values[int(_Tag.ResolutionUnit)] = shorts(directory, _PER_INCH)
+    return values
+
+
+def _deflated(rows: Samples, order: str) -> bytes:
     differences = rows.copy()
     differences[:, 1:] -= rows[:, :-1]
-    return zlib.compress(differences.astype(rows.dtype.newbyteorder("<"), copy=False).tobytes(), _LEVEL)
+    return zlib.compress(differences.astype(f"{order}u{rows.itemsize}", copy=False).tobytes(), _LEVEL)
 
 
 def _write_ppm(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
@@ -189,7 +197,9 @@ def _write_webp(samples: Samples, kept: Picture, quality: int, lossless: bool) -
 
 def _write_avif(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
     options: dict[str, Any] = {} if samples.shape[2] == 1 else {"subsampling": "4:4:4"}
-    return _saved(samples, "AVIF", kept, quality=quality, **options)
+    # Pillow keeps an orientation elsewhere, and would write the rest of the block anew in its own way.
+    bare = replace(kept, exif=None if kept.exif is None else without_orientation(kept.exif))
+    return _saved(samples, "AVIF", bare, quality=quality, **options)
 
 
 def _write_heif(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:
