@@ -24,7 +24,7 @@ _HEAD_BYTES = 1 << 20
 _BMP_RUNS = (1, 2)
 # Pillow decodes runs in Python, less than half a million a second.
 _MOST_RUN_BYTES = 1_000_000
-_AV1_CONFIGURATION = b"av1C\x81"
+_AV1_CONFIGURATION, _HEVC_CONFIGURATION = b"av1C\x81", b"hvcC\x01"
 _BOXES_WITH_PROPERTIES_BYTES = 1 << 20
 
 
@@ -115,16 +115,17 @@ def _dissect_boxes(data: bytes) -> Parts:
         position += length
     if damage is None and position != len(data):
         damage = TRUNCATED
-    return Parts(core=data, damage=damage, bits=_av1_bits(data))
+    return Parts(core=data, damage=damage, bits=_bits_of_coding(data))
 
 
-def _av1_bits(data: bytes) -> int:
-    """Return the bits a channel of the first AV1 picture, 8 where none is found."""
+def _bits_of_coding(data: bytes) -> int:
+    """Return the bits a channel of the first AV1 or HEVC picture, 8 where none is found."""
     place = data.find(_AV1_CONFIGURATION, 0, _BOXES_WITH_PROPERTIES_BYTES)
-    if place < 0 or place + 7 > len(data):
-        return 8
-    flags = data[place + 6]
-    return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
+    if 0 <= place < len(data) - 7:
+        flags = data[place + 6]
+        return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
+    place = data.find(_HEVC_CONFIGURATION, 0, _BOXES_WITH_PROPERTIES_BYTES)
+    return 8 + (data[place + 21] & 7) if 0 <= place < len(data) - 22 else 8
 
 
 def _dissect_bmp(data: bytes) -> Parts:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.alpha import bleed_color
@@ -26,11 +26,11 @@ from restore_cli.imaging.layout import read_layout
 from restore_cli.imaging.metadata import read_metadata, turned
 from restore_cli.imaging.modes import Separated, floats_from, separate
 from restore_cli.imaging.netpbm import read_netpbm, read_netpbm_header
-from restore_cli.imaging.parts import Parts, UnreadableError
+from restore_cli.imaging.parts import TRUNCATED, Parts, UnreadableError
 from restore_cli.imaging.picture import Picture
 from restore_cli.imaging.pillow import decoding, load, open_as
 from restore_cli.imaging.plugins import require_plugin
-from restore_cli.imaging.png import is_deep_color_png, read_deep_png
+from restore_cli.imaging.png import is_deep_color_png, is_png_short, read_deep_png
 from restore_cli.imaging.regular_file import open_regular_file
 from restore_cli.imaging.wishes import MAX_PIXELS, ReadWishes
 
@@ -44,6 +44,8 @@ _FIRST_BYTES = 4096
 MOST_BYTES = MAX_PIXELS * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
 """No file of a picture within the usual limit is longer."""
 
+# Formats whose decoders give 8 bits of colour, however many there are.
+_CUT_BY_DECODERS = ("AVIF", "HEIF", "JXL")
 # What a decoder can tell beside pixels, where a container was not taken apart.
 _TOLD_BY_DECODERS = ("exif", "xmp", "icc_profile", "dpi")
 
@@ -159,6 +161,8 @@ class _Decoded:
 def _decode_known(data: bytes, name: str, format_name: str, wishes: ReadWishes) -> Picture:
     parts = dissect(format_name, data)
     _check_size(parts.size, wishes.max_pixels)
+    if format_name == "PNG" and parts.damage is None and is_png_short(parts.core):
+        parts = replace(parts, damage=TRUNCATED)
     if parts.damage is not None and not wishes.allow_damaged:
         raise UnreadableError(parts.damage)
     with decoding(lenient=wishes.allow_damaged):
@@ -242,9 +246,13 @@ def _notes(name: str, format_name: str, decoded: _Decoded) -> list[str]:
         notes.append(f"it holds {decoded.parts.frames} pictures: only the first is used")
     if decoded.damage is not None:
         notes.append(f"only what could be decoded is used: {decoded.damage}")
-    if format_name in ("AVIF", "HEIF") and decoded.parts.bits > 8:
+    if format_name in _CUT_BY_DECODERS and decoded.parts.bits > 8 and not _is_deep(decoded.planes):
         notes.append(f"it has {decoded.parts.bits} bits a channel: only the upper 8 are used")
     return notes
+
+
+def _is_deep(planes: Separated) -> bool:
+    return isinstance(planes.color, Image.Image) and planes.color.mode == "I;16"
 
 
 def _bytes_of(value: object) -> bytes | None:
@@ -255,4 +263,6 @@ def _bytes_of(value: object) -> bytes | None:
 
 def _words_of(error: Exception) -> str:
     words = " ".join(str(error).split()).partition(". ")[0]
+    if words.startswith("decoder error"):  # and a number of Pillow's, for whatever libtiff has met
+        return "its compressed data is damaged"
     return words if " " in words else f"{type(error).__name__} {words}".strip()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,10 @@ _BITS = {_GRAY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GRAY_A
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # Deflate cannot shrink anything further than this.
 _MOST_DEFLATION = 1032
+_INTERLACE_OFFSET = 28
+# First row, first column, and steps down and across of each pass.
+_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+_INFLATED_BYTES = 1 << 18  # at a time
 _INCHES_PER_METRE = 0.0254
 _XMP_KEYWORD = "XML:com.adobe.xmp"
 _EXIF_KEYWORD = "Raw profile type exif"
@@ -139,6 +144,40 @@ def read_deep_png(core: bytes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.f
     if color_type == _RGB:
         return samples, _alpha_from_key(core, samples)
     return samples[..., :-1], samples[..., -1].astype(np.float32) / np.float32(65535)
+
+
+def is_png_short(core: bytes) -> bool:
+    """Tell whether a PNG's pixel stream ends before its last row, which its decoder would fill with black.
+
+    Args:
+        core: As `dissect_png` left it, its size found acceptable.
+    """
+    height, width, bits, color_type = _read_header(core)
+    pixel_bits = bits * _CHANNELS[color_type]
+    passes = _ADAM7 if core[_INTERLACE_OFFSET] else ((0, 0, 1, 1),)
+    needed = 0
+    for top, left, down, across in passes:
+        rows, columns = len(range(top, height, down)), len(range(left, width, across))
+        needed += rows * (1 + (columns * pixel_bits + 7) // 8) if columns else 0
+    stream = zlib.decompressobj()
+    try:
+        for body in _pixel_chunks(core):
+            rest: bytes | memoryview = body
+            while rest and needed > 0 and not stream.eof:
+                needed -= len(stream.decompress(rest, _INFLATED_BYTES))
+                rest = stream.unconsumed_tail
+    except zlib.error:
+        return False  # the decoder will say what is wrong
+    return needed > 0
+
+
+def _pixel_chunks(core: bytes) -> Iterator[memoryview]:
+    view, position = memoryview(core), len(_SIGNATURE)
+    while position + 8 <= len(core):
+        length, kind = struct.unpack_from(">I4s", core, position)
+        if kind == b"IDAT":
+            yield view[position + 8 : position + 8 + length]
+        position += length + 12
 
 
 def _unpacked(core: bytes, raw_mode: str) -> npt.NDArray[Any]:

@@ -27,6 +27,7 @@ Samples = npt.NDArray[np.unsignedinteger]
 Writer = Callable[[Samples, Picture, int, bool], bytes]
 
 _LEVEL = 6
+_BEST_QUALITY = 100
 _XMP_KEYWORD = "XML:com.adobe.xmp"
 _METRES_PER_INCH = 0.0254
 # A JPEG's metadata segments count their bytes in 16 bits, the length field and a signature included.
@@ -210,7 +211,9 @@ def _write_heif(samples: Samples, kept: Picture, quality: int, lossless: bool) -
 
 
 def _write_jxl(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:
-    return _saved(samples, "JXL", kept, quality=quality, lossless=lossless, use_container=bool(kept.exif or kept.xmp))
+    # At 100 its encoder has nothing to lose, and refuses to be told that it may.
+    whole = lossless or quality == _BEST_QUALITY
+    return _saved(samples, "JXL", kept, quality=quality, lossless=whole, use_container=bool(kept.exif or kept.xmp))
 
 
 def _saved(samples: Samples, format_name: str, kept: Picture, **options: Any) -> bytes:

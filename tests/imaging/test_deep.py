@@ -228,3 +228,17 @@ def test_deep_pictures_stand_upright_too(orientation: int) -> None:
     exif = chunk(b"eXIf", exif_with(Orientation=orientation).removeprefix(b"Exif\0\0"))
     file = png(27, 19, 16, 2, packed(LEVELS[..., :3].reshape(19, -1), 16), exif)
     assert np.array_equal(levels_of(decode_bytes(file, "x.png")) >> 8, expected)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_heif_colour_of_more_than_8_bits_is_never_cut_in_silence(bits: int) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    file = pillow_heif.from_bytes(mode="RGB;16", size=(27, 19), data=np.ascontiguousarray(LEVELS[..., :3]).tobytes())
+    buffer = io.BytesIO()
+    pillow_heif.options.SAVE_HDR_TO_12_BIT = bits == 12
+    try:
+        file.save(buffer, quality=-1)
+    finally:
+        pillow_heif.options.SAVE_HDR_TO_12_BIT = False
+    warning = f"it has {bits} bits a channel: only the upper 8 are used"
+    assert decode_bytes(buffer.getvalue(), "x.heic").warnings == (warning,)

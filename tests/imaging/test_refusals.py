@@ -16,7 +16,7 @@ from PIL import Image, ImageFile
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.header import is_gray
-from tests.imaging.files import chunk, pattern, png, saved
+from tests.imaging.files import chunk, packed, pattern, png, saved
 
 FORMATS = {
     "PNG": {},
@@ -317,3 +317,26 @@ def test_the_size_of_a_jpeg_xl_is_known_before_it_is_decoded(size: tuple[int, in
 def test_broken_netpbm_files_are_refused_with_the_reason(text: bytes, reason: str) -> None:
     with pytest.raises(DecodeError, match=rf"^x: .*{reason}"):
         decode_bytes(text, "x")
+
+
+@pytest.mark.parametrize("bits", [1, 8, 16])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_png_whose_pixels_end_a_row_early_is_refused(bits: int, *, interlaced: bool) -> None:
+    """The stream ends as it should, so that no decoder complains: it leaves the rest black."""
+    levels = np.arange(20).reshape(5, 4) % 2**bits
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    parts = [levels[top::down, left::across] for top, left, down, across in passes] if interlaced else [levels]
+    rows = [b"\0" + row for part in parts if part.size for row in packed(part, bits)]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 5, bits, 0, 0, 0, int(interlaced)))
+    whole, short = (
+        b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"".join(part))) + chunk(b"IEND", b"")
+        for part in (rows, rows[:-1])
+    )
+    top = 2 ** max(bits, 8) - 1
+    expected = levels * top // (2**bits - 1)
+    assert np.array_equal(np.rint(decode_bytes(whole, "x").pixels[..., 0] * top), expected)
+    with pytest.raises(DecodeError, match=r"^x: it is truncated"):
+        decode_bytes(short, "x")
+    assert decode_bytes(short, "x", allow_damaged=True).warnings == (
+        "only what could be decoded is used: it is truncated",
+    )
