@@ -161,29 +161,36 @@ class _Decoded:
 def _decode_known(data: bytes, name: str, format_name: str, wishes: ReadWishes) -> Picture:
     parts = dissect(format_name, data)
     _check_size(parts.size, wishes.max_pixels)
-    if format_name == "PNG" and parts.damage is None and is_png_short(parts.core):
+    # An icon is what its largest picture is.
+    coded_as = format_of_bytes(parts.core) or format_name if format_name == "ICO" else format_name
+    if coded_as == "PNG" and parts.damage is None and is_png_short(parts.core):
         parts = replace(parts, damage=TRUNCATED)
     if parts.damage is not None and not wishes.allow_damaged:
         raise UnreadableError(parts.damage)
     with decoding(lenient=wishes.allow_damaged):
-        decoded = _decode_parts(parts, format_name, wishes)
-        parts, planes = decoded.parts, decoded.planes
+        decoded = _decode_parts(parts, coded_as, wishes)
+        if coded_as != format_name:
+            decoded = replace(decoded, format=format_name)
+        parts, alpha = decoded.parts, decoded.planes.alpha
         metadata = read_metadata(parts)
-        srgb = to_srgb(planes.color, parts.icc_profile or None)
-    pixels = turned(floats_from(srgb.samples), metadata.orientation)
-    alpha = None if planes.alpha is None else turned(planes.alpha, metadata.orientation)
+        srgb = to_srgb(decoded.planes.color, parts.icc_profile or None)
+    notes = _notes(name, format_name, decoded)
+    format_read = decoded.format
+    del decoded  # a third of the memory that floats take, not to be held beside them
+    pixels = floats_from(turned(srgb.samples, metadata.orientation))
+    alpha = None if alpha is None else turned(alpha, metadata.orientation)
     return Picture(
         pixels=pixels if alpha is None else bleed_color(pixels, alpha),
         alpha=alpha,
         bit_depth=srgb.samples.dtype.itemsize * 8,
-        format=decoded.format,
+        format=format_read,
         icc_profile=srgb.icc_profile,
         exif=metadata.exif,
         xmp=metadata.xmp,
         iptc=parts.iptc,
         text=parts.text,
         dpi=metadata.dpi,
-        warnings=(*_notes(name, format_name, decoded), *parts.warnings, *metadata.warnings, *srgb.warnings),
+        warnings=(*notes, *parts.warnings, *metadata.warnings, *srgb.warnings),
     )
 
 
@@ -243,7 +250,8 @@ def _notes(name: str, format_name: str, decoded: _Decoded) -> list[str]:
     if promised not in (None, format_name, decoded.format):
         notes.append(f"its name promises {promised}, its bytes are {format_name}: read as {format_name}")
     if decoded.parts.frames > 1:
-        notes.append(f"it holds {decoded.parts.frames} pictures: only the first is used")
+        which = "largest" if format_name == "ICO" else "first"
+        notes.append(f"it holds {decoded.parts.frames} pictures: only the {which} is used")
     if decoded.damage is not None:
         notes.append(f"only what could be decoded is used: {decoded.damage}")
     if format_name in _CUT_BY_DECODERS and decoded.parts.bits > 8 and not _is_deep(decoded.planes):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from PIL import ExifTags
 from restore_cli.imaging.exif import Exif, read_exif, write_exif
 from restore_cli.imaging.parts import Parts
 from restore_cli.imaging.tiff import Directory, shorts
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 _UPRIGHT = 1
 _TURNS_THAT_SWAP_SIDES = (5, 6, 7, 8)
@@ -86,7 +89,7 @@ def read_metadata(parts: Parts) -> Metadata:
     )
 
 
-def turned(image: npt.NDArray[np.float32], orientation: int) -> npt.NDArray[np.float32]:
+def turned(image: npt.NDArray[Scalar], orientation: int) -> npt.NDArray[Scalar]:
     """Return (H, W, ...) pixels stored in one of EXIF's eight orientations as they are to be seen."""
     if orientation in (5, 7):
         image = np.swapaxes(image, 0, 1)

@@ -102,7 +102,7 @@ def test_a_png_with_a_damaged_pixel_is_refused() -> None:
         (b"MZ\x90\0", "program"),
         (b"plain words", "no known format"),
         (b"\0" * 100, "no known format"),
-        (b"\0\0\1\0\1\0", "icon"),
+        (b"\0\0\2\0\1\0", "mouse pointer"),
     ],
 )
 def test_what_is_no_picture_of_ours_is_named_for_what_it_is(start: bytes, kind: str) -> None:
