@@ -208,7 +208,7 @@ def _title(report: Report, rows: Sequence[_RowJson]) -> str:
         f"size {size(shared['size'])}" if "size" in shared else "",
         f"batch {shared['batch']}" if "batch" in shared else "",
         shared.get("dtype", ""),
-        f"{shared['threads']} threads" if "threads" in shared else "",
+        f"{shared['threads']} thread{'' if shared['threads'] == 1 else 's'}" if "threads" in shared else "",
         f"context {shared['context_used']}" if "context_used" in shared else "",
         f"tile {shared['tile_used']}" if "tile_used" in shared else "",
         f"{environment.device}: {environment.device_name}",

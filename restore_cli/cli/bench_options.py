@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
 import typer
 
-from restore_cli.cli.options import MESSAGES, NETWORK, WEIGHTS, Device, complete_model, parse_tile
+from restore_cli.cli.options import NETWORK, RESULTS, WEIGHTS, Device, complete_model, parse_tile
 from restore_cli.errors import UsageError
 from restore_cli.plan import Context
 
@@ -176,24 +176,24 @@ class ReportOptions:
     """Options of what becomes of the figures."""
 
     csv: Annotated[
-        bool, typer.Option("--csv", rich_help_panel=MESSAGES, help="Print CSV on stdout in place of the table.")
+        bool, typer.Option("--csv", rich_help_panel=RESULTS, help="Print CSV on stdout in place of the table.")
     ] = False
     html: Annotated[
         Path | None,
         typer.Option(
-            "--html", metavar="FILE", rich_help_panel=MESSAGES, help="Write one page with all figures and charts too."
+            "--html", metavar="FILE", rich_help_panel=RESULTS, help="Write one page with all figures and charts too."
         ),
     ] = None
     existing: Annotated[
         Literal["error", "overwrite"],
-        typer.Option("--existing", rich_help_panel=MESSAGES, help="What to do where the file of --html exists."),
+        typer.Option("--existing", rich_help_panel=RESULTS, help="What to do where the file of --html exists."),
     ] = "error"
     against: Annotated[
         Path | None,
         typer.Option(
             "--against",
             metavar="FILE.json",
-            rich_help_panel=MESSAGES,
+            rich_help_panel=RESULTS,
             help="Show ratios to an earlier --json; exit 1 where latency or memory grew beyond --tolerance.",
         ),
     ] = None
@@ -203,7 +203,7 @@ class ReportOptions:
             "--tolerance",
             min=0,
             metavar="SHARE",
-            rich_help_panel=MESSAGES,
+            rich_help_panel=RESULTS,
             help="Growth that is let pass: 0.1 is a tenth.",
         ),
     ] = 0.1

@@ -46,8 +46,8 @@ class Findings:
         cache: Folder of fetched weights.
         environment: Variables that are set and have a say here.
         weights: Where each file at hand lies, by weights id; those not at hand are None.
-        reads: Formats that are read.
-        writes: Formats that are written.
+        reads: Formats that are read, with the extras that are installed.
+        writes: Formats that are written, with them.
         largest_difference: Of a small network on the chosen device from the CPU in float64; None where it did not run.
         faults: What is broken, a line each.
     """
@@ -103,13 +103,16 @@ def _guarded(look: Callable[[Findings], None], found: Findings) -> int:
 
 
 def _look_at_versions(found: Findings) -> None:
-    from restore_cli.imaging.formats import READABLE_FORMATS, WRITABLE_FORMATS
+    from restore_cli.imaging.formats import EXTRA_BY_FORMAT, READABLE_FORMATS, WRITABLE_FORMATS
+    from restore_cli.imaging.plugins import has_plugin
 
     found.versions = {"restore": __version__, "python": platform.python_version()}
     found.versions |= {name: _version(name) for name in PACKAGES}
     found.platform = f"{platform.platform()}, {sys.executable}"
     found.environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    found.reads, found.writes = READABLE_FORMATS, WRITABLE_FORMATS
+    absent = {name for name in EXTRA_BY_FORMAT if not has_plugin(name)}
+    found.reads = (*READABLE_FORMATS, *(name for name in EXTRA_BY_FORMAT if name not in absent))
+    found.writes = tuple(name for name in WRITABLE_FORMATS if name not in absent)
 
 
 def _version(package: str) -> str:
@@ -203,8 +206,9 @@ def _tell(found: Findings, out: Output) -> None:
     }
     for name, value in lines.items():
         out.data(f"{name:<12} {value}")
+    width = max(map(len, at_hand), default=0)
     for name, path in at_hand.items():
-        out.data(f"{'':<12} {name:<24} {path}")
+        out.data(f"{'':<12} {name:<{width}}  {path}")
 
 
 def _verdict(found: Findings) -> str:

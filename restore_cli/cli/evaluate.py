@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from restore_cli.cli.options import WEIGHTS, NetworkOptions, Offline, OutputOptions, complete_model
+from restore_cli.cli.options import RESULTS, WEIGHTS, NetworkOptions, Offline, OutputOptions, complete_model
 from restore_cli.cli.registration import command
 from restore_cli.errors import UsageError
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from restore_cli.evaluate.protocol import ScoringRequest
 
 PICTURES = "Pictures"
-RESULTS = "Results"
 DEFAULT_SCALE = 4
 
 app = typer.Typer()

@@ -84,13 +84,13 @@ def list_weights(said: OutputOptions) -> None:
                 " ".join(word for word in (entry.task, entry.variant) if word),
                 f"x{entry.scale}",
                 "?" if size is None else f"{size / 1e6:.1f}",
-                entry.licence,
                 place or _ABSENT,
+                entry.licence,  # the longest, so that it may run over without parting the others
             )
         )
         out.record(_facts(entry))
     if not out.wants_json:
-        headers = ("id", "task", "scale", "MB", "licence", "where")
+        headers = ("id", "task", "scale", "MB", "where", "licence")
         out.table(headers, rows, title="Weights", numeric=("scale", "MB"))
 
 

@@ -21,6 +21,7 @@ from restore_cli.plan import Existing, Padding, PathWishes, RunWishes, Tile, Wri
 FILES = "Files"
 WEIGHTS = "Weights"
 NETWORK = "Network"
+RESULTS = "Results"
 MESSAGES = "Messages"
 
 _UNITS = {"M": 1 << 20, "G": 1 << 30}

@@ -77,7 +77,8 @@ class TaskOptions:
             "--recipe",
             metavar="NAME",
             rich_help_panel=RECIPE,
-            help="ramit-lite-sr-x2, crossformer-lite-sr-x2, ... are ours, ramit-sr-x2, ... the paper's. "
+            help="Ours: ramit-lite-, crossformer-lite- or crossformer-ir- with sr-x2, sr-x3, sr-x4, sr-x4-photo, "
+            "denoise-color, denoise-gray, derain, lowlight or deblur-motion. The paper's: ramit-sr-x2, ... "
             "Default: ramit-lite's for the task.",
         ),
     ] = None

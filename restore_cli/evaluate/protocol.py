@@ -76,7 +76,8 @@ class Protocol:
         colours = "gray" if self.channels == 1 else "RGB"
         channels = "Y channel (BT.601)" if self.metrics[0] == "psnr_y" else colours
         border = f"{self.crop_border} px border cut" if self.crop_border else "no border cut"
-        return f"{_INPUT_STATEMENTS[self.input]}; {channels}; {border}; 8-bit comparison; mean of per-image scores"
+        scores = "8-bit comparison; mean of per-image scores, PSNR in dB"
+        return f"{_INPUT_STATEMENTS[self.input]}; {channels}; {border}; {scores}"
 
 
 @dataclass(frozen=True, kw_only=True)

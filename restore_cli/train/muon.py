@@ -3,7 +3,8 @@
 Stage of training in which the time is spent. From K. Jordan et al., "Muon: An optimizer for hidden layers in neural
 networks" (2024); steps as large as Adam's, so that rates may be kept, from J. Liu et al., "Muon is scalable for LLM
 training" (arXiv 2502.16982, section 2.2). torch has a Muon for matrices alone, and most weights of our networks are
-matrices written as 1x1 convolutions. What is no matrix (biases, norms, depthwise kernels, tables) takes Adam's steps.
+matrices written as 1x1 convolutions. What is no matrix or a narrow one (biases, norms, depthwise kernels, tables of few
+heads) takes Adam's steps.
 """
 
 from __future__ import annotations

@@ -37,12 +37,13 @@ class Manifest:
         """Return the entry of a full id.
 
         Raises:
-            UsageError: If there is none; the known ids and the nearest are in the message.
+            UsageError: If there is none; the nearest and the names of models are in the message.
         """
         ids = [entry.id for entry in self.entries]
         if weights_id not in ids:
             raise UsageError(
-                f"unknown weights id {weights_id!r}{did_you_mean(weights_id, ids)} (known: {_listed(ids)})"
+                f"unknown weights id {weights_id!r}{did_you_mean(weights_id, (*self.models, *ids))} "
+                f"(models: {_listed(self.models)}; `restore models list` shows the ids)"
             )
         return self.entries[ids.index(weights_id)]
 

@@ -51,9 +51,9 @@ def objects(text: str) -> list[dict[str, object]]:
 def test_the_list_names_every_weights_id_with_its_licence_and_place(run: Run) -> None:
     ran = run("models", "list")
     assert ran.code == 0
-    assert ran.out.splitlines()[0].split() == ["id", "task", "scale", "MB", "licence", "where"]
+    assert ran.out.splitlines()[0].split() == ["id", "task", "scale", "MB", "where", "licence"]
     line = next(line for line in ran.out.splitlines() if line.startswith("ramit-slim-sr-x4 "))
-    assert line.split() == ["ramit-slim-sr-x4", "sr", "x4", "3.2", "none", "stated", "by", "the", "authors", "-"]
+    assert line.split() == ["ramit-slim-sr-x4", "sr", "x4", "3.2", "-", "none", "stated", "by", "the", "authors"]
     listed = objects(run("models", "list", "--json").out)
     assert [item["id"] for item in listed] == [entry.id for entry in manifest_module.load_manifest().entries]
     assert all({"licence", "config", "path", "place"} <= item.keys() for item in listed)

@@ -14,7 +14,8 @@ def test_super_resolution_is_scored_on_luma_with_the_factor_cut_off() -> None:
     assert protocol.metrics == ("psnr_y", "ssim_y")
     assert protocol.crop_border == 3
     assert protocol.statement == (
-        "MATLAB bicubic input; Y channel (BT.601); 3 px border cut; 8-bit comparison; mean of per-image scores"
+        "MATLAB bicubic input; Y channel (BT.601); 3 px border cut; 8-bit comparison; "
+        "mean of per-image scores, PSNR in dB"
     )
 
 
