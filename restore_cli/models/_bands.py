@@ -46,8 +46,8 @@ class Execution:
     Attributes:
         context: Where channel attention takes its statistics.
         cell: Side of a cell in input pixels; without meaning for "global".
-        share: Share of the whole image's mean products of channels in "mixed", 0..1, against a cell's own: what the
-            image counts in a cell of its mean contrast.
+        share: Share of the whole image's mean products of channels in "mixed", 0..1, against a cell's own. A cell of
+            weaker features than the image follows it more.
         rows: Rows of a band at full size; None takes `usual_rows` on the CPU and the whole image elsewhere.
             Changes no pixel.
     """

@@ -186,7 +186,7 @@ def test_frozen_parts_stay_still_until_their_time(pictures: Path, held_out: Path
 
 
 def test_a_budget_of_minutes_sets_the_steps_and_ends_at_rate_zero(pictures: Path, held_out: Path, tmp_path: Path):
-    session, intervals = train(request_for(pictures, held_out, steps=None, minutes=0.02), tmp_path)
+    session, intervals = train(request_for(pictures, held_out, steps=None, minutes=0.08), tmp_path)
     assert session.recipe.steps is not None
     assert 2 < intervals[-1].step == intervals[-1].steps < session.recipe.steps / 10
     assert intervals[-1].progress == pytest.approx(1.0)
