@@ -6,6 +6,7 @@ that -v and `restore doctor` say why a graphics card stands idle.
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 
 import torch
@@ -119,7 +120,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory(device: torch.device) -> None:
-    """Give back what torch keeps for later on a device."""
+    """Give back what torch keeps for later on a device, and what only cycles still hold."""
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":
