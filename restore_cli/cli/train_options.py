@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from restore_cli.cli.options import NETWORK, Device, Threads
+from restore_cli.train.recipes import Optimiser
 
 PICTURES = "Pictures"
 RECIPE = "Recipe"
@@ -114,7 +115,7 @@ class TaskOptions:
         typer.Option("--lr", min=0.0, metavar="RATE", rich_help_panel=RECIPE, help="Highest learning rate."),
     ] = None
     optimiser: Annotated[
-        Literal["adam", "adamw", "muon"] | None,
+        Optimiser | None,
         typer.Option(
             "--optimiser",
             rich_help_panel=RECIPE,

@@ -10,12 +10,12 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 
+from restore_cli.imaging.formats import format_of_bytes
 from restore_cli.imaging.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
 from restore_cli.imaging.png import dissect_png
 
 _HEADER, _ENTRY = struct.Struct("<HHH"), struct.Struct("<BBBBHHII")
 _BITMAP_HEADER = struct.Struct("<IiiHHI")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BITMAP_HEADER_BYTES, _COLOR_COUNT_OFFSET = 40, 32
 _COLOR_COUNT = struct.Struct("<I")
 _NOT_PACKED = 0
@@ -37,8 +37,7 @@ def dissect_icon(data: bytes) -> Parts:
     largest = max(entries, key=lambda entry: ((entry[0] or _LONGEST_SIDE) * (entry[1] or _LONGEST_SIDE), entry[5]))
     length, start = largest[6:]
     picture = data[start : start + length]
-    is_png = picture.startswith(_PNG_SIGNATURE)
-    parts = dissect_png(picture) if is_png else _dissect_bitmap(picture)
+    parts = dissect_png(picture) if format_of_bytes(picture) == "PNG" else _dissect_bitmap(picture)
     return replace(parts, frames=count, damage=TRUNCATED if start + length > len(data) else parts.damage)
 
 

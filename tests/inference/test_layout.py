@@ -261,3 +261,12 @@ def test_what_a_compiler_will_not_bring_is_told(wishes: RunWishes, best: BestCon
 def test_a_compiler_that_may_help_and_one_not_asked_for_are_no_matter_for_a_note():
     assert note_on_compiling(BANDED, RunWishes(compile=True), None, on_cpu=False) is None
     assert note_on_compiling(BANDED, RunWishes(), MIXED, on_cpu=True) is None
+
+
+@pytest.mark.parametrize(("height", "width", "rows"), [(1000, 1024, 64), (1000, 8192, 32), (16, 8192, 16)])
+def test_bands_of_wide_pictures_stay_high_enough_not_to_compute_their_neighbours_again(
+    height: int, width: int, rows: int
+):
+    layout = choose_layout(height, width, arch=BANDED, wishes=RunWishes(), memory=memory_of_bands(4096 * GIB))
+    assert layout.how is not None
+    assert layout.how.rows == rows
