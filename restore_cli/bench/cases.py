@@ -87,6 +87,7 @@ class Case:
         through: The network alone, or the engine around it.
         tile: As `RunWishes.tile`; says nothing to the network alone.
         context: As `RunWishes.context`; says nothing to the network alone.
+        beside: An output size that is run shortly before and after, to tell the machine's pace; None for none.
     """
 
     entry: WeightsEntry
@@ -97,6 +98,7 @@ class Case:
     through: Through = "network"
     tile: Tile = "auto"
     context: Context | Literal["auto"] = "auto"
+    beside: Size | None = None
 
     def run_wishes(self, wishes: BenchWishes) -> RunWishes:
         """Return how the engine is to run this case."""
@@ -147,6 +149,7 @@ def cases_of(entries: Iterable[WeightsEntry], wishes: BenchWishes) -> tuple[Case
             wishes.contexts or ("auto",),
             wishes.tiles or ("auto",),
         )
+        beside = None if wishes.growth is None else growth_sizes(*wishes.growth, entry.scale)[0]
         for size, batch, dtype, threads, context, tile in conditions:
             case = Case(
                 entry=entry,
@@ -157,6 +160,7 @@ def cases_of(entries: Iterable[WeightsEntry], wishes: BenchWishes) -> tuple[Case
                 through=wishes.through,
                 tile=tile,
                 context=context,
+                beside=beside,
             )
             _check_case(case, arch, wishes)
             cases.append(case)

@@ -6,11 +6,11 @@ pixels, where several sizes were measured; and throughput against whatever else 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from restore_cli.bench.figures import brief, memory, mpixels, number, seconds, size
-from restore_cli.bench.growth import Growth, Line, grouped, growths
+from restore_cli.bench.growth import Growth, Line, even_times, grouped, growths
 from restore_cli.bench.rows import Row
 from restore_cli.pages.plot import Axis, Point, Series, plot
 from restore_cli.weights.entry import Score
@@ -119,12 +119,15 @@ def size_drawings(rows: Sequence[Row]) -> Iterator[Drawing]:
         series=_over_pixels(several, _time, lambda label: _time_line(lines.get(label))),
         note="Faint: the straight line through the sizes." if lines else "",
     )
+    even = {label: even_times(group) for label, group in several.items()}
+    is_even = all(even.values())
+    note = "Level: linear. Higher at the left: what every picture costs. A step upward: a cliff."
     yield Drawing(
         title="Time for each Mpixel of input",
         x=_INPUT,
         y=Axis(title="latency for a Mpixel", text=_duration, from_zero=True),
-        series=_over_pixels(several, _time_each, lambda _: ()),
-        note="Level: linear. Higher at the left: what every picture costs. A step upward: a cliff.",
+        series=_each_over_pixels(several, even if is_even else {}),
+        note=note + (" Faint: as measured; the other: at the machine's even pace." if is_even else ""),
     )
     series = _over_pixels(several, _memory, lambda label: _memory_line(lines.get(label)))
     if any(each.points for each in series):
@@ -145,6 +148,19 @@ def _over_pixels(
             drawn.append(Series(label="", points=points, marked=False, faint=True, colour=colour))
         told = tuple((row.input_pixels / 1e6, value) for row in rows if (value := cost(row)))
         drawn.append(Series(label=label, points=told, colour=colour))
+    return tuple(drawn)
+
+
+def _each_over_pixels(groups: dict[str, list[Row]], even: Mapping[str, tuple[float, ...] | None]) -> tuple[Series, ...]:
+    """Return the time for each Mpixel, and where even times are known those before the measured."""
+    drawn = []
+    for colour, (label, rows) in enumerate(groups.items()):
+        pixels = [row.input_pixels / 1e6 for row in rows]
+        measured = tuple((at, time / at) for at, row in zip(pixels, rows, strict=True) if (time := _time(row)))
+        if times := even.get(label):
+            drawn.append(Series(label="", points=measured, faint=True, colour=colour))
+            measured = tuple((at, time / at) for at, time in zip(pixels, times, strict=True))
+        drawn.append(Series(label=label, points=measured, colour=colour))
     return tuple(drawn)
 
 
@@ -195,11 +211,6 @@ def _condition(row: Row, name: str) -> float | None:
 
 def _time(row: Row) -> float | None:
     return None if row.measurement is None else row.measurement.timing.median
-
-
-def _time_each(row: Row) -> float | None:
-    time = _time(row)
-    return None if time is None else time / row.input_pixels * 1e6
 
 
 def _memory(row: Row) -> float | None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from restore_cli.bench.cases import BenchWishes, Case
+from restore_cli.bench.cases import BenchWishes, Case, Size
 from restore_cli.bench.counts import geometry_of
 from restore_cli.imaging.picture import Picture
 from restore_cli.inference.device import choose_device, choose_dtype, keep_float32_exact
@@ -57,6 +57,7 @@ class Workload:
         dtype: What its products are in.
         compiled: Whether the first run compiles.
         describe: Says how it was run, once it was.
+        beside: One run of what tells the machine's pace; None where nothing does.
     """
 
     run: Callable[[], object]
@@ -65,6 +66,7 @@ class Workload:
     dtype: torch.dtype
     compiled: bool
     describe: Callable[[], WorkloadFacts]
+    beside: Callable[[], object] | None = None
 
 
 def prepare(case: Case, wishes: BenchWishes) -> Workload:
@@ -116,17 +118,21 @@ def _engine(case: Case, wishes: BenchWishes, network: nn.Module) -> Workload:
     config = arch.config.from_json(entry.config)
     weights = LoadedWeights(entry=entry, config=config, network=network, digest="random", path=Path(entry.file))
     restorer = Restorer(weights, case.run_wishes(wishes))
-    height, width = geometry_of(case.size, scale=entry.scale, multiple_of=1).input
-    random = np.random.default_rng(SEED)
-    views = [random.random((height, width, entry.channels), dtype=np.float32) for _ in range(arch.views_of(config))]
-    picture = Picture(pixels=views[0], right=views[1] if len(views) > 1 else None)
     notes: dict[str, None] = {}
 
-    def run() -> None:
-        notes.update(dict.fromkeys(restorer.restore_picture(picture).warnings))
+    def picture_of(size: Size) -> Picture:
+        height, width = geometry_of(size, scale=entry.scale, multiple_of=1).input
+        random = np.random.default_rng(SEED)
+        views = [random.random((height, width, entry.channels), dtype=np.float32) for _ in range(arch.views_of(config))]
+        return Picture(pixels=views[0], right=views[1] if len(views) > 1 else None)
+
+    def restoring(picture: Picture) -> Callable[[], object]:
+        return lambda: notes.update(dict.fromkeys(restorer.restore_picture(picture).warnings))
+
+    picture = picture_of(case.size)
 
     def describe() -> WorkloadFacts:
-        facts = restorer.describe((height, width))
+        facts = restorer.describe(picture.pixels.shape[:2])
         return WorkloadFacts(
             dtype=facts.dtype,
             dtype_reason=facts.reason,
@@ -137,7 +143,8 @@ def _engine(case: Case, wishes: BenchWishes, network: nn.Module) -> Workload:
 
     facts = restorer.describe()
     return Workload(
-        run=run,
+        run=restoring(picture),
+        beside=None if case.beside is None else restoring(picture_of(case.beside)),
         synchronize=lambda: None,  # a picture is back in memory before it is returned
         device=torch.device(facts.device),
         dtype=choose_dtype(facts.dtype, torch.device(facts.device), ()).dtype,

@@ -130,6 +130,30 @@ def test_a_warm_up_that_was_asked_for_is_never_timed():
     assert timing.seconds[0] < 0.2
 
 
+def test_what_tells_the_machines_pace_is_timed_before_and_after():
+    order: list[str] = []
+
+    def run(name: str, seconds: float) -> None:
+        order.append(name)
+        time.sleep(seconds)
+
+    workload = Workload(
+        run=lambda: run("measured", 0.0),
+        beside=lambda: run("beside", 1.0),
+        synchronize=lambda: None,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        compiled=False,
+        describe=lambda: WorkloadFacts(dtype="float32", dtype_reason="exact"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("restore_cli.bench.measure.sample_ceilings", lambda *_: CEILINGS)
+        patch.setattr("restore_cli.bench.measure.BESIDE_RUNS", 1)
+        measurement = run_and_tell(workload, BenchWishes(runs=1, warmup=1), NO_METER, ignore)
+    assert order == ["measured", "beside", "beside", "measured", "beside", "beside"]
+    assert measurement.beside_seconds == pytest.approx(1.0, abs=0.1)
+
+
 def test_energy_is_that_of_one_timed_run():
     readings = iter([0.0, 3.0, 5.0, 25.0])  # before and after the first run, before and after the timed ones
     meter = EnergyMeter(counters=(Counter(name="a", read=lambda: next(readings)),), method="a sample")
