@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.models._bands import Band, Cells, Execution, bands, conv3x3
+from restore_cli.models._maps import new_map
 from restore_cli.models._products import linear
 from restore_cli.models._ramit_block import (
     MAX_LOGIT_SCALE,
@@ -309,7 +310,7 @@ class ImagePass:
         """Restore a normalised image (channels, H, W) to (channels, scale * H, scale * W), normalised."""
         network = self.network
         shallow = _rows_first(network.shallow.conv(image[None]))
-        o1, a1 = self._stage(network.stage1, shallow.clone(), 1)
+        o1, a1 = self._stage(network.stage1, new_map(shallow, *shallow.shape).copy_(shallow), 1)
         o2, a2 = self._stage(network.stage2, self._shrink(network.down1, o1), 2)
         o3, a3 = self._stage(network.stage3, self._shrink(network.down2, o2), 4)
         joined = self._join(shallow, o1, o2, o3)
@@ -322,7 +323,7 @@ class ImagePass:
         height, width = x.shape[:2]
         grain = self.network.config.unit
         cells = Cells(self.how, (height * down, width * down), down=down, grain=grain, like=x)
-        both, attention = torch.empty_like(x), torch.empty_like(x)
+        both, attention = new_map(x, *x.shape), new_map(x, *x.shape)
         for index, block in enumerate(stage.blocks.values()):
             last = index == len(stage.blocks) - 1
             run = BlockPass(cast("DRAMiTransformer", block), self._rows_at(down))
@@ -338,7 +339,7 @@ class ImagePass:
     def _shrink(self, down: nn.Module, x: Tensor) -> Tensor:
         """Halve features (H, W, C)."""
         height, width, channels = x.shape
-        smaller = x.new_empty(height // 2, width // 2, channels)
+        smaller = new_map(x, height // 2, width // 2, channels)
         mobivari = MobiVariPass(cast("nn.Module", down.reduction))
         for band in self._bands(smaller, down=2):
             wide = band.widened(1)
@@ -349,7 +350,7 @@ class ImagePass:
 
     def _join(self, shallow: Tensor, *scales: Tensor) -> Tensor:
         """Bring the three scales back to full size (`ramit.Bottleneck`)."""
-        joined = torch.empty_like(shallow)
+        joined = new_map(shallow, *shallow.shape)
         bottleneck = self.network.bottleneck
         mobivari = MobiVariPass(bottleneck.mobivari)
         for band in self._bands(joined):

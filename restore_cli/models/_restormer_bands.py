@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.models._bands import Band, Cells, Execution, conv3x3, usual_rows
+from restore_cli.models._maps import new_map
 from restore_cli.models._restormer_block import Block
 from restore_cli.models._restormer_passes import AttentionPass, FeedForwardPass, bands_of
 from restore_cli.models._tensors import autocast_off, channels_first
@@ -68,21 +69,21 @@ class ImagePass:
         height, width = (length << level for length in x.shape[:2])
         unit = 1 << len(self.network.config.num_blocks) - 1
         cells = Cells(self.how, (height, width), down=1 << level, grain=unit, like=x)
-        values = torch.empty_like(x, dtype=self.dtype)
+        values = new_map(x, *x.shape, dtype=self.dtype)
         for block in blocks:
             AttentionPass(cast("Block", block), self.dtype).add_(x, values, cells, self.numbers)
             FeedForwardPass(cast("Block", block), self.dtype).add_(x, self.numbers)
 
     def _embed(self, image: Tensor) -> Tensor:
         """Lift an image (H, W, channels) to features (H, W, C)."""
-        x = image.new_empty(*image.shape[:2], self.network.config.dim)
+        x = new_map(image, *image.shape[:2], self.network.config.dim)
         for band in bands_of(x, self.numbers):
             band.of(x).copy_(self._convolved(self.network.patch_embed.proj, image, band))
         return x
 
     def _shrink(self, down: Downsample, x: Tensor) -> Tensor:
         """Halve features (H, W, C) to (H / 2, W / 2, 2C)."""
-        smaller = x.new_empty(x.shape[0] // 2, x.shape[1] // 2, 2 * x.shape[2])
+        smaller = new_map(x, x.shape[0] // 2, x.shape[1] // 2, 2 * x.shape[2])
         conv = cast("nn.Conv2d", down.body[0])
         for band in bands_of(smaller, self.numbers):
             narrow = self._convolved(conv, x, band.scaled(2), dtype=self.dtype)
@@ -92,7 +93,7 @@ class ImagePass:
     def _grow(self, up: Upsample, reduce: nn.Conv2d | None, x: Tensor, skip: Tensor) -> Tensor:
         """Double features (H, W, 2C), join them with the skip (2H, 2W, C) and reduce them to C channels, if so."""
         channels = skip.shape[2]
-        joined = skip.new_empty(*skip.shape[:2], 2 * channels if reduce is None else channels)
+        joined = new_map(skip, *skip.shape[:2], 2 * channels if reduce is None else channels)
         conv = cast("nn.Conv2d", up.body[0])
         for band in bands_of(x, self.numbers):
             wide = self._convolved(conv, x, band, dtype=self.dtype)
