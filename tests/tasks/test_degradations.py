@@ -218,5 +218,16 @@ def test_each_picture_is_filtered_with_its_own_kernel():
     identity, shift = torch.zeros(3, 3), torch.zeros(3, 3)
     identity[1, 1], shift[1, 2] = 1.0, 1.0
     result = filter_each(images, torch.stack([identity, shift]))
-    assert torch.equal(result[0], images[0])
-    assert torch.equal(result[1, :, :, :-1], images[1, :, :, 1:])
+    torch.testing.assert_close(result[0], images[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(result[1, :, :, :-1], images[1, :, :, 1:], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (37, 61)])
+def test_filtering_by_spectra_is_filtering_place_by_place(size: tuple[int, int]):
+    generator = torch.Generator().manual_seed(0)
+    images, kernels = torch.rand(2, 3, *size, generator=generator), torch.rand(2, 31, 31, generator=generator)
+    kernels = kernels / kernels.sum((1, 2), keepdim=True)
+    for image, kernel, result in zip(images, kernels, filter_each(images, kernels), strict=True):
+        padded = torch.nn.functional.pad(image[:, None], (15, 15, 15, 15), mode="reflect")
+        expected = torch.nn.functional.conv2d(padded, kernel[None, None])[:, 0]
+        torch.testing.assert_close(result, expected, atol=1e-6, rtol=0)
