@@ -216,7 +216,7 @@ def _check_case(case: Case, arch: Arch, wishes: BenchWishes) -> None:
     from restore_cli.inference.layout import check_wishes
 
     try:
-        check_wishes(case.run_wishes(wishes), arch)
+        check_wishes(case.run_wishes(wishes), arch.of(arch.config.from_json(entry.config)))
     except UsageError as error:
         msg = f"{entry.id} with --context {case.context} --tile {case.tile}: {error.message}"
         raise UsageError(msg, hint=error.hint) from error

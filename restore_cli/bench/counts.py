@@ -106,7 +106,7 @@ def _network_of(name: str, config: str) -> nn.Module:
 def _costs_at(size: Size, name: str, config: str) -> _Costs:
     arch = get_architecture(name)
     known = arch.config.from_json(json.loads(config))
-    padded = geometry_of(size, scale=known.scale, multiple_of=arch.multiple_of).padded
+    padded = geometry_of(size, scale=known.scale, multiple_of=arch.of(known).multiple_of).padded
     network, image = _network_of(name, config), torch.empty((1, arch.channels_in(known), *padded), device="meta")
     return _Costs(flops=count_flops(network, image), traffic_bytes=count_traffic(network, image))
 
@@ -169,7 +169,7 @@ def _tensors(values: object) -> list[Tensor]:
 def _mult_adds_at(size: Size, arch: Arch, config: Config) -> int | None:
     if arch.mult_adds is None:
         return None
-    return arch.mult_adds(config, *geometry_of(size, scale=config.scale, multiple_of=arch.multiple_of).input)
+    return arch.mult_adds(config, *geometry_of(size, scale=config.scale, multiple_of=1).input)
 
 
 def _round_up(value: int, multiple: int) -> int:

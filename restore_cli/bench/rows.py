@@ -184,7 +184,8 @@ def _kind(case: Case) -> str:
 
 
 def _measure_row(case: Case, wishes: BenchWishes, on_step: OnStep) -> Row:
-    multiple_of = get_architecture(case.entry.arch).multiple_of
+    arch = get_architecture(case.entry.arch)
+    multiple_of = arch.of(arch.config.from_json(case.entry.config)).multiple_of
     geometry = geometry_of(case.size, scale=case.entry.scale, multiple_of=multiple_of)
     counts = count(case)
     measurement, error = None, None

@@ -92,8 +92,9 @@ def _network(case: Case, wishes: BenchWishes, network: nn.Module) -> Workload:
     network.to(device)
     if wishes.compile:
         network.compile(dynamic=False)
-    padded = geometry_of(case.size, scale=case.entry.scale, multiple_of=arch.multiple_of).padded
-    channels = arch.channels_in(arch.config.from_json(case.entry.config))
+    config = arch.config.from_json(case.entry.config)
+    padded = geometry_of(case.size, scale=case.entry.scale, multiple_of=arch.of(config).multiple_of).padded
+    channels = arch.channels_in(config)
     image = torch.rand((case.batch, channels, *padded)).to(device)
     mixed = choice.dtype != torch.float32
 

@@ -71,7 +71,7 @@ class Restorer:
     def __init__(self, weights: LoadedWeights, wishes: RunWishes | None = None) -> None:
         self._weights = weights
         self._wishes = wishes or RunWishes()
-        entry, arch = weights.entry, get_architecture(weights.entry.arch)
+        entry, arch = weights.entry, get_architecture(weights.entry.arch).of(weights.config)
         self._views = arch.views_of(weights.config)
         self._engine = Engine(
             weights.network,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Arch:
         config: Its configuration class.
         build: Network from configuration, randomly initialised.
         multiple_of: Height and width must be multiples of this many pixels.
+        unit: Takes a configuration, returns the same for it; None where it follows from none. See `of`.
         global_attention: Whether its channel attention takes statistics over the whole input, so that a tile gives
             other results than the image.
         in_bands: Whether its forward takes an `_bands.Execution` beside the batch, and so any context of its channel
@@ -79,6 +80,7 @@ class Arch:
     config: type[Config]
     build: Callable[[Any], nn.Module]
     multiple_of: int
+    unit: Callable[[Any], int] | None = None
     global_attention: bool
     in_bands: bool = False
     restores: bool = True
@@ -89,6 +91,10 @@ class Arch:
     mult_adds: Callable[[Any, int, int], int] | None = None
     block: type[nn.Module] | None = None
     convert_state_dict: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+    def of(self, config: Config) -> Arch:
+        """Return what is to be known of networks of that configuration: their own `multiple_of`."""
+        return self if self.unit is None else replace(self, multiple_of=self.unit(config))
 
     def views_of(self, config: Config) -> int:
         """Return how many views of a scene a network of that configuration takes, 1 for all but a few."""

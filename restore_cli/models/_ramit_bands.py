@@ -309,7 +309,7 @@ class ImagePass:
     def run(self, image: Tensor) -> Tensor:
         """Restore a normalised image (channels, H, W) to (channels, scale * H, scale * W), normalised."""
         network = self.network
-        shallow = _rows_first(network.shallow.conv(image[None]))
+        shallow = _rows_first(network.shallow.conv(F.pixel_unshuffle(image[None], network.config.fold)))
         o1, a1 = self._stage(network.stage1, new_map(shallow, *shallow.shape).copy_(shallow), 1)
         o2, a2 = self._stage(network.stage2, self._shrink(network.down1, o1), 2)
         o3, a3 = self._stage(network.stage3, self._shrink(network.down2, o2), 4)
@@ -321,8 +321,8 @@ class ImagePass:
     def _stage(self, stage: Stage, x: Tensor, down: int) -> tuple[Tensor, Tensor]:
         """Run a stage on features (H, W, C) that are its own now; return them and the last mixed attention."""
         height, width = x.shape[:2]
-        grain = self.network.config.unit
-        cells = Cells(self.how, (height * down, width * down), down=down, grain=grain, like=x)
+        pixels, grain = down * self.network.config.fold, self.network.config.unit
+        cells = Cells(self.how, (height * pixels, width * pixels), down=pixels, grain=grain, like=x)
         both, attention = new_map(x, *x.shape), new_map(x, *x.shape)
         for index, block in enumerate(stage.blocks.values()):
             last = index == len(stage.blocks) - 1
@@ -331,7 +331,7 @@ class ImagePass:
         return x, attention
 
     def _rows_at(self, down: int) -> int | None:
-        return None if self.how.rows is None else max(1, self.how.rows // down)
+        return None if self.how.rows is None else max(1, self.how.rows // (down * self.network.config.fold))
 
     def _bands(self, x: Tensor, *, down: int = 1) -> Iterator[Band]:
         return bands(*x.shape[:2], unit=self.unit, rows=self._rows_at(down), device=x.device)
@@ -369,6 +369,7 @@ class ImagePass:
         """Mix the attentions (`ramit.HRAMi`) and turn features into the image (`ramit.Reconstruction`)."""
         network, scale = self.network, self.network.config.scale
         target = network.to_target
+        factor = target.factor
         mixer = MobiVariPass(network.attn_mix.mobivari)
         mobivaris = [MobiVariPass(layer) for layer in target.mobivari]
         if scale == 1:
@@ -388,9 +389,9 @@ class ImagePass:
             x.mul_(wide.of(o4)).add_(wide.of(shallow))
             for mobivari in mobivaris:
                 x, wide = mobivari.mix(x, wide), wide.narrowed()
-            x, wide = conv3x3(x, wide, target.conv.weight, target.conv.bias), wide.narrowed().scaled(scale)
-            x = conv3x3(_pixel_shuffle(x, scale), wide, target.final_conv.weight, target.final_conv.bias)
-            rows = band.scaled(scale)
+            x, wide = conv3x3(x, wide, target.conv.weight, target.conv.bias), wide.narrowed().scaled(factor)
+            x = conv3x3(_pixel_shuffle(x, factor), wide, target.final_conv.weight, target.final_conv.bias)
+            rows = band.scaled(factor)
             result[:, rows.first : rows.last].add_(rows.within(wide.narrowed(), x).permute(2, 0, 1))
         return result
 

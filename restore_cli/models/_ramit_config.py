@@ -40,9 +40,12 @@ class Config(JsonConfig):
         drop_path: Rate of stochastic depth at the last block, rising linearly from 0; training only.
         image_skip: Start from the identity: the input, enlarged bicubically where `scale` > 1, is added to the output
             and the last convolution starts at zero. The published networks have no such skip.
+        fold: Side of the squares of pixels that become channels before the first layer (space to depth); 1 for none, as
+            published. The features are so many times smaller than the input, and the same arithmetic reaches farther.
     """
 
     NETWORK: ClassVar[str] = "RAMiT"
+    LATER: ClassVar[frozenset[str]] = frozenset({"fold"})
 
     dim: int = 64
     depths: tuple[int, ...] = (6, 4, 4, 6)
@@ -63,6 +66,7 @@ class Config(JsonConfig):
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
     drop_path: float = 0.0
     image_skip: bool = False
+    fold: int = 1
 
     def __post_init__(self) -> None:
         checks = (
@@ -74,6 +78,7 @@ class Config(JsonConfig):
             (self.mv_ver in (1, 2), "mv_ver must be 1 or 2"),
             (self.mv_ver == 1 or self._groups_divide(), "exp_groups and mix_exp_groups must divide what they expand"),
             (self.scale >= 1, "scale must be at least 1"),
+            (self.fold >= 1, "fold must be at least 1"),
             (self.channels in (1, 3), "channels must be 1 or 3"),
             (len(self.mean) == len(self.std) == self.channels, "mean and std must have one number a channel"),
             (all(std > 0 for std in self.std), "std must be positive"),
@@ -92,7 +97,7 @@ class Config(JsonConfig):
     @property
     def unit(self) -> int:
         """Return the number that height and width must be multiples of."""
-        return self.window_size << (STAGES - 2)
+        return self.fold * self.window_size << (STAGES - 2)
 
     def _groups_divide(self) -> bool:
         if min(self.exp_groups, self.mix_exp_groups) < 1:
@@ -169,7 +174,7 @@ def mult_adds(config: Config, height: int, width: int) -> int:
     softmax, activations and sums do not.
     """
     dim = config.dim
-    full = -(-height // config.unit) * -(-width // config.unit) * config.unit**2
+    full = -(-height // config.unit) * -(-width // config.unit) * (config.unit // config.fold) ** 2
     areas = (full, full // 4, full // 16, full)
     quarter = dim // 4 + dim // 16
     blocks = sum(depth * area for depth, area in zip(config.depths, areas, strict=True)) * _block_mult_adds(config)
@@ -177,7 +182,8 @@ def mult_adds(config: Config, height: int, width: int) -> int:
     pooling = 2 * dim * areas[0] + dim * areas[1]
     bottleneck = pooling + full * (dim + _mobivari_mult_adds(config, dim + quarter, mix=True))
     mixing = full * (dim + _mobivari_mult_adds(config, 2 * dim + quarter, mix=True))
-    convolutions = dim * config.channels * (1 + config.scale**2) + config.channels**2
+    folded = config.channels * config.fold**2
+    convolutions = dim * folded * (1 + config.scale**2) + config.channels * folded
     reconstruction = full * (2 * _mobivari_mult_adds(config, dim) + 9 * convolutions)  # shallow conv included
     return blocks + downsizing + bottleneck + mixing + reconstruction
 

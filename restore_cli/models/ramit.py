@@ -7,10 +7,11 @@ from a description of the network and keeps the checkpoints' keys, so that they 
 What differs from the origin, and why:
 - Padding is the caller's: sizes must be multiples of four windows, so that one padder serves every network.
 - The blocks work in channels-last memory and project after cutting windows (see `_ramit_block`), for speed.
+- Squares of pixels may become channels first (`Config.fold`), for blur that reaches farther than a window; ours only.
 - In inference the network goes over an image in bands (see `_ramit_bands`), with statistics of cells if wanted.
 - Under autocast everything but the blocks stays in float32: a tenth of the arithmetic, and half of the rounding error.
 
-Letters: N batch, C = `dim` channels, H W size of the input.
+Letters: N batch, C = `dim` channels, H W size of the input; of the features too where nothing is folded.
 """
 
 from __future__ import annotations
@@ -168,13 +169,13 @@ class Reconstruction(nn.Module):
             for i in range(2)
         )
         self.mobivari = nn.Sequential(OrderedDict(layers))
-        self.scale = config.scale
-        self.conv = nn.Conv2d(config.dim, config.channels * config.scale**2, 3, padding=1)
+        self.factor = config.scale * config.fold
+        self.conv = nn.Conv2d(config.dim, config.channels * self.factor**2, 3, padding=1)
         self.final_conv = nn.Conv2d(config.channels, config.channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, channels, scale * H, scale * W)."""
-        image: Tensor = self.final_conv(F.pixel_shuffle(self.conv(self.mobivari(x)), self.scale))
+        """Map (N, C, H / fold, W / fold) to (N, channels, scale * H, scale * W)."""
+        image: Tensor = self.final_conv(F.pixel_shuffle(self.conv(self.mobivari(x)), self.factor))
         return image
 
 
@@ -206,7 +207,7 @@ class RAMiT(nn.Module):
         for depth in config.depths:
             stages.append(Stage(config, rates[:depth]))
             rates = rates[depth:]
-        self.shallow = ShallowModule(config.channels, config.dim)
+        self.shallow = ShallowModule(config.channels * config.fold**2, config.dim)
         self.stage1 = stages[0]
         self.down1 = Downsizing(config)
         self.stage2 = stages[1]
@@ -235,7 +236,7 @@ class RAMiT(nn.Module):
         """Restore a batch.
 
         Args:
-            x: (N, channels, H, W) in [0, 1], H and W multiples of `config.unit` (32 for windows of 8).
+            x: (N, channels, H, W) in [0, 1], H and W multiples of `config.unit` (32 for windows of 8, unfolded).
             how: Context and bands, for inference. None is the whole image's context, in bands where that can be.
 
         Returns:
@@ -259,7 +260,7 @@ class RAMiT(nn.Module):
     def _at_once(self, x: Tensor) -> Tensor:
         """Restore a normalised batch layer by layer: what training differentiates and compilers see."""
         x = channels_first(channels_last(x).contiguous())
-        shallow = _in_float32(self.shallow, x)
+        shallow = _in_float32(self.shallow, F.pixel_unshuffle(x, self.config.fold))
         o1, a1 = self.stage1(shallow)
         o2, a2 = self.stage2(_in_float32(self.down1, o1))
         o3, a3 = self.stage3(_in_float32(self.down2, o2))
@@ -278,6 +279,7 @@ ARCH = Arch(
     config=Config,
     build=RAMiT,
     multiple_of=32,
+    unit=lambda config: int(config.unit),
     global_attention=True,
     in_bands=True,
     # Under bfloat16 autocast single pixels of the published x4 network moved by 3.7 levels (0.28 in the mean square's

@@ -27,6 +27,7 @@ class RamitNetwork:
         chsa_head_ratio: Share of heads that attend over channels.
         mv_ver: Version of MobiVari.
         drop_path: Rate of stochastic depth at the last block.
+        fold: Side of the squares of pixels that become channels at first.
     """
 
     arch: Literal["ramit"] = "ramit"
@@ -37,6 +38,7 @@ class RamitNetwork:
     chsa_head_ratio: float = 0.5
     mv_ver: int = 1
     drop_path: float = 0.0
+    fold: int = 1
 
     def config(self, *, task: str, scale: int, channels: int) -> Config:
         """Return the configuration for a task (imports torch)."""
@@ -56,6 +58,7 @@ class RamitNetwork:
             mean=(0.5,) * channels,
             std=(0.25,) * channels,
             image_skip=True,
+            fold=self.fold,
         )
 
 

@@ -219,7 +219,7 @@ def held_out(request: TrainRequest, recipe: Recipe, machine: Machine) -> Validat
     if recipe.variant == "mixed":  # judged on the papers' noise, which is what published scores are taken on
         options = dataclasses.replace(options, variant=None)
     store = _store(request.val, request.val_degraded, recipe, machine)
-    multiple_of = get_architecture(recipe.network.arch).multiple_of
+    multiple_of = get_architecture(recipe.network.arch).of(recipe.config()).multiple_of
     return Validation(store, get_task(recipe.task), options, multiple_of=multiple_of, device=machine.device)
 
 
@@ -263,7 +263,7 @@ def _store(clean: Sequence[str], degraded: Sequence[str], recipe: Recipe, machin
 
 
 def _refuse_misfits(recipe: Recipe, sampler: CropSampler, store: PictureStore, processes: Processes) -> None:
-    multiple_of = get_architecture(recipe.network.arch).multiple_of
+    multiple_of = get_architecture(recipe.network.arch).of(recipe.config()).multiple_of
     for phase in recipe.phases:
         if phase.patch % multiple_of:
             raise UsageError(f"a patch of {phase.patch} is no multiple of {multiple_of}", hint="choose another --patch")

@@ -21,7 +21,7 @@ def test_every_recipe_builds_the_network_it_names(name: str):
     config = recipe.config()
     assert isinstance(config, arch.config)
     assert (config.scale, config.channels) == (recipe.scale, recipe.channels)
-    assert all(phase.patch % arch.multiple_of == 0 for phase in recipe.phases)
+    assert all(phase.patch % arch.of(config).multiple_of == 0 for phase in recipe.phases)
 
 
 @pytest.mark.parametrize("family", ["crossformer-lite", "crossformer-ir"])

@@ -88,7 +88,7 @@ def picture() -> torch.Tensor:
         ("ramit-lite-sr-x4", "ramit-lite-sr-x4-photo"),
         ("ramit-lite-denoise-color", "ramit-lite-derain"),
         ("ramit-lite-denoise-color", "ramit-lite-lowlight"),
-        ("ramit-lite-derain", "ramit-lite-deblur-motion"),
+        ("ramit-lite-derain", "ramit-lite-lowlight"),
     ],
 )
 def test_a_task_of_the_same_shape_starts_as_the_same_network(old: str, new: str, picture: torch.Tensor, tmp_path: Path):
