@@ -48,8 +48,8 @@ class BenchWishes:
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         compile: Run through torch.compile, its time told apart.
         runs: Timed runs; None takes as many as fit `seconds`, three even if they take three times that; 0 counts only.
-        warmup: Runs before them that are not timed, at least one; None takes as many as fill a second, and times even
-            the first run where it alone takes `seconds`.
+        warmup: Runs before them that are not timed, at least one; None takes as many as fill a second, and but for a
+            growth times even the first run where it alone takes `seconds`.
         seconds: How long the timed runs of a row may take where `runs` is None.
     """
 

@@ -99,8 +99,9 @@ def run_and_tell(workload: Workload, wishes: BenchWishes, meter: EnergyMeter, on
     memory, effort_of_first = _watched(
         lambda: measure_peak(lambda: first.append(time_once(run, synchronize)), workload.device), meter
     )
-    # A run as long as the budget is timed even so: what only the first has to do is little beside it.
-    counts = wishes.runs is None and wishes.warmup is None and first[0] >= wishes.seconds
+    # A run as long as the budget is timed even so: what only the first has to do is little beside it. But a growth,
+    # whose small sizes are warm, would be bent by it: fresh memory was up to a fifth of a first run.
+    counts = wishes.runs is None and wishes.warmup is None and wishes.growth is None and first[0] >= wishes.seconds
     on_step("ceilings", 0, None)
     samples = sample_ceilings(workload.device, workload.dtype, synchronize)
     beside = _sample_beside(workload, on_step)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.models._crossformer_config import share_channels
-from restore_cli.models._tensors import at_least_float32, autocast_off
+from restore_cli.models._tensors import at_least_float32, autocast_off, cat_channels
 
 MASKED_LOGIT = -1e6
 
@@ -45,7 +45,7 @@ class CrossScaleConv(nn.ModuleList):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, channels, H, W) to (N, dim, H / stride, W / stride), rounded down."""
-        return torch.cat([conv(x) for conv in self], 1)
+        return cat_channels([conv(x) for conv in self])
 
 
 @dataclass(frozen=True, kw_only=True)

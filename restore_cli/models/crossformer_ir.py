@@ -31,9 +31,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.models import Arch
+from restore_cli.models._bands import wants_bands
 from restore_cli.models._crossformer_block import CrossScaleConv, GroupAttention, Grouping, layer_norm
+from restore_cli.models._crossformer_passes import run_block
 from restore_cli.models._json_config import JsonConfig
-from restore_cli.models._tensors import DropPath, at_least_float32, autocast_off, channels_first, channels_last
+from restore_cli.models._tensors import (
+    DropPath,
+    at_least_float32,
+    autocast_off,
+    cat_channels,
+    channels_first,
+    channels_last,
+)
 
 MOST_LEVELS = 3
 MULTIPLE_OF = 1 << (MOST_LEVELS - 1)
@@ -169,6 +178,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, H, W, C) to the same shape."""
+        if wants_bands(x):
+            return torch.stack([run_block(self, each) for each in x])
         grouping = Grouping(height=x.shape[1], width=x.shape[2], size=self.group_size, interval=self.interval)
         groups = self.attn(grouping.cut(layer_norm(self.norm1, x)), self.group_size, grouping.mask(x.device))
         x = x + self.drop_path(grouping.merge(groups))
@@ -205,7 +216,7 @@ class Up(nn.Module):
         """Map (N, H, W, C) and (N, 2H, 2W, C of the level above) to the latter's shape."""
         with autocast_off(x):
             larger = F.pixel_shuffle(self.expand(channels_first(at_least_float32(x))), 2)
-            both = torch.cat((larger, channels_first(at_least_float32(found))), 1)
+            both = cat_channels((larger, channels_first(at_least_float32(found))))
             joined: Tensor = self.join(both)
         return channels_last(joined)
 

@@ -123,6 +123,12 @@ def test_a_first_run_as_long_as_the_budget_is_timed_and_not_repeated():
     assert timing.seconds[0] >= 0.2
 
 
+def test_a_growth_never_times_a_first_run():
+    timing = told_of(iter([1.1, 0.1]), BenchWishes(seconds=0.02, growth=(0.05, 1.0))).timing
+    assert timing.warmup == 1
+    assert max(timing.seconds) < 1.0
+
+
 def test_a_warm_up_that_was_asked_for_is_never_timed():
     timing = told_of(iter([0.2, 0.06]), BenchWishes(seconds=0.02, warmup=1)).timing
     assert timing.warmup == 1

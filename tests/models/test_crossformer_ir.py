@@ -138,3 +138,29 @@ def test_a_file_written_before_pixels_could_be_folded_still_says_all():
     values = Config.tiny().to_json()
     del values["fold"]
     assert Config.from_json(values) == Config.tiny()
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 4), (8, 8), (36, 52), (96, 200)])
+@pytest.mark.parametrize("heads", [(1, 1, 1), (1, 2, 2)])
+def test_parts_give_the_pixels_of_the_layers_at_once(height: int, width: int, heads: tuple[int, ...]):
+    """A map smaller than a group, one group, padded groups, and more rows than a band: as training sees them."""
+    torch.manual_seed(0)
+    network = CrossFormerIR(replace(Config.tiny(), num_heads=heads)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    x = torch.rand(2, 3, height, width)
+    at_once = network(x).detach()
+    before = x.clone()
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), at_once, atol=1e-5, rtol=1e-5)
+    assert torch.equal(x, before)
+
+
+def test_bands_of_many_rows_meet_without_a_border():
+    torch.manual_seed(0)
+    block = Block(16, 2, 4, 2, hidden_ratio=2.0, drop_path=0.0).eval()
+    features = torch.randn(1, 80, 1200, 16)  # bands of 16 rows
+    expected = block(features).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(block(features), expected, atol=1e-6, rtol=0)
