@@ -12,6 +12,7 @@ import contextlib
 import math
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,6 +241,8 @@ class Loop:
         if self._runner is None:
             self._prepare_blocks()
         if self._processes.count > 1:
+            # Channels last, a depthwise filter's gradient lies otherwise than its bucket; so little is soon copied.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             device = self._options.device
             runner = DistributedDataParallel(runner, device_ids=[device] if device.type == "cuda" else None)
         self._runner = runner

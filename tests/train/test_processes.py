@@ -50,6 +50,7 @@ def test_two_processes_come_to_the_losses_and_weights_of_one_and_only_one_speaks
         assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
         assert second["gradient_norm"] == pytest.approx(first["gradient_norm"], rel=1e-2)
         assert second["score"] == pytest.approx(first["score"], abs=0.01)
+    assert "UserWarning" not in shared.stderr
     assert shared.stdout == f"{tmp_path / 'two'}\n"
     for said in ("recipe ramit-lite-denoise-color", f"step {STEPS}/{STEPS}", "best validation"):
         assert shared.stderr.count(said) == 1
