@@ -196,7 +196,13 @@ class Engine:
             grid = plan_grid(height, width, tile=max(height, width), overlap=0)
         else:
             grid = plan_grid(
-                height, width, tile=layout.tile, overlap=self._wishes.overlap, align=self._arch.multiple_of
+                height,
+                width,
+                tile=layout.tile,
+                overlap=self._wishes.overlap,
+                align=self._arch.multiple_of,
+                # A size that was asked for is meant; so is one that the compiler has seen.
+                even=self._wishes.tile == "auto" and not runner.needs_fixed_shapes,
             )
         canvas = Canvas(grid, scale=self._scale, channels=self._channels)
         boxes = grid.boxes
@@ -226,10 +232,15 @@ class Engine:
 
     def _memory_of(self, runner: NetworkRunner) -> MemoryModel:
         wish = self._wishes.max_memory
+
+        def budget(*, in_bands: bool) -> int:
+            return plan_budget(free_memory(runner.device), runner.device.type, in_bands=in_bands)
+
         return MemoryModel(
-            budget=lambda: plan_budget(free_memory(runner.device), runner.device.type) if wish is None else wish,
+            budget=partial(budget, in_bands=False) if wish is None else lambda: wish,
             footprint=lambda: self._footprint_of(runner),
             bands=partial(self._bands_of, runner) if self._arch.in_bands else None,
+            bands_budget=partial(budget, in_bands=True) if wish is None else None,
         )
 
     def _bands_of(self, runner: NetworkRunner) -> BandsFootprint:

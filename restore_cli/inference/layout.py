@@ -70,6 +70,7 @@ class MemoryModel:
         budget: Returns the bytes its feature maps may take.
         footprint: Returns what it takes at once.
         bands: Returns what it takes in bands; None where it has none.
+        bands_budget: Returns the bytes it may take then; None for the same as else.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class MemoryModel:
         budget: Callable[[], int],
         footprint: Callable[[], Footprint],
         bands: Callable[[], BandsFootprint] | None = None,
+        bands_budget: Callable[[], int] | None = None,
     ) -> None:
         self._ask_budget = budget
+        self._ask_bands_budget = bands_budget or budget
         self._measure_footprint = footprint
         self._measure_bands = bands
 
@@ -87,6 +90,11 @@ class MemoryModel:
     def budget(self) -> int:
         """Return the bytes the feature maps may take."""
         return self._ask_budget()
+
+    @cached_property
+    def bands_budget(self) -> int:
+        """Return the bytes a whole image in bands may take."""
+        return self._ask_bands_budget()
 
     @cached_property
     def footprint(self) -> Footprint:
@@ -100,9 +108,9 @@ class MemoryModel:
 
     def rows_within(self, height: int, width: int, rows: int) -> int | None:
         """Return how many rows a band may have to stay within the budget, at most `rows`; None where none suffices."""
-        if height * width * _CERTAIN_BYTES_PER_PIXEL <= self.budget or self.bands is None:
+        if height * width * _CERTAIN_BYTES_PER_PIXEL <= self.bands_budget or self.bands is None:
             return rows
-        while self.bands.peak_bytes(height, width, rows) > self.budget:
+        while self.bands.peak_bytes(height, width, rows) > self.bands_budget:
             if rows <= _LEAST_ROWS:
                 return None
             rows = max(_LEAST_ROWS, rows // 2)
@@ -283,10 +291,10 @@ def _least_side(arch: Arch, overlap: int) -> int:
 
 def _shortage(height: int, width: int, memory: MemoryModel) -> str:
     if memory.bands is None:
-        needed = memory.footprint.peak_bytes(height * width)
+        needed, budget = memory.footprint.peak_bytes(height * width), memory.budget
     else:
-        needed = memory.bands.peak_bytes(height, width, _LEAST_ROWS)
-    return f"the whole image takes about {needed / GIB:.1f} GiB, {memory.budget / GIB:.1f} GiB are planned with"
+        needed, budget = memory.bands.peak_bytes(height, width, _LEAST_ROWS), memory.bands_budget
+    return f"the whole image takes about {needed / GIB:.1f} GiB, {budget / GIB:.1f} GiB are planned with"
 
 
 def _check_known(what: str, wish: str, known: tuple[str, ...]) -> None:

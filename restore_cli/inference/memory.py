@@ -15,19 +15,24 @@ GIB = 2**30
 # The rest is left to the decoded and the encoded neighbours, and to everybody else on the machine.
 _HOST_SHARE = 0.5
 _HOST_MOST_BYTES = 4 * GIB
+# In bands more memory changes no pixel and costs no time, and less would mean tiles, which do both.
+_BANDS_HOST_SHARE = 0.6
 _CUDA_SHARE = 0.8
 # Nothing is known of free memory on such a system: what any machine that runs torch has.
 _HOST_UNKNOWN_BYTES = 4 * GIB
 
 
-def plan_budget(free_bytes: int, device_type: str) -> int:
+def plan_budget(free_bytes: int, device_type: str, *, in_bands: bool = False) -> int:
     """Return the bytes a network's feature maps may take on a device ("cpu", "cuda", "mps").
 
-    On the CPU half of what is free and at most 4 GiB; the result is rounded down to 2**k or 1.5 * 2**k bytes, so that
-    a little more or less free memory gives the same tiles, and so the same pixels.
+    On the CPU half of what is free and at most 4 GiB, or six tenths of it for a whole image in bands; the result is
+    rounded down to 2**k or 1.5 * 2**k bytes, so that a little more or less free memory gives the same tiles, and so the
+    same pixels.
     """
     if device_type == "cuda":
         return _round_down(int(free_bytes * _CUDA_SHARE))
+    if in_bands and device_type == "cpu":
+        return _round_down(int(free_bytes * _BANDS_HOST_SHARE))
     budget = int(free_bytes * _HOST_SHARE)
     return _round_down(budget if device_type == "mps" else min(budget, _HOST_MOST_BYTES))
 

@@ -65,7 +65,7 @@ def smallest_tile(overlap: int, align: int) -> int:
     return round_up(overlap, align) + align
 
 
-def plan_grid(height: int, width: int, *, tile: int, overlap: int, align: int = 1) -> Grid:
+def plan_grid(height: int, width: int, *, tile: int, overlap: int, align: int = 1, even: bool = False) -> Grid:
     """Cover an image of (height, width) with square tiles; an axis shorter than the tile gets one of its own length.
 
     Args:
@@ -74,6 +74,8 @@ def plan_grid(height: int, width: int, *, tile: int, overlap: int, align: int = 
         tile: Side of a tile, a multiple of `align`.
         overlap: Pixels that neighbours share at least; rounded up to a multiple of `align`.
         align: Tiles begin at multiples of this.
+        even: Make tiles smaller, on each axis by itself, as far as their number allows: the last two then share hardly
+            more than others do, where up to a whole tile would be computed twice.
 
     Raises:
         ValueError: If a size is not a positive multiple of `align`, or the tile does not exceed the overlap, so that
@@ -87,7 +89,14 @@ def plan_grid(height: int, width: int, *, tile: int, overlap: int, align: int = 
         msg = f"a tile of {tile} does not advance at an overlap of {overlap}; it needs {smallest_tile(overlap, align)}"
         raise ValueError(msg)
     shared = round_up(overlap, align)
-    return Grid(vertical=_axis(height, tile, shared), horizontal=_axis(width, tile, shared))
+    sides = [_even_side(length, tile, shared, align) if even else tile for length in (height, width)]
+    return Grid(vertical=_axis(height, sides[0], shared), horizontal=_axis(width, sides[1], shared))
+
+
+def _even_side(length: int, tile: int, overlap: int, align: int) -> int:
+    """Return the least side with which no more tiles are needed than with `tile`."""
+    count = max(1, -(-(length - overlap) // (tile - overlap)))
+    return round_up(-(-(length + (count - 1) * overlap) // count), align)
 
 
 def _axis(length: int, tile: int, overlap: int) -> Axis:

@@ -92,5 +92,10 @@ def test_the_budget_is_a_part_of_what_is_free_in_coarse_steps(free_gib: float, d
     assert plan_budget(int(free_gib * GIB), device) == budget_gib * GIB
 
 
+@pytest.mark.parametrize(("free_gib", "device", "budget_gib"), [(20, "cpu", 12), (8, "cpu", 4), (80, "cuda", 64)])
+def test_a_whole_image_in_bands_may_take_more_of_a_large_machine(free_gib: float, device: str, budget_gib: float):
+    assert plan_budget(int(free_gib * GIB), device, in_bands=True) == budget_gib * GIB
+
+
 def test_no_memory_gives_a_budget_all_the_same():
     assert plan_budget(0, "cpu") >= 0

@@ -44,6 +44,23 @@ def test_the_last_tile_is_shifted_inward_and_not_cut():
     assert grid.horizontal.starts == (0, 48, 80)
 
 
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 320), (64, 2048), (1056, 32), (352, 288), (1664, 2240)])
+@pytest.mark.parametrize(("tile", "overlap"), [(64, 0), (64, 32), (128, 32), (96, 40), (256, 96), (1024, 32)])
+def test_even_tiles_are_as_many_and_compute_little_twice(height: int, width: int, tile: int, overlap: int):
+    grid = plan_grid(height, width, tile=tile, overlap=overlap, align=32, even=True)
+    usual = plan_grid(height, width, tile=tile, overlap=overlap, align=32)
+
+    assert coverage(grid).min() >= 1
+    assert len(grid.boxes) == len(usual.boxes)
+    shared = round_up(overlap, 32)
+    for axis in (grid.vertical, grid.horizontal):
+        assert axis.tile <= min(tile, axis.length)
+        assert all(start % 32 == 0 for start in axis.starts)
+        assert all(first + axis.tile - second >= shared for first, second in pairwise(axis.starts))
+        # A unit for each tile is what rounding costs at most.
+        assert axis.tile * len(axis.starts) < axis.length + (shared + 32) * len(axis.starts)
+
+
 def test_boxes_go_row_by_row():
     grid = plan_grid(16, 16, tile=8, overlap=0, align=8)
 
