@@ -15,7 +15,7 @@ from restore_cli.errors import TrainingError, UsageError
 from restore_cli.train.checkpoint import BEST, LAST, read_checkpoint, write_checkpoint
 from restore_cli.train.export import ExportWishes, read_export, ship_export, write_export
 from restore_cli.train.processes import Processes
-from restore_cli.train.recipes import recipe_names
+from restore_cli.train.recipes import get_recipe, recipe_names
 from restore_cli.train.request import TrainRequest
 from restore_cli.train.run_file import NAME, write_run
 from restore_cli.train.session import Machine, prepare
@@ -31,7 +31,8 @@ OURS = [name for name in recipe_names() if name.startswith("ramit-lite")]
 
 def begun_run(folder: Path, pictures: Path, recipe: str = "ramit-lite-sr-x2", *, validated: bool = True) -> Path:
     """Leave what a run leaves, at its first step: a network at its random start, moved off its zeros."""
-    request = TrainRequest(recipe=recipe, data=(str(pictures),), val=(str(pictures),), batch=1, patch=32, seed=3)
+    patch = get_recipe(recipe).phases[0].patch
+    request = TrainRequest(recipe=recipe, data=(str(pictures),), val=(str(pictures),), batch=1, patch=patch, seed=3)
     session = prepare(dataclasses.replace(request, val=()), MACHINE)
     with torch.no_grad():
         for parameter in session.state.averaged.parameters():
