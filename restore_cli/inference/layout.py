@@ -42,7 +42,7 @@ class Layout:
     """How one image goes through the network.
 
     Attributes:
-        tile: Side of the square tiles in input pixels; None for the whole image at once.
+        tile: Side of the tiles in input pixels, one chosen here at most that; None for the whole image at once.
         batch: Tiles run together.
         how: Context and bands of the whole image, None for a network without, or for tiles.
         demanded: Whether the whole image was asked for, so that tiles must not take its place.

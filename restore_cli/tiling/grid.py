@@ -66,12 +66,12 @@ def smallest_tile(overlap: int, align: int) -> int:
 
 
 def plan_grid(height: int, width: int, *, tile: int, overlap: int, align: int = 1, even: bool = False) -> Grid:
-    """Cover an image of (height, width) with square tiles; an axis shorter than the tile gets one of its own length.
+    """Cover an image of (height, width) with tiles of one size; an axis shorter than that gets one of its own length.
 
     Args:
         height: Rows of the padded image, a multiple of `align`.
         width: Columns of the padded image, a multiple of `align`.
-        tile: Side of a tile, a multiple of `align`.
+        tile: Side of a tile, which is square unless `even`; a multiple of `align`.
         overlap: Pixels that neighbours share at least; rounded up to a multiple of `align`.
         align: Tiles begin at multiples of this.
         even: Make tiles smaller, on each axis by itself, as far as their number allows: the last two then share hardly

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -27,8 +27,21 @@ def ignore(*step: object) -> None: ...
 
 def told_of(durations: Iterator[float], wishes: BenchWishes, *, compiled: bool = False, meter: EnergyMeter = NO_METER):
     """Measure something that takes set times."""
+    return told_of_work(lambda: time.sleep(next(durations)), wishes, compiled=compiled, meter=meter)
+
+
+def told_of_work(
+    run: Callable[[], object],
+    wishes: BenchWishes,
+    *,
+    beside: Callable[[], object] | None = None,
+    compiled: bool = False,
+    meter: EnergyMeter = NO_METER,
+):
+    """Measure any work, beside another or not, on a machine without ceilings."""
     workload = Workload(
-        run=lambda: time.sleep(next(durations)),
+        run=run,
+        beside=beside,
         synchronize=lambda: None,
         device=torch.device("cpu"),
         dtype=torch.float32,
@@ -143,19 +156,11 @@ def test_what_tells_the_machines_pace_is_timed_before_and_after():
         order.append(name)
         time.sleep(seconds)
 
-    workload = Workload(
-        run=lambda: run("measured", 0.0),
-        beside=lambda: run("beside", 1.0),
-        synchronize=lambda: None,
-        device=torch.device("cpu"),
-        dtype=torch.float32,
-        compiled=False,
-        describe=lambda: WorkloadFacts(dtype="float32", dtype_reason="exact"),
-    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("restore_cli.bench.measure.sample_ceilings", lambda *_: CEILINGS)
         patch.setattr("restore_cli.bench.measure.BESIDE_RUNS", 1)
-        measurement = run_and_tell(workload, BenchWishes(runs=1, warmup=1), NO_METER, ignore)
+        measurement = told_of_work(
+            lambda: run("measured", 0.0), BenchWishes(runs=1, warmup=1), beside=lambda: run("beside", 1.0)
+        )
     assert order == ["measured", "beside", "beside", "measured", "beside", "beside"]
     assert measurement.beside_seconds == pytest.approx(1.0, abs=0.1)
 
