@@ -49,7 +49,8 @@ def warm_start(network: nn.Module, source: str, *, scale: int, channels: int) ->
         TrainingError: If the source is none of these, or fits in less than half of the tensors.
     """
     given = read_source(source)
-    found = _for_scale(_for_channels(given, channels), scale)
+    fold = int(getattr(network.config, "fold", 1))
+    found = _for_scale(_for_channels(given, channels, fold), scale, fold)
     own = network.state_dict()
     copied: list[str] = []
     adapted: list[str] = []
@@ -99,15 +100,16 @@ def read_source(source: str) -> Mapping[str, torch.Tensor]:
     return load_weights(known.get(source)).network.state_dict()
 
 
-def _for_channels(given: Mapping[str, torch.Tensor], channels: int) -> Mapping[str, torch.Tensor]:
+def _for_channels(given: Mapping[str, torch.Tensor], channels: int, fold: int) -> Mapping[str, torch.Tensor]:
     """Make a network of colour one of gray, or the other way; the body is left as it is."""
-    if not (inputs := _inputs(given)) or given[inputs[0]].shape[1] == channels:
+    if _channels(given, fold) in (channels, 0):
         return given
-    head, final = _subpixels(given), f"{FINAL}.weight" in given
+    head, final = _subpixels(given, fold), f"{FINAL}.weight" in given
+    seen = {name: torch.unflatten(given[name], 1, (-1, fold**2)) for name in _inputs(given)}
     turned: dict[str, torch.Tensor] = {}
     if channels == 1:
         # A gray picture is three equal channels, so their weights add up.
-        weights = {name: given[name].sum(1, keepdim=True) for name in inputs}
+        weights = {name: tensor.sum(1) for name, tensor in seen.items()}
         shares = torch.full((head["bias"].shape[0],), 1 / head["bias"].shape[0])
         if final:
             # The output is the mean of three, each a sum over three filtered maps; one map filtered once comes nearest
@@ -119,7 +121,9 @@ def _for_channels(given: Mapping[str, torch.Tensor], channels: int) -> Mapping[s
             turned[f"{FINAL}.bias"] = given[f"{FINAL}.bias"].mean(0, keepdim=True)
         head = {name: torch.tensordot(shares, tensor, 1).unsqueeze(0) for name, tensor in head.items()}
     else:
-        weights = {name: given[name].expand(-1, channels, -1, -1) / channels for name in inputs}
+        weights = {
+            name: (tensor.expand(-1, channels, -1, -1, -1) / channels).flatten(1, 2) for name, tensor in seen.items()
+        }
         head = {name: tensor.repeat(channels, *[1] * (tensor.dim() - 1)) for name, tensor in head.items()}
         if final:
             turned[f"{FINAL}.weight"] = given[f"{FINAL}.weight"].expand(channels, channels, -1, -1) / channels
@@ -128,15 +132,15 @@ def _for_channels(given: Mapping[str, torch.Tensor], channels: int) -> Mapping[s
     return {**given, **turned, **weights, **heads}
 
 
-def _for_scale(given: Mapping[str, torch.Tensor], scale: int) -> Mapping[str, torch.Tensor]:
+def _for_scale(given: Mapping[str, torch.Tensor], scale: int, fold: int) -> Mapping[str, torch.Tensor]:
     """Give each subpixel of the new factor the filter of the old subpixel that it lies in."""
-    if f"{HEAD}.weight" not in given or not _inputs(given):
+    if f"{HEAD}.weight" not in given or not _channels(given, fold):
         return given
-    head = _subpixels(given)
-    old = head["bias"].shape[1]
-    if old == scale:
+    head = _subpixels(given, fold)
+    old, new = head["bias"].shape[1], scale * fold
+    if old == new:
         return given
-    within = (torch.arange(scale) * old) // scale
+    within = (torch.arange(new) * old) // new
     return {
         **given,
         **{f"{HEAD}.{name}": tensor[:, within][:, :, within].flatten(0, 2) for name, tensor in head.items()},
@@ -148,10 +152,15 @@ def _inputs(given: Mapping[str, torch.Tensor]) -> list[str]:
     return [name for name in given if re.fullmatch(INPUTS, name)]
 
 
-def _subpixels(given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return weight and bias of the head with their first axis split into (channels, scale, scale)."""
-    channels = given[_inputs(given)[0]].shape[1]
-    outputs = given[f"{HEAD}.bias"].shape[0]
-    scale = math.isqrt(outputs // channels)
-    split = (channels, scale, scale)
+def _channels(given: Mapping[str, torch.Tensor], fold: int) -> int:
+    """Return the number of image channels, 1 or 3, at `fold`^2 of the first layer's each; 0 if it was not folded so."""
+    found = {given[name].shape[1] / fold**2 for name in _inputs(given)}
+    return int(found.pop()) if found in ({1}, {3}) else 0
+
+
+def _subpixels(given: Mapping[str, torch.Tensor], fold: int) -> dict[str, torch.Tensor]:
+    """Return weight and bias of the head, the first axis split into (channels, scale * fold, scale * fold)."""
+    channels = _channels(given, fold)
+    factor = math.isqrt(given[f"{HEAD}.bias"].shape[0] // channels)
+    split = (channels, factor, factor)
     return {name: given[f"{HEAD}.{name}"].reshape(*split, *given[f"{HEAD}.{name}"].shape[1:]) for name in _PARTS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from restore_cli.errors import TrainingError
 from restore_cli.models import get_architecture
+from restore_cli.models.ramit import Config as RamitConfig
 from restore_cli.train.checkpoint import BEST, LAST, write_checkpoint
 from restore_cli.train.recipes import get_recipe
 from restore_cli.train.warm_start import read_source, warm_start
@@ -26,6 +28,14 @@ def network_of(recipe: str) -> nn.Module:
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     return network.eval()
+
+
+def tiny(**changes: object) -> RamitConfig:
+    """Return a small network's configuration."""
+    small = RamitConfig(
+        dim=16, depths=(1, 1, 1, 1), num_heads=2, chsa_head_ratio=0.5, mv_ver=1, scale=1, image_skip=True
+    )
+    return replace(small, **changes)
 
 
 def pass_through(network: nn.Module) -> None:
@@ -89,10 +99,13 @@ def picture() -> torch.Tensor:
         ("ramit-lite-denoise-color", "ramit-lite-derain"),
         ("ramit-lite-denoise-color", "ramit-lite-lowlight"),
         ("ramit-lite-derain", "ramit-lite-lowlight"),
+        ("ramit-lite-deblur-motion", "ramit-lite-deblur-motion"),
+        ("crossformer-lite-deblur-motion", "crossformer-lite-deblur-motion"),
     ],
 )
-def test_a_task_of_the_same_shape_starts_as_the_same_network(old: str, new: str, picture: torch.Tensor, tmp_path: Path):
+def test_a_task_of_the_same_shape_starts_as_the_same_network(old: str, new: str, tmp_path: Path):
     source = network_of(old)
+    picture = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     network, adapted, left = started(source, new, tmp_path)
     assert (adapted, left) == ((), ())
     with torch.inference_mode():
@@ -160,6 +173,30 @@ def test_a_gray_crossformer_starts_as_the_colour_one_on_gray_pictures(picture: t
     assert left == ()
     expected = residual(network, picture.mean(1, keepdim=True), 1).expand(-1, 3, -1, -1)
     assert torch.allclose(residual(again, picture, 1), expected, atol=1e-5)
+
+
+def test_a_folded_network_changes_its_channels_too(tmp_path: Path):
+    build = get_architecture("ramit").build
+    grey = tiny(fold=2, channels=1, mean=(0.5,), std=(0.25,))
+    torch.manual_seed(2)
+    gray, colour, again = build(grey).eval(), build(tiny(fold=2)).eval(), build(grey).eval()
+    torch.nn.init.normal_(gray.to_target.final_conv.weight)
+    for old, new, channels in ((gray, colour, 3), (colour, again, 1)):
+        write_checkpoint(tmp_path / BEST, {"network": old.state_dict()})
+        assert warm_start(new, str(tmp_path), scale=1, channels=channels).left == ()
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = residual(gray, picture.mean(1, keepdim=True), 1).expand(-1, 3, -1, -1)
+    assert expected.abs().max() > 0.01
+    assert torch.allclose(residual(colour, picture, 1), expected, atol=1e-5)
+    assert torch.allclose(residual(again, picture[:, :1], 1), residual(gray, picture[:, :1], 1), atol=1e-5)
+
+
+def test_of_a_network_folded_otherwise_all_but_its_ends_is_taken(tmp_path: Path):
+    build = get_architecture("ramit").build
+    for old, new in ((1, 2), (2, 1)):
+        write_checkpoint(tmp_path / BEST, {"network": build(tiny(fold=old)).state_dict()})
+        result = warm_start(build(tiny(fold=new)), str(tmp_path), scale=1, channels=3)
+        assert result.left == ("shallow.conv.weight", "to_target.conv.weight", "to_target.conv.bias")
 
 
 def test_a_run_gives_its_best_weights_or_else_the_average_of_its_last_state(tmp_path: Path):
