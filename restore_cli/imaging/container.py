@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
+from restore_cli.imaging.coded_color import color_of_boxes
 from restore_cli.imaging.gif import dissect_gif
 from restore_cli.imaging.icon import dissect_icon
 from restore_cli.imaging.jpeg import dissect_jpeg, is_gray_jpeg
@@ -116,7 +117,14 @@ def _dissect_boxes(data: bytes) -> Parts:
         position += length
     if damage is None and position != len(data):
         damage = TRUNCATED
-    return Parts(core=data, damage=damage, bits=_bits_of_coding(data))
+    color = color_of_boxes(data[:_BOXES_WITH_PROPERTIES_BYTES])
+    return Parts(
+        core=data,
+        damage=damage,
+        bits=_bits_of_coding(data),
+        icc_profile=color.icc_profile,
+        warnings=() if color.warning is None else (color.warning,),
+    )
 
 
 def _bits_of_coding(data: bytes) -> int:

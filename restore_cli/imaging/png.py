@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import PngImagePlugin
 
+from restore_cli.imaging.coded_color import CodedColor, color_of_codes, color_of_power
 from restore_cli.imaging.deep_png import chunk
 from restore_cli.imaging.parts import (
     DAMAGED,
@@ -29,6 +30,7 @@ from restore_cli.imaging.parts import (
     UnreadableError,
     inflated,
 )
+from restore_cli.imaging.profiles import Primaries
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")
@@ -44,6 +46,10 @@ _INTERLACE_OFFSET = 28
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 _INFLATED_BYTES = 1 << 18  # at a time
 _INCHES_PER_METRE = 0.0254
+# gAMA and cHRM count in parts of this, and cICP's last two bytes say that samples are RGB of the full range.
+_COLOR_CHUNKS = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
+_COLOR_UNITS = 100_000
+_RGB_MATRIX, _FULL_RANGE = 0, 1
 _XMP_KEYWORD = "XML:com.adobe.xmp"
 _EXIF_KEYWORD = "Raw profile type exif"
 _MOST_TEXTS = 256
@@ -59,6 +65,10 @@ class _Found:
     frames: int = 1
     exif: bytes | None = None
     icc_profile: bytes | None = None
+    codes: tuple[int, int, int, int] | None = None
+    is_srgb: bool = False
+    power: float | None = None
+    primaries: Primaries | None = None
     dpi: tuple[float, float] | None = None
     text: list[tuple[str, str]] = field(default_factory=list)
     pixel_bytes: int = 0
@@ -86,6 +96,7 @@ def dissect_png(data: bytes) -> Parts:
     row_bytes = (width * bits * _CHANNELS[color_type] + 7) // 8
     if found.damage is None and found.pixel_bytes * _MOST_DEFLATION < height * row_bytes:
         found.damage = TRUNCATED
+    color = _color_of(found)
     text = dict(found.text)
     xmp, raw_exif = text.pop(_XMP_KEYWORD, None), text.pop(_EXIF_KEYWORD, None)
     return Parts(
@@ -97,10 +108,10 @@ def dissect_png(data: bytes) -> Parts:
         damage=found.damage,
         exif=found.exif or (None if raw_exif is None else _from_hex(raw_exif)),
         xmp=None if xmp is None else xmp.encode("utf-8", "replace"),
-        icc_profile=found.icc_profile,
+        icc_profile=color.icc_profile,
         dpi=found.dpi,
         text=tuple((key, value) for key, value in text.items() if not key.startswith("Raw profile type")),
-        warnings=(_LEFT_OUT,) if found.left_out else (),
+        warnings=(*([color.warning] if color.warning else []), *([_LEFT_OUT] if found.left_out else [])),
     )
 
 
@@ -247,6 +258,8 @@ def _take_aside(kind: bytes, body: bytes, found: _Found) -> bool:
             _, _, rest = body.partition(b"\0")
             found.icc_profile = b"broken"  # unless what follows is whole
             found.icc_profile = inflated(rest[1:], MOST_PROFILE_BYTES)
+        elif kind in _COLOR_CHUNKS:
+            _take_color(kind, body, found)
         elif kind == b"pHYs":
             across, down, unit = struct.unpack(">IIB", body)
             found.dpi = (across * _INCHES_PER_METRE, down * _INCHES_PER_METRE) if unit == 1 else None
@@ -258,6 +271,38 @@ def _take_aside(kind: bytes, body: bytes, found: _Found) -> bool:
     except (ValueError, struct.error):
         return kind == b"iCCP"  # the colour rule has words of its own for a broken profile
     return True
+
+
+def _take_color(kind: bytes, body: bytes, found: _Found) -> None:
+    if kind == b"cICP":
+        found.codes = struct.unpack(">4B", body)
+    elif kind == b"sRGB":
+        found.is_srgb = True
+    elif kind == b"gAMA":
+        (number,) = struct.unpack(">I", body)
+        found.power = _COLOR_UNITS / max(1, number)
+    else:
+        numbers = [number / _COLOR_UNITS for number in struct.unpack(">8I", body)]
+        white, red, green, blue = zip(numbers[::2], numbers[1::2], strict=True)
+        found.primaries = Primaries(white=white, red=red, green=green, blue=blue)
+
+
+def _color_of(found: _Found) -> CodedColor:
+    """Decide between all that a file says of its colours, by the order of PNG's third edition, section 4.3."""
+    coded = CodedColor()
+    if found.codes is not None:
+        primaries, transfer, matrix, span = found.codes
+        coded = color_of_codes(primaries, transfer, full_range=(matrix, span) == (_RGB_MATRIX, _FULL_RANGE))
+        if coded.warning is None:
+            return coded
+    if found.icc_profile is not None:
+        return CodedColor(icc_profile=found.icc_profile)
+    if found.codes is None and not found.is_srgb:
+        try:
+            coded = color_of_power(found.power, found.primaries)
+        except (ValueError, struct.error):
+            found.left_out = True
+    return coded
 
 
 def _read_text(kind: bytes, body: bytes, room: int) -> tuple[str, str]:

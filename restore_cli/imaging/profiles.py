@@ -1,13 +1,19 @@
-"""The two colour profiles that converted pictures carry: sRGB, and gray with sRGB's tone curve.
+"""Colour profiles built from numbers: the two that converted pictures carry, and those of colours coded otherwise.
 
-Stages 3 and 7, READ and WRITE. They are built here, as ICC.1:2022 describes them, because Pillow makes none for gray
-and dates those it makes, so that the same picture would give other bytes each second.
+Stages 3 and 7, READ and WRITE. sRGB, and gray with sRGB's tone curve, are built here, as ICC.1:2022 describes them,
+because Pillow makes none for gray and dates those it makes, so that the same picture would give other bytes each
+second.
 """
 
 from __future__ import annotations
 
 import struct
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+import numpy.typing as npt
 
 _D50 = (0.9642, 1.0, 0.8249)
 # sRGB's primaries (IEC 61966-2-1), adapted from D65 to D50 by Bradford, as XYZ.
@@ -19,23 +25,84 @@ _PRIMARIES = {
 _BRADFORD_D65_TO_D50 = (
     1.0478112, 0.0228866, -0.0501270, 0.0295424, 0.9904844, -0.0170491, -0.0092345, 0.0150436, 0.7521316,
 )  # fmt: skip
-# (a * x + b) ** g above d, c * x below: the parameters g, a, b, c, d of sRGB's curve.
-_SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-_PARAMETRIC_CURVE_WITH_LINEAR_START = 3
+_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+_CHROMATICITY_TOLERANCE = 0.002
+
+Chromaticity = tuple[float, float]
+"""CIE x and y."""
+
+Curve = tuple[float, ...]
+"""From samples to light: a power alone, or g, a, b, c, d of (a * x + b) ** g above d and c * x below."""
+
+SRGB_CURVE: Curve = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+_KIND_BY_PARAMETERS = {1: 0, 5: 3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Primaries:
+    """Hold the white and the three lights of an RGB space."""
+
+    white: Chromaticity
+    red: Chromaticity
+    green: Chromaticity
+    blue: Chromaticity
+
+    def is_close_to(self, other: Primaries) -> bool:
+        """Tell whether they are the same but for rounding."""
+        distance = np.abs(np.array(astuple(self)) - np.array(astuple(other)))
+        return bool(distance.max() <= _CHROMATICITY_TOLERANCE)
+
+
+def power_curve(power: float) -> Curve:
+    """Return the curve of a plain power."""
+    return (power,)
 
 
 @cache
 def srgb_profile() -> bytes:
     """Return an ICC profile of sRGB for RGB pixels; the same bytes each time."""
-    curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), _parametric_curve())
-    colorants = {tag: _xyz(*values) for tag, values in _PRIMARIES.items()}
-    return _profile(b"RGB ", "sRGB", colorants | curves)
+    return _rgb_profile("sRGB", _PRIMARIES, SRGB_CURVE)
 
 
 @cache
 def gray_profile() -> bytes:
     """Return an ICC profile of gray with sRGB's tone curve; the same bytes each time."""
-    return _profile(b"GRAY", "sRGB gray", {b"kTRC": _parametric_curve()})
+    return _profile(b"GRAY", "sRGB gray", {b"kTRC": _parametric_curve(SRGB_CURVE)})
+
+
+@lru_cache(maxsize=16)
+def rgb_profile(primaries: Primaries, curve: Curve) -> bytes:
+    """Return an ICC profile of an RGB space, its white adapted to D50 by Bradford (ICC.1:2022, annex E).
+
+    Raises:
+        ValueError: If white is no mixture of the three lights.
+    """
+    lights = np.array([_of_unit_luminance(xy) for xy in (primaries.red, primaries.green, primaries.blue)]).T
+    white = _of_unit_luminance(primaries.white)
+    try:
+        amounts = np.linalg.solve(lights, white)
+    except np.linalg.LinAlgError:
+        amounts = np.zeros(3)
+    cones = _BRADFORD @ white
+    if not (np.isfinite(amounts).all() and amounts.min() > 0 and cones.min() > 0):
+        msg = "these chromaticities span no colours"
+        raise ValueError(msg)
+    adaptation = np.linalg.solve(_BRADFORD, np.diag(_BRADFORD @ _D50 / cones) @ _BRADFORD)
+    columns = (adaptation @ (lights * amounts)).T
+    return _rgb_profile("RGB", {tag: tuple(xyz) for tag, xyz in zip(_PRIMARIES, columns, strict=True)}, curve)
+
+
+def _of_unit_luminance(xy: Chromaticity) -> npt.NDArray[np.float64]:
+    x, y = xy
+    if y <= 0:
+        msg = "a chromaticity without luminance"
+        raise ValueError(msg)
+    return np.array([x / y, 1.0, (1 - x - y) / y])
+
+
+def _rgb_profile(description: str, colorants: Mapping[bytes, tuple[float, ...]], curve: Curve) -> bytes:
+    curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), _parametric_curve(curve))
+    return _profile(b"RGB ", description, {tag: _xyz(*xyz) for tag, xyz in colorants.items()} | curves)
 
 
 def _profile(space: bytes, description: str, tags: dict[bytes, bytes]) -> bytes:
@@ -67,12 +134,12 @@ def _text(text: str) -> bytes:
     return struct.pack(">4sIII2s2sII", b"mluc", 0, 1, 12, b"en", b"US", len(encoded), 28) + encoded
 
 
-def _xyz(x: float, y: float, z: float) -> bytes:
-    return b"XYZ \0\0\0\0" + _fixed(x, y, z)
+def _xyz(*xyz: float) -> bytes:
+    return b"XYZ \0\0\0\0" + _fixed(*xyz)
 
 
-def _parametric_curve() -> bytes:
-    return struct.pack(">4sIHH", b"para", 0, _PARAMETRIC_CURVE_WITH_LINEAR_START, 0) + _fixed(*_SRGB_CURVE)
+def _parametric_curve(curve: Curve) -> bytes:
+    return struct.pack(">4sIHH", b"para", 0, _KIND_BY_PARAMETERS[len(curve)], 0) + _fixed(*curve)
 
 
 def _fixed(*values: float) -> bytes:
