@@ -50,7 +50,7 @@ class _Format:
 _ALL = frozenset({1, 2, 3, 4})
 _COMMON = frozenset({"icc_profile", "exif", "xmp"})
 _FORMATS = {
-    "PNG": _Format(channels=_ALL, deep=True, keeps=_COMMON | {"dpi", "text"}),
+    "PNG": _Format(channels=_ALL, deep=True, keeps=_COMMON | {"dpi", "iptc", "text"}),
     "JPEG": _Format(channels=frozenset({1, 3}), longest_side=65500, lossless=False, keeps=_COMMON | {"dpi", "iptc"}),
     "WEBP": _Format(channels=frozenset({3, 4}), longest_side=16383, keeps=_COMMON),
     "TIFF": _Format(channels=_ALL, deep=True, keeps=_COMMON | {"dpi", "iptc"}),

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from restore_cli.imaging.parts import MOST_PARTS, MOST_PROFILE_BYTES, TOO_MANY_PARTS, TRUNCATED, Parts, UnreadableError
+from restore_cli.imaging.photoshop import SIGNATURE, iptc_of_resources
 
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _START, _END, _START_OF_SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
@@ -24,8 +25,7 @@ _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
-_PROFILE, _MULTI_PICTURE, _PHOTOSHOP = b"ICC_PROFILE\0", b"MPF\0", b"Photoshop 3.0\0"
-_IPTC_RESOURCE = 0x0404
+_PROFILE, _MULTI_PICTURE = b"ICC_PROFILE\0", b"MPF\0"
 _COUNT_OF_PICTURES = 0xB001
 
 # A Huffman-coded block of 64 samples takes a bit at least, an arithmetic-coded one almost nothing.
@@ -156,8 +156,8 @@ def _take_aside(marker: int, body: bytes, found: _Found) -> bool:
         found.profile_parts.setdefault(body[12], body[14:])
     elif marker == _APP2 and body.startswith(_MULTI_PICTURE):
         found.pictures = _count_of_pictures(body[len(_MULTI_PICTURE) :])
-    elif marker == _APP13 and body.startswith(_PHOTOSHOP):
-        found.iptc = found.iptc or _iptc_of(body[len(_PHOTOSHOP) :])
+    elif marker == _APP13 and body.startswith(SIGNATURE):
+        found.iptc = found.iptc or iptc_of_resources(body[len(SIGNATURE) :])
     elif marker == _APP0 and body.startswith(b"JFIF\0") and len(body) >= 12:
         unit, across, down = struct.unpack_from(">BHH", body, 7)
         inches = {1: 1.0, 2: _CENTIMETRES_PER_INCH}.get(unit)
@@ -191,19 +191,3 @@ def _count_of_pictures(block: bytes) -> int:
     except struct.error:
         pass
     return 1
-
-
-def _iptc_of(resources: bytes) -> bytes | None:
-    """Return the IPTC records among Photoshop's resources."""
-    position = 0
-    while resources[position : position + 4] == b"8BIM" and position + 12 <= len(resources):
-        (number,) = struct.unpack_from(">H", resources, position + 4)
-        position += 6 + (resources[position + 6] + 2) // 2 * 2  # a name with its length, padded to even
-        if position + 4 > len(resources):
-            return None
-        (length,) = struct.unpack_from(">I", resources, position)
-        position += 4
-        if number == _IPTC_RESOURCE:
-            return resources[position : position + length] or None
-        position += (length + 1) // 2 * 2
-    return None

@@ -30,6 +30,7 @@ from restore_cli.imaging.parts import (
     UnreadableError,
     inflated,
 )
+from restore_cli.imaging.photoshop import RAW_IPTC_KEYWORD, read_raw_iptc, read_raw_profile
 from restore_cli.imaging.profiles import Primaries
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -98,7 +99,7 @@ def dissect_png(data: bytes) -> Parts:
         found.damage = TRUNCATED
     color = _color_of(found)
     text = dict(found.text)
-    xmp, raw_exif = text.pop(_XMP_KEYWORD, None), text.pop(_EXIF_KEYWORD, None)
+    xmp, raw_exif, raw_iptc = (text.pop(key, None) for key in (_XMP_KEYWORD, _EXIF_KEYWORD, RAW_IPTC_KEYWORD))
     return Parts(
         core=b"".join(found.core),
         size=(height, width),
@@ -106,9 +107,10 @@ def dissect_png(data: bytes) -> Parts:
         frames=found.frames,
         bits=bits,
         damage=found.damage,
-        exif=found.exif or (None if raw_exif is None else _from_hex(raw_exif)),
+        exif=found.exif or (None if raw_exif is None else read_raw_profile(raw_exif)),
         xmp=None if xmp is None else xmp.encode("utf-8", "replace"),
         icc_profile=color.icc_profile,
+        iptc=None if raw_iptc is None else read_raw_iptc(raw_iptc),
         dpi=found.dpi,
         text=tuple((key, value) for key, value in text.items() if not key.startswith("Raw profile type")),
         warnings=(*([color.warning] if color.warning else []), *([_LEFT_OUT] if found.left_out else [])),
@@ -318,15 +320,6 @@ def _read_text(kind: bytes, body: bytes, room: int) -> tuple[str, str]:
         msg = "its text is too long"
         raise ValueError(msg)
     return key.decode("latin-1"), value.decode(coding, "replace")
-
-
-def _from_hex(profile: str) -> bytes | None:
-    """Return the EXIF block that ImageMagick wrote as lines of hexadecimal digits, a name and a length before them."""
-    lines = profile.strip().split("\n")
-    try:
-        return bytes.fromhex("".join(lines[2:]))
-    except ValueError:
-        return None
 
 
 def _disorder(kinds: list[bytes], color_type: int) -> str | None:

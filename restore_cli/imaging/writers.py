@@ -20,6 +20,8 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from restore_cli.imaging.deep_png import chunk, write_deep_png
 from restore_cli.imaging.exif import SIGNATURE, read_exif, without_orientation, write_exif
+from restore_cli.imaging.photoshop import RAW_IPTC_KEYWORD, resources_of_iptc, write_raw_iptc
+from restore_cli.imaging.photoshop import SIGNATURE as PHOTOSHOP
 from restore_cli.imaging.picture import Picture
 from restore_cli.imaging.tiff import Directory, Value, longs, read_directory, shorts, with_directory
 
@@ -32,12 +34,10 @@ _XMP_KEYWORD = "XML:com.adobe.xmp"
 _METRES_PER_INCH = 0.0254
 # A JPEG's metadata segments count their bytes in 16 bits, the length field and a signature included.
 _JPEG_SEGMENT_BYTES = 65535
-_PHOTOSHOP = b"Photoshop 3.0\0"
-_IPTC_RESOURCE = b"8BIM\x04\x04\0\0"
 _JPEG_ROOMS = {
     "EXIF": _JPEG_SEGMENT_BYTES - 2,
     "XMP": _JPEG_SEGMENT_BYTES - 2 - len(b"http://ns.adobe.com/xap/1.0/\0"),
-    "IPTC": _JPEG_SEGMENT_BYTES - 2 - len(_PHOTOSHOP) - len(_IPTC_RESOURCE) - 5,
+    "IPTC": _JPEG_SEGMENT_BYTES - 2 - len(PHOTOSHOP) - len(resources_of_iptc(b"")) - 1,
 }
 
 _Tag = ExifTags.Base
@@ -65,10 +65,10 @@ def _write_png(samples: Samples, kept: Picture, quality: int, lossless: bool) ->
         return write_deep_png(samples, _png_chunks(kept))
     text = PngImagePlugin.PngInfo()
     for keyword, value in _png_texts(kept):
-        if keyword == _XMP_KEYWORD or not value.isascii():
-            text.add_itxt(keyword, value)
-        else:
+        if _is_plain(keyword, value):
             text.add_text(keyword, value)
+        else:
+            text.add_itxt(keyword, value)
     buffer = io.BytesIO()
     _image(samples).save(
         buffer,
@@ -85,10 +85,17 @@ def _write_png(samples: Samples, kept: Picture, quality: int, lossless: bool) ->
 def _png_texts(kept: Picture) -> Iterator[tuple[str, str]]:
     if kept.xmp is not None:
         yield _XMP_KEYWORD, kept.xmp.decode("utf-8", "replace")
+    if kept.iptc is not None:
+        yield RAW_IPTC_KEYWORD, write_raw_iptc(kept.iptc)
     for keyword, value in kept.text:
         name = keyword.strip()[:79]
         if name and name.isascii() and name.isprintable():
             yield name, value.replace("\0", "")
+
+
+def _is_plain(keyword: str, value: str) -> bool:
+    """Tell whether a text goes into a chunk that every reader knows: a raw profile in another is read by few."""
+    return value.isascii() and keyword != _XMP_KEYWORD
 
 
 def _png_chunks(kept: Picture) -> Iterator[bytes]:
@@ -97,7 +104,10 @@ def _png_chunks(kept: Picture) -> Iterator[bytes]:
     if kept.dpi is not None:
         yield chunk(b"pHYs", struct.pack(">IIB", *(round(dpi / _METRES_PER_INCH) for dpi in kept.dpi), 1))
     for keyword, value in _png_texts(kept):
-        yield chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + value.encode("utf-8", "replace"))
+        if _is_plain(keyword, value):
+            yield chunk(b"tEXt", f"{keyword}\0{value}".encode("ascii"))
+        else:
+            yield chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + value.encode("utf-8", "replace"))
     if kept.exif is not None:
         yield chunk(b"eXIf", kept.exif.removeprefix(SIGNATURE))
 
@@ -121,7 +131,7 @@ def _write_jpeg(samples: Samples, kept: Picture, quality: int, lossless: bool) -
 
 
 def _photoshop_segment(iptc: bytes) -> bytes:
-    body = _PHOTOSHOP + _IPTC_RESOURCE + struct.pack(">I", len(iptc)) + iptc + bytes(len(iptc) % 2)
+    body = PHOTOSHOP + resources_of_iptc(iptc)
     return b"\xff\xed" + struct.pack(">H", 2 + len(body)) + body
 
 

@@ -103,6 +103,31 @@ def test_png_texts_are_passed_on(text: tuple[tuple[str, str], ...]) -> None:
     assert decode_bytes(encode(picture_of(pattern(), text=text), format="PNG", strip=True), "x").text == ()
 
 
+def test_iptc_records_go_into_a_png_as_imagemagick_writes_them() -> None:
+    records = b"\x1c\x02\x78\0\x05hello" + b"\x1c\x02\x19\0\x04tree" * 3
+    raw = "\niptc\n      37\n1c0278000568656c6c6f1c02190004747265651c02190004747265651c02190004747265\n65\n"
+    for samples in (pattern(), pattern().astype(np.uint16)):
+        picture = picture_of(samples, iptc=records)
+        data = encode(picture, format="PNG")
+        assert opened(data).info["Raw profile type iptc"] == raw
+        assert b"tEXtRaw profile type iptc" in data  # ImageMagick reads it there alone
+        assert decode_bytes(data, "x.png").iptc == records
+        assert decode_bytes(data, "x.png").text == ()
+        assert losses(picture, format="PNG") == ()
+        assert b"Raw profile" not in encode(picture, format="PNG", strip=True)
+
+
+@pytest.mark.parametrize(
+    "resource", [b"8BIM\x04\x04\0\0\0\0\0\x0a\x1c\x02\x78\0\x05hello", b"\x1c\x02\x78\0\x05hello", b"?"]
+)
+def test_a_raw_profile_of_iptc_is_read_bare_and_as_a_resource(resource: bytes) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type iptc", f"\niptc\n{len(resource):8}\n{resource.hex()}\n", zip=True)
+    picture = decode_bytes(saved(pattern(), "PNG", pnginfo=text), "x.png")
+    assert picture.iptc == (b"\x1c\x02\x78\0\x05hello" if len(resource) > 1 else None)
+    assert picture.text == ()
+
+
 @pytest.mark.parametrize("format_name", ["JPEG", "TIFF"])
 @pytest.mark.parametrize("records", [b"\x1c\x02\x78\0\x05hello", b"\x1c\x02\x78\0\x06hello!"])
 def test_iptc_records_are_passed_on(format_name: str, records: bytes) -> None:
