@@ -34,6 +34,7 @@ def entries() -> tuple[WeightsEntry, ...]:
         manifest.select(task="denoise"),
         manifest.select(task="derain"),
         manifest.select(task="lowlight"),
+        manifest.select(task="deblur", variant="motion"),
     )
 
 
@@ -55,7 +56,7 @@ def make() -> None:
     """Write the picture: a row for each of the weights, what it was given, what it made of it, and the truth."""
     truth = sample("still_life.png")
     rows = [_enlarged_row(entries()[0])]
-    for entry, name in zip(entries()[1:], ("noisy", "rain", "dark"), strict=True):
+    for entry, name in zip(entries()[1:], ("noisy", "rain", "dark", "shaken"), strict=True):
         given = sample(f"still_life_{name}.png")
         rows.append((given, restored(entry, given), truth))
     height, width = len(rows) * (HEIGHT + _GAP) - _GAP, 3 * (WIDTH + _GAP) - _GAP

@@ -178,6 +178,22 @@ def rain(random: np.random.RandomState, streaks: int = 90, slope: float = 0.25) 
     return layer.reshape(HEIGHT, fine, WIDTH, fine).mean((1, 3))
 
 
+def shaken(clean: npt.NDArray[np.uint8], reach: float = 7.0, steps: int = 64) -> Array:
+    """Return a picture (H, W, 3), 0..255, taken by a hand that swings along a quarter of an ellipse, in linear light."""
+    margin = int(reach) + 2
+    light = np.pad((clean / 255.0) ** 2.2, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    height, width = clean.shape[:2]
+    exposed = np.zeros(clean.shape)
+    angles = np.linspace(0, np.pi / 2, steps)
+    path = reach * np.stack([0.5 * np.sin(angles), np.cos(angles)], -1)
+    for down, across in margin + path - path.mean(0):  # what does not move on the whole can be compared
+        top, left = int(down), int(across)
+        for row, row_share in ((top, 1 - down % 1), (top + 1, down % 1)):
+            for column, share in ((left, 1 - across % 1), (left + 1, across % 1)):
+                exposed += row_share * share * light[row : row + height, column : column + width]
+    return np.asarray(255 * (exposed / steps) ** (1 / 2.2))
+
+
 def main() -> None:
     """Write every sample beside this file."""
     folder = Path(__file__).resolve().parent
@@ -188,6 +204,7 @@ def main() -> None:
         "still_life_noisy.png": clean + 25 * random.standard_normal(clean.shape),
         "still_life_rain.png": clean + 255 * rain(random)[..., None],
         "still_life_dark.png": 90 * (clean / 255.0) ** 1.6 + 2 * random.standard_normal(clean.shape),
+        "still_life_shaken.png": shaken(clean) + random.standard_normal(clean.shape),
     }
     for name, pixels in pictures.items():
         rounded = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
