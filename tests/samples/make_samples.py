@@ -179,7 +179,7 @@ def rain(random: np.random.RandomState, streaks: int = 90, slope: float = 0.25) 
 
 
 def shaken(clean: npt.NDArray[np.uint8], reach: float = 7.0, steps: int = 64) -> Array:
-    """Return a picture (H, W, 3), 0..255, taken by a hand that swings along a quarter of an ellipse, in linear light."""
+    """Return a picture (H, W, 3), 0..255, of a hand that swings along a quarter of an ellipse, in linear light."""
     margin = int(reach) + 2
     light = np.pad((clean / 255.0) ** 2.2, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     height, width = clean.shape[:2]
