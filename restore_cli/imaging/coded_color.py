@@ -14,14 +14,16 @@ from restore_cli.imaging.profiles import SRGB_CURVE, Curve, Primaries, power_cur
 _D65 = (0.3127, 0.3290)
 SRGB_PRIMARIES = Primaries(white=_D65, red=(0.64, 0.33), green=(0.30, 0.60), blue=(0.15, 0.06))
 
+_SMPTE_C = Primaries(white=_D65, red=(0.630, 0.340), green=(0.310, 0.595), blue=(0.155, 0.070))
+
 _UNSPECIFIED = 2
 # H.273, table 2.
 _PRIMARIES = {
     1: SRGB_PRIMARIES,
     4: Primaries(white=(0.310, 0.316), red=(0.67, 0.33), green=(0.21, 0.71), blue=(0.14, 0.08)),
     5: Primaries(white=_D65, red=(0.64, 0.33), green=(0.29, 0.60), blue=(0.15, 0.06)),
-    6: Primaries(white=_D65, red=(0.630, 0.340), green=(0.310, 0.595), blue=(0.155, 0.070)),
-    7: Primaries(white=_D65, red=(0.630, 0.340), green=(0.310, 0.595), blue=(0.155, 0.070)),
+    6: _SMPTE_C,
+    7: _SMPTE_C,
     9: Primaries(white=_D65, red=(0.708, 0.292), green=(0.170, 0.797), blue=(0.131, 0.046)),
     11: Primaries(white=(0.314, 0.351), red=(0.680, 0.320), green=(0.265, 0.690), blue=(0.150, 0.060)),
     12: Primaries(white=_D65, red=(0.680, 0.320), green=(0.265, 0.690), blue=(0.150, 0.060)),

@@ -159,7 +159,7 @@ def test_numbers_that_make_no_sense_cost_one_warning_and_nothing_else(broken: by
 def avif(primaries: int, transfer: int, **options: object) -> bytes:
     """Return an AVIF whose colour box holds these codes."""
     data = bytearray(saved(FLAT, "AVIF", quality=100, subsampling="4:4:4", **options))
-    place = data.find(b"colrnclx") + 8
+    place = data.index(b"colrnclx") + 8
     data[place : place + 4] = struct.pack(">HH", primaries, transfer)
     return bytes(data)
 
