@@ -16,7 +16,7 @@ from restore_cli._version import __version__
 if TYPE_CHECKING:
     from restore_cli.imaging.convert import KeptImage, PilImage
     from restore_cli.inference.restorer import Restorer
-    from restore_cli.plan import Context, Padding, Tile
+    from restore_cli.jobs.plan import Context, Padding, Tile
     from restore_cli.weights.manifest import WeightsEntry
 else:
 
@@ -108,7 +108,7 @@ def load_restorer(
         (18, 12, 3)
     """
     from restore_cli.inference.restorer import Restorer
-    from restore_cli.plan import RunWishes
+    from restore_cli.jobs.plan import RunWishes
     from restore_cli.weights.load import load_weights
 
     wishes = RunWishes(

@@ -25,7 +25,7 @@ from restore_cli.evaluate.protocol import Protocol, ScoringRequest, choose_proto
 from restore_cli.evaluate.report import CandidateFacts
 from restore_cli.evaluate.score import score_pictures
 from restore_cli.inference.restorer import Restorer
-from restore_cli.plan import RunWishes
+from restore_cli.jobs.plan import RunWishes
 from restore_cli.weights.entry import BestContext, WeightsEntry, entry_to_json
 from restore_cli.weights.load import LoadedWeights, load_weights
 from restore_cli.weights.manifest import load_manifest

@@ -29,12 +29,12 @@ import tifffile
 from PIL import Image
 
 from restore_cli.errors import DecodeError, EncodeError
+from restore_cli.imaging.containers.header import is_gray
+from restore_cli.imaging.containers.plugins import has_plugin
 from restore_cli.imaging.decode import decode
+from restore_cli.imaging.decoded_image import Picture
 from restore_cli.imaging.encode import encode, output_format
-from restore_cli.imaging.header import is_gray
-from restore_cli.imaging.picture import Picture
-from restore_cli.imaging.plugins import has_plugin
-from restore_cli.plan import PathWishes, WriteWishes, plan_images
+from restore_cli.jobs.plan import PathWishes, WriteWishes, plan_images
 from tests.children import children_seen
 from tests.imaging.files import builtin_srgb, exif_with, packed, pattern, png, saved
 

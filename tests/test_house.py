@@ -48,7 +48,7 @@ def test_no_network_imports_another():
 
 
 @pytest.mark.parametrize(
-    "module", ["restore_cli", "restore_cli.cli.app", "restore_cli.plan", "restore_cli.weights.store"]
+    "module", ["restore_cli", "restore_cli.cli.app", "restore_cli.jobs.plan", "restore_cli.weights.store"]
 )
 def test_the_light_modules_load_no_torch(module: str):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'huggingface_hub' in sys.modules)"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from restore_cli.errors import UsageError
-from restore_cli.plan import Context, RunWishes, Tile
+from restore_cli.jobs.plan import Context, RunWishes, Tile
 from restore_cli.weights.fields import did_you_mean
 from restore_cli.weights.manifest import Manifest, WeightsEntry
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from restore_cli.bench.figures import brief, memory, mpixels, number, seconds, size
 from restore_cli.bench.growth import Growth, Line, even_times, grouped, growths
+from restore_cli.bench.numbers import brief, memory, mpixels, number, seconds, size
 from restore_cli.bench.rows import Row
 from restore_cli.pages.plot import Axis, Point, Series, plot
 from restore_cli.weights.entry import Score

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from restore_cli.bench.figures import size
+from restore_cli.bench.numbers import size
 from restore_cli.bench.rows import Row
 from restore_cli.bench.timing import percentile
 

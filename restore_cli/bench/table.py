@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from restore_cli.bench.against import Change, Comparison
-from restore_cli.bench.figures import NOTHING, giga, joules, memory, mpixels, number, percent, seconds, size, span
 from restore_cli.bench.growth import Line, growths
 from restore_cli.bench.machine import Ceilings
+from restore_cli.bench.numbers import NOTHING, giga, joules, memory, mpixels, number, percent, seconds, size, span
 from restore_cli.bench.report import Report
 
 _GAP = 3  # characters between two columns as Rich draws them

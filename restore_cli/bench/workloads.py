@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from restore_cli.bench.cases import BenchWishes, Case, Size
 from restore_cli.bench.counts import geometry_of
-from restore_cli.imaging.picture import Picture
+from restore_cli.imaging.decoded_image import Picture
 from restore_cli.inference.device import choose_device, choose_dtype, keep_float32_exact
 from restore_cli.inference.restorer import Restorer
 from restore_cli.models import get_architecture

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.errors import RestoreError
-from restore_cli.imaging.publish import remove_unfinished
-from restore_cli.inference.result import JobResult, Summary
-from restore_cli.plan import JobPlan
-from restore_cli.resume import Ledgers, recipe_of, split_done
-from restore_cli.targets import target_folders
+from restore_cli.jobs.plan import JobPlan
+from restore_cli.jobs.result import JobResult, Summary
+from restore_cli.jobs.resume import Ledgers, recipe_of, split_done
+from restore_cli.jobs.targets import target_folders
+from restore_cli.storage.publish import remove_unfinished
 
 if TYPE_CHECKING:
     from restore_cli.inference.restorer import Restorer, RunFacts
@@ -47,8 +47,8 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
                 _tell_nothing_to_do(plan, entry, digest, started, out)
                 return 0
         from restore_cli.inference.allocator import keep_freed_memory
-        from restore_cli.inference.pipeline import run_jobs
         from restore_cli.inference.restorer import Restorer
+        from restore_cli.jobs.pipeline import run_jobs
 
         keep_freed_memory()
         weights = _load(plan, entry, out)

@@ -183,7 +183,7 @@ def _write_page(out: Output, report: Report, comparison: Comparison | None, repo
     if reported.html is None:
         return
     from restore_cli.bench.page import bench_page
-    from restore_cli.imaging.publish import publish
+    from restore_cli.storage.publish import publish
 
     page = bench_page(report, comparison, tolerance=reported.tolerance)
     publish(page.encode(), reported.html, overwrite=reported.existing == "overwrite")

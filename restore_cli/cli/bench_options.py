@@ -16,7 +16,7 @@ import typer
 
 from restore_cli.cli.options import NETWORK, RESULTS, WEIGHTS, Device, complete_model, parse_tile
 from restore_cli.errors import UsageError
-from restore_cli.plan import Context
+from restore_cli.jobs.plan import Context
 
 if TYPE_CHECKING:
     from restore_cli.bench.cases import BenchWishes, Size

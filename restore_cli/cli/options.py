@@ -13,10 +13,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from restore_cli.cli.image_options import Background, PictureOptions
 from restore_cli.cli.output import Output
-from restore_cli.cli.picture_options import Background, PictureOptions
 from restore_cli.errors import UsageError
-from restore_cli.plan import Existing, Padding, PathWishes, RunWishes, Tile, WriteWishes, format_named
+from restore_cli.jobs.plan import Existing, Padding, PathWishes, RunWishes, Tile, WriteWishes, format_named
 
 FILES = "Files"
 WEIGHTS = "Weights"

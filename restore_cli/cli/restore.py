@@ -20,8 +20,8 @@ from restore_cli.cli.options import FileOptions, OutputOptions, Paths, RunOption
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
 from restore_cli.errors import ImageError, UsageError, WeightsError
-from restore_cli.plan import ImageJob, JobPlan, ReadWishes, WeightsChoice, plan_images
-from restore_cli.views import pair_views
+from restore_cli.jobs.plan import ImageJob, JobPlan, ReadWishes, WeightsChoice, plan_images
+from restore_cli.jobs.views import pair_views
 
 if TYPE_CHECKING:
     from restore_cli.weights.manifest import WeightsEntry
@@ -291,7 +291,7 @@ def _entry_of_file(wanted: _Wanted, path: Path) -> WeightsEntry:
 
 def _are_all_gray(jobs: Sequence[ImageJob]) -> bool:
     """Tell whether all pictures are gray by their headers; a run takes one network, and one for RGB takes both."""
-    from restore_cli.imaging.header import is_gray, is_gray_data
+    from restore_cli.imaging.containers.header import is_gray, is_gray_data
 
     some = False
     for job in jobs:

@@ -30,10 +30,10 @@ from restore_cli.evaluate.report import (
 )
 from restore_cli.evaluate.sample import as_float
 from restore_cli.evaluate.score import Outcome, score_pictures
+from restore_cli.imaging.decoded_image import Picture
 from restore_cli.imaging.encode import encode
-from restore_cli.imaging.picture import Picture
-from restore_cli.imaging.publish import publish
-from restore_cli.plan import RunWishes
+from restore_cli.jobs.plan import RunWishes
+from restore_cli.storage.publish import publish
 
 if TYPE_CHECKING:
     from restore_cli.evaluate.score import Metric

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from restore_cli.errors import ImageError, UsageError
 from restore_cli.imaging.decode import MOST_BYTES
-from restore_cli.targets import ImageJob
+from restore_cli.jobs.targets import ImageJob
 
 _CHUNK_BYTES = 1 << 20
 

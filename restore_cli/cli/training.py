@@ -15,9 +15,9 @@ from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.inference.memory import GIB
 from restore_cli.train.estimate import estimate_memory, measure_seconds
+from restore_cli.train.images import MEBIBYTE
 from restore_cli.train.journal import Interval
 from restore_cli.train.page import NAME as PAGE
-from restore_cli.train.pictures import MEBIBYTE
 from restore_cli.train.run_file import NAME, write_run
 from restore_cli.train.session import Machine, Session, make_loop
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from restore_cli.errors import UsageError
 from restore_cli.evaluate.protocol import Protocol
 from restore_cli.evaluate.report import CandidateFacts
-from restore_cli.imaging.picture import Picture
+from restore_cli.imaging.decoded_image import Picture
 from restore_cli.imaging.resize import matlab_bicubic
-from restore_cli.plan import RunWishes
+from restore_cli.jobs.plan import RunWishes
 from restore_cli.weights.manifest import Manifest, WeightsEntry
 from restore_cli.weights.store import Progress
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from restore_cli.evaluate.sample import Sample, as_8bit
 from restore_cli.evaluate.score import Outcome
-from restore_cli.pages.pictures import Box, Uint8Image
+from restore_cli.pages.images import Box, Uint8Image
 from restore_cli.pages.places import Weights, heaviest_box, squared_error
 
 CropKind = Literal["worst", "best"]

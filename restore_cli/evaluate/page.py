@@ -15,7 +15,7 @@ import numpy.typing as npt
 from restore_cli.evaluate.crops import Crop, CropGallery
 from restore_cli.evaluate.report import TITLES, CandidateFacts, Report, rounded
 from restore_cli.pages.document import document, table
-from restore_cli.pages.pictures import Uint8Image, decibels, figure, views
+from restore_cli.pages.images import Uint8Image, decibels, figure, views
 
 # Differences from 0 to this many levels run through the whole ramp; larger ones are its last colour.
 _RAMP_END_LEVELS = 64

@@ -18,7 +18,7 @@ from restore_cli.errors import ImageError
 from restore_cli.evaluate.pairs import Pair
 from restore_cli.evaluate.protocol import Protocol
 from restore_cli.imaging.decode import decode
-from restore_cli.imaging.picture import FloatImage
+from restore_cli.imaging.decoded_image import FloatImage
 from restore_cli.imaging.resize import downscale_matlab
 from restore_cli.tasks import DegradeOptions, get_task
 

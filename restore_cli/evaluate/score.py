@@ -18,7 +18,7 @@ from restore_cli.evaluate.pairs import Pair
 from restore_cli.evaluate.protocol import Protocol
 from restore_cli.evaluate.report import Failure, ImageScore
 from restore_cli.evaluate.sample import Sample, Uint8Image, as_8bit, make_sample
-from restore_cli.imaging.picture import Picture
+from restore_cli.imaging.decoded_image import Picture
 from restore_cli.metrics.psnr import psnr, psnr_y
 from restore_cli.metrics.ssim import ssim, ssim_y
 

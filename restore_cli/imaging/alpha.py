@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from restore_cli.imaging.picture import FloatImage
+from restore_cli.imaging.decoded_image import FloatImage
 
 _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from restore_cli.imaging.alpha import bleed_color
-from restore_cli.imaging.color import to_srgb
+from restore_cli.imaging.color.srgb import to_srgb
+from restore_cli.imaging.decoded_image import FloatImage, Picture
 from restore_cli.imaging.layout import Layout
 from restore_cli.imaging.modes import floats_from, image_from, integers_from, separate
-from restore_cli.imaging.picture import FloatImage, Picture
 
 PilImage = Image.Image
 KeptImage = TypeVar("KeptImage", Image.Image, npt.NDArray[Any])

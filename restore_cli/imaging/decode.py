@@ -17,22 +17,22 @@ from PIL import Image, ImageFile
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.alpha import bleed_color
-from restore_cli.imaging.color import to_srgb
-from restore_cli.imaging.container import declared_pixels, dissect
-from restore_cli.imaging.deep_tiff import is_deep_tiff, read_deep_tiff
+from restore_cli.imaging.color.srgb import to_srgb
+from restore_cli.imaging.containers.container import declared_pixels, dissect
+from restore_cli.imaging.containers.deep_tiff import is_deep_tiff, read_deep_tiff
+from restore_cli.imaging.containers.jpeg_scans import fault_of_scans
+from restore_cli.imaging.containers.metadata import read_metadata, turned
+from restore_cli.imaging.containers.netpbm import read_netpbm, read_netpbm_header
+from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableError
+from restore_cli.imaging.containers.pillow import decoding, load, open_as
+from restore_cli.imaging.containers.plugins import require_plugin
+from restore_cli.imaging.containers.png import is_deep_color_png, is_png_short, read_deep_png
+from restore_cli.imaging.decoded_image import Picture
 from restore_cli.imaging.formats import READABLE_FORMATS, SUFFIXES, foreign_kind, format_of_bytes, promised_format
-from restore_cli.imaging.jpeg_scans import fault_of_scans
 from restore_cli.imaging.layout import read_layout
-from restore_cli.imaging.metadata import read_metadata, turned
 from restore_cli.imaging.modes import Separated, floats_from, separate
-from restore_cli.imaging.netpbm import read_netpbm, read_netpbm_header
-from restore_cli.imaging.parts import TRUNCATED, Parts, UnreadableError
-from restore_cli.imaging.picture import Picture
-from restore_cli.imaging.pillow import decoding, load, open_as
-from restore_cli.imaging.plugins import require_plugin
-from restore_cli.imaging.png import is_deep_color_png, is_png_short, read_deep_png
-from restore_cli.imaging.regular_file import open_regular_file
-from restore_cli.imaging.wishes import MAX_PIXELS, ReadWishes
+from restore_cli.settings import MAX_PIXELS, ReadWishes
+from restore_cli.storage.regular_file import open_regular_file
 
 __all__ = ["MAX_PIXELS", "MOST_BYTES", "SUFFIXES", "decode", "decode_bytes", "read_file"]
 

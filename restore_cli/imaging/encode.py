@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from restore_cli.errors import EncodeError
+from restore_cli.imaging.color.profiles import srgb_profile
+from restore_cli.imaging.containers.plugins import has_plugin
+from restore_cli.imaging.containers.writers import WRITERS, too_long_for_jpeg
+from restore_cli.imaging.decoded_image import FloatImage, Picture
 from restore_cli.imaging.formats import EXTRA_BY_FORMAT, WRITABLE_FORMATS, output_format, suffix_of
 from restore_cli.imaging.modes import integers_from
-from restore_cli.imaging.picture import FloatImage, Picture
-from restore_cli.imaging.plugins import has_plugin
-from restore_cli.imaging.profiles import srgb_profile
-from restore_cli.imaging.writers import WRITERS, too_long_for_jpeg
 
 __all__ = ["WHITE", "check_format", "check_size", "encode", "losses", "output_format", "suffix_of"]
 

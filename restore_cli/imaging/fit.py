@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from restore_cli.errors import ImageError
-from restore_cli.imaging.picture import FloatImage, Picture
+from restore_cli.imaging.decoded_image import FloatImage, Picture
 from restore_cli.imaging.resize import matlab_bicubic
-from restore_cli.imaging.wishes import ReadWishes, SizeWishes
+from restore_cli.settings import ReadWishes, SizeWishes
 
 # Super-resolution by 4 makes 16 pixels of one.
 _RESULT_FACTOR = 16

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from restore_cli.imaging.color import Color
+from restore_cli.imaging.color.srgb import Color
+from restore_cli.imaging.decoded_image import FloatImage
 from restore_cli.imaging.layout import Layout
-from restore_cli.imaging.picture import FloatImage
 
 _TOP_8_BIT = 255
 _TOP_16_BIT = 65535

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from restore_cli.errors import DeviceError, ImageError
-from restore_cli.imaging.picture import FloatImage
+from restore_cli.imaging.decoded_image import FloatImage
 from restore_cli.inference.device import (
     DeviceChoice,
     DtypeChoice,
@@ -45,9 +45,9 @@ from restore_cli.inference.layout import (
 from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
 from restore_cli.inference.padding import pad_to_multiple
 from restore_cli.inference.runner import NetworkRunner, Warn, check_stop
+from restore_cli.jobs.plan import RunWishes
 from restore_cli.models import Arch
 from restore_cli.models._bands import BAND_POSITIONS, Execution
-from restore_cli.plan import RunWishes
 from restore_cli.tiling.blend import Canvas
 from restore_cli.tiling.grid import Box, plan_grid, round_up
 from restore_cli.weights.entry import BestContext

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from restore_cli.imaging.picture import FloatImage
+from restore_cli.imaging.decoded_image import FloatImage
 
 # (mirrored, quarter turns), the image as it stands first
 _SYMMETRIES = tuple((mirrored, turns) for mirrored in (False, True) for turns in range(4))

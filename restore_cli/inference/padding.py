@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from restore_cli.imaging.picture import FloatImage
-from restore_cli.plan import Padding
+from restore_cli.imaging.decoded_image import FloatImage
+from restore_cli.jobs.plan import Padding
 from restore_cli.tiling.grid import round_up
 
 

@@ -19,11 +19,11 @@ import torch
 from restore_cli.errors import ImageError
 from restore_cli.imaging.convert import KeptImage, PilImage, as_kind_of, image_of, picture_from
 from restore_cli.imaging.decode import decode
-from restore_cli.imaging.picture import FloatImage, Picture
+from restore_cli.imaging.decoded_image import FloatImage, Picture
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.engine import Engine, Restored
+from restore_cli.jobs.plan import RunWishes
 from restore_cli.models import get_architecture
-from restore_cli.plan import RunWishes
 from restore_cli.weights.load import LoadedWeights
 
 # BT.601, as Pillow and most tools turn RGB into gray.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from restore_cli.pages.pictures import Box, Uint8Image
+from restore_cli.pages.images import Box, Uint8Image
 
 Weights = npt.NDArray[np.float64]
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from restore_cli.tasks import DegradeOptions, Task
-from restore_cli.train.pictures import PictureStore, Uint8Image
+from restore_cli.train.images import PictureStore, Uint8Image
 from restore_cli.train.sampling import CropSampler, cut, degradation_seed
 
 GROUPS_MOST = 8

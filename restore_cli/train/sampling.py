@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from restore_cli.train.pictures import Pixels, Uint8Image
+from restore_cli.train.images import Pixels, Uint8Image
 
 ORIENTATIONS = 8
 # Keeps the streams apart that share a seed and a step.

@@ -22,10 +22,7 @@ from restore_cli.models import Config, get_architecture
 from restore_cli.tasks import DegradeOptions, get_task
 from restore_cli.train.batches import GROUPS_MOST, BatchMaker
 from restore_cli.train.checkpoint import LAST, read_checkpoint
-from restore_cli.train.journal import Interval
-from restore_cli.train.loop import Loop, LoopOptions
-from restore_cli.train.page import write_page
-from restore_cli.train.pictures import (
+from restore_cli.train.images import (
     MEBIBYTE,
     PictureFile,
     PictureForm,
@@ -34,6 +31,9 @@ from restore_cli.train.pictures import (
     named,
     pair_pictures,
 )
+from restore_cli.train.journal import Interval
+from restore_cli.train.loop import Loop, LoopOptions
+from restore_cli.train.page import write_page
 from restore_cli.train.processes import Processes
 from restore_cli.train.recipes import Recipe
 from restore_cli.train.request import TrainRequest

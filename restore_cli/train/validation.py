@@ -17,11 +17,11 @@ from torch import nn
 from torch.nn import functional
 
 from restore_cli.metrics.psnr import psnr, psnr_y
-from restore_cli.pages.pictures import Box
+from restore_cli.pages.images import Box
 from restore_cli.pages.places import heaviest_box, squared_error
 from restore_cli.tasks import DegradeOptions, Task
 from restore_cli.tiling.grid import round_up
-from restore_cli.train.pictures import PictureStore, Uint8Image
+from restore_cli.train.images import PictureStore, Uint8Image
 
 SIDE_MOST_PIXELS = 512
 SHOWN_MOST = 4

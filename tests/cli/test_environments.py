@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from restore_cli.ledger import LEDGER_NAME
+from restore_cli.jobs.ledger import LEDGER_NAME
 from tests.cli.conftest import command, environment, picture
 from tests.conftest import ROOT
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from restore_cli.ledger import LEDGER_NAME
+from restore_cli.jobs.ledger import LEDGER_NAME
 from tests.cli.conftest import Ran, Run, command, environment, picture
 from tests.conftest import ROOT
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from restore_cli.ledger import LEDGER_NAME, digest_of_file
+from restore_cli.jobs.ledger import LEDGER_NAME, digest_of_file
 from tests.cli.conftest import Ran, Run, picture
 
 Tiny = Callable[..., Path]

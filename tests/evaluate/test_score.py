@@ -17,7 +17,7 @@ from restore_cli.evaluate.protocol import ScoringRequest, choose_protocol
 from restore_cli.evaluate.report import CandidateFacts
 from restore_cli.evaluate.sample import as_8bit
 from restore_cli.evaluate.score import Outcome, score_pictures
-from restore_cli.imaging.picture import Picture
+from restore_cli.imaging.decoded_image import Picture
 
 
 def folder_of(path: Path, *names: str, height: int = 40, width: int = 52) -> Path:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from restore_cli.ledger import LEDGER_NAME
+from restore_cli.jobs.ledger import LEDGER_NAME
 
 _UNFINISHED = ".restore-"
 # Forked with these blocked, so that none comes before the program listens.
@@ -191,7 +191,7 @@ class Bench:
 def _import_all() -> None:
     """Import here what the program imports when it needs it, so that no fork has to."""
     import restore_cli.inference.allocator
-    import restore_cli.inference.pipeline
+    import restore_cli.jobs.pipeline
     import restore_cli.models.ramit
     import restore_cli.weights.load
     import restore_cli.weights.store  # noqa: F401 - for those to come

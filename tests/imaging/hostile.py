@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from PIL import Image
 
 from restore_cli.errors import DecodeError
+from restore_cli.imaging.containers.png import dissect_png
 from restore_cli.imaging.decode import decode_bytes
-from restore_cli.imaging.png import dissect_png
 from tests.children import children_seen
 from tests.imaging.files import chunk, pattern, png, saved
 

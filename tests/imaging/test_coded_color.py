@@ -8,10 +8,10 @@ import struct
 import numpy as np
 import pytest
 
+from restore_cli.imaging.color.profiles import gray_profile, srgb_profile
 from restore_cli.imaging.decode import decode_bytes
+from restore_cli.imaging.decoded_image import Picture
 from restore_cli.imaging.encode import encode
-from restore_cli.imaging.picture import Picture
-from restore_cli.imaging.profiles import gray_profile, srgb_profile
 from tests.imaging.files import builtin_srgb, chunk, opened, packed, pattern, png, saved
 
 # CSS Color 4, section 17: Display P3 and BT.2020 of linear light to linear sRGB.

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from restore_cli.imaging.color.profiles import gray_profile, srgb_profile
 from restore_cli.imaging.decode import decode_bytes
-from restore_cli.imaging.profiles import gray_profile, srgb_profile
 from tests.imaging.files import builtin_srgb, chunk, packed, pattern, png, saved
 
 # Adobe RGB (1998) and sRGB: XYZ of their primaries, adapted to D50.

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from restore_cli.imaging.color.profiles import srgb_profile
 from restore_cli.imaging.convert import as_kind_of, image_of, picture_from
-from restore_cli.imaging.picture import Picture
-from restore_cli.imaging.profiles import srgb_profile
+from restore_cli.imaging.decoded_image import Picture
 from tests.imaging.files import exif_with, pattern
 
 SHAPES = [(20, 28), (20, 28, 1), (20, 28, 3), (20, 28, 4)]

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.decode import SUFFIXES, decode, decode_bytes
-from restore_cli.imaging.picture import Picture
+from restore_cli.imaging.decoded_image import Picture
 from tests.imaging.files import builtin_srgb, chunk, exif_with, opened, packed, pattern, png, saved
 
 LOSSLESS = ["PNG", "TIFF", "BMP", "PPM"]
@@ -352,7 +352,7 @@ def test_pictures_are_decoded_side_by_side() -> None:
 
     whole = saved(pattern(), "PNG")
     both_inside = threading.Barrier(2, timeout=30)
-    from restore_cli.imaging import pillow
+    from restore_cli.imaging.containers import pillow
 
     def meet() -> None:
         with pillow.decoding():

@@ -12,9 +12,9 @@ import tifffile
 from PIL import Image
 
 from restore_cli.errors import DecodeError
+from restore_cli.imaging.color.profiles import srgb_profile
 from restore_cli.imaging.decode import decode_bytes
-from restore_cli.imaging.picture import Picture
-from restore_cli.imaging.profiles import srgb_profile
+from restore_cli.imaging.decoded_image import Picture
 from tests.imaging.files import builtin_srgb, chunk, exif_with, packed, png
 from tests.imaging.test_color import ADOBE, SRGB, WIDE_GAMMA, matrix_profile, srgb_encoded
 

@@ -11,10 +11,10 @@ import tifffile
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from restore_cli.errors import EncodeError
+from restore_cli.imaging.color.profiles import gray_profile, srgb_profile
 from restore_cli.imaging.decode import decode_bytes
+from restore_cli.imaging.decoded_image import Picture
 from restore_cli.imaging.encode import encode, losses, output_format, suffix_of
-from restore_cli.imaging.picture import Picture
-from restore_cli.imaging.profiles import gray_profile, srgb_profile
 from tests.imaging.files import exif_with, opened, pattern, saved
 
 LOSSLESS = ["PNG", "TIFF", "PPM"]

@@ -8,9 +8,9 @@ import struct
 import pytest
 from PIL import ExifTags
 
+from restore_cli.imaging.containers.tiff import Directory, read_directory
 from restore_cli.imaging.decode import decode_bytes
 from restore_cli.imaging.encode import encode
-from restore_cli.imaging.tiff import Directory, read_directory
 from tests.imaging.files import opened, pattern, saved
 
 DETAILS, PLACE, INTEROPERABILITY = 0x8769, 0x8825, 0xA005

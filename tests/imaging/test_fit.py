@@ -7,9 +7,9 @@ import pytest
 
 from restore_cli.errors import ImageError
 from restore_cli.imaging.background import color_named
+from restore_cli.imaging.decoded_image import Picture
 from restore_cli.imaging.fit import check_result, fitted, fitted_size
-from restore_cli.imaging.picture import Picture
-from restore_cli.imaging.wishes import ReadWishes, SizeWishes
+from restore_cli.settings import ReadWishes, SizeWishes
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from restore_cli.imaging.decode import decode_bytes
+from restore_cli.imaging.decoded_image import Picture
 from restore_cli.imaging.encode import encode
-from restore_cli.imaging.picture import Picture
 from tests.imaging.files import exif_with, pattern, saved
 
 pytest.importorskip("pillow_jxl")

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from restore_cli.errors import DecodeError
+from restore_cli.imaging.containers.header import is_gray
 from restore_cli.imaging.decode import decode, decode_bytes
-from restore_cli.imaging.header import is_gray
 from tests.imaging.files import chunk, packed, pattern, png, saved
 
 FORMATS = {
@@ -286,7 +286,7 @@ def test_no_library_writes_to_the_terminal(capfd: pytest.CaptureFixture[str]) ->
 def test_formats_of_extras_name_the_extra_where_it_is_missing(
     monkeypatch: pytest.MonkeyPatch, start: bytes, extra: str
 ) -> None:
-    from restore_cli.imaging import plugins
+    from restore_cli.imaging.containers import plugins
 
     monkeypatch.setattr(plugins, "has_plugin", lambda _: False)
     with pytest.raises(DecodeError, match=rf"^x: it is a .* picture, for which .*pip install 'restore-cli\[{extra}\]'"):

@@ -14,7 +14,7 @@ from restore_cli.errors import DeviceError, ImageError, UsageError
 from restore_cli.inference import engine as engine_module
 from restore_cli.inference.engine import Engine
 from restore_cli.inference.runner import StopRequestedError
-from restore_cli.plan import RunWishes
+from restore_cli.jobs.plan import RunWishes
 from restore_cli.weights.entry import BestContext
 from tests.inference.toys import UNIT, Convolutions, ImageMean, InBands, OutOfMemoryAbove, Recorder, toy_arch
 

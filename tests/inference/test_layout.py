@@ -15,8 +15,8 @@ from restore_cli.inference.layout import (
     smaller_layout,
 )
 from restore_cli.inference.memory import GIB
+from restore_cli.jobs.plan import Context, RunWishes, Tile
 from restore_cli.models._bands import Execution
-from restore_cli.plan import Context, RunWishes, Tile
 from restore_cli.weights.entry import BestContext
 from tests.inference.toys import toy_arch
 

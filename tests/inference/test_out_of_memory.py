@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from restore_cli.inference.engine import Engine
+from restore_cli.jobs.plan import RunWishes
 from restore_cli.models import get_architecture
-from restore_cli.plan import RunWishes
 from tests.conftest import ROOT
 from tests.inference.toys import Convolutions, toy_arch
 
@@ -147,7 +147,7 @@ def test_an_allocator_that_refuses_in_earnest_ends_in_smaller_tiles():
         import numpy as np, torch
         from pathlib import Path
         from restore_cli.inference.engine import Engine
-        from restore_cli.plan import RunWishes
+        from restore_cli.jobs.plan import RunWishes
         from tests.inference.toys import Convolutions, toy_arch
 
         class Hungry(Convolutions):

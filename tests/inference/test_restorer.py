@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from restore_cli.errors import ImageError
-from restore_cli.imaging.picture import Picture
+from restore_cli.imaging.decoded_image import Picture
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.restorer import Restorer
+from restore_cli.jobs.plan import RunWishes
 from restore_cli.models import get_architecture
 from restore_cli.models.ramit import Config
-from restore_cli.plan import RunWishes
 from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.load import LoadedWeights
 

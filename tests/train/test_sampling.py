@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from restore_cli.train.pictures import Pixels
+from restore_cli.train.images import Pixels
 from restore_cli.train.sampling import ORIENTATIONS, CropSampler, cut, degradation_seed, turn
 
 SIZES = [(64, 96), (200, 300), (64, 64)]

@@ -1,0 +1,113 @@
+"""The options of how pictures are read and written.
+
+Stage 1, ASK. They are fields of a frozen dataclass that `FileOptions` builds upon; `options` has the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from restore_cli.errors import UsageError
+from restore_cli.imaging.background import color_named
+from restore_cli.settings import MAX_PIXELS, ReadWishes, SizeWishes
+
+READING = "Reading"
+WRITING = "Writing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Background:
+    """A colour as --background takes it, RGB in [0, 1]."""
+
+    color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    @classmethod
+    def parse(cls, text: str) -> Background:
+        """Read a name or a hexadecimal colour."""
+        try:
+            return cls(color=color_named(text))
+        except ValueError as error:
+            msg = f"{text!r} is neither the name of a colour nor one such as '#336699'."
+            raise typer.BadParameter(msg) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOptions:
+    """Options of how pictures are read and written."""
+
+    max_pixels: Annotated[
+        int,
+        typer.Option("--max-pixels", min=1, metavar="N", rich_help_panel=READING, help="Refuse larger pictures."),
+    ] = MAX_PIXELS
+    allow_damaged: Annotated[
+        bool,
+        typer.Option("--allow-damaged", rich_help_panel=READING, help="Take what there is of a damaged picture."),
+    ] = False
+    strict: Annotated[
+        bool, typer.Option("--strict", rich_help_panel=READING, help="Refuse what would otherwise cost a warning.")
+    ] = False
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            rich_help_panel=WRITING,
+            help="png, jpeg, webp, tiff, ... Default: the input's; GIF, BMP and icons become PNG.",
+        ),
+    ] = None
+    quality: Annotated[
+        int,
+        typer.Option(
+            "--quality", min=1, max=100, metavar="N", rich_help_panel=WRITING, help="Of JPEG, WebP, AVIF, HEIF, JXL."
+        ),
+    ] = 95
+    lossless: Annotated[
+        bool,
+        typer.Option("--lossless", rich_help_panel=WRITING, help="WebP, HEIF and JXL without loss, as PNG and TIFF."),
+    ] = False
+    strip: Annotated[
+        bool,
+        typer.Option("--strip", rich_help_panel=WRITING, help="Leave EXIF, XMP, IPTC, texts and DPI out of results."),
+    ] = False
+    background: Annotated[
+        Background | None,
+        typer.Option(
+            "--background",
+            parser=Background.parse,
+            metavar="COLOR",
+            rich_help_panel=WRITING,
+            help="What transparency is laid on where a format knows none. [default: white]",
+        ),
+    ] = None
+    width: Annotated[
+        int | None,
+        typer.Option("--width", min=1, metavar="N", rich_help_panel=WRITING, help="Bring results to this width."),
+    ] = None
+    height: Annotated[
+        int | None,
+        typer.Option(
+            "--height", min=1, metavar="N", rich_help_panel=WRITING, help="To this height; with --width, into the box."
+        ),
+    ] = None
+    long_side: Annotated[
+        int | None,
+        typer.Option("--long-side", min=1, metavar="N", rich_help_panel=WRITING, help="To this longer side."),
+    ] = None
+
+    def read_wishes(self) -> ReadWishes:
+        """Return how pictures are to be read."""
+        return ReadWishes(max_pixels=self.max_pixels, strict=self.strict, allow_damaged=self.allow_damaged)
+
+    def size_wishes(self) -> SizeWishes:
+        """Return how large results are to be.
+
+        Raises:
+            UsageError: If the options contradict each other.
+        """
+        if self.long_side is not None and (self.width is not None or self.height is not None):
+            other = "--width" if self.width is not None else "--height"
+            raise UsageError(f"--long-side and {other} contradict each other", hint="choose one of them")
+        return SizeWishes(width=self.width, height=self.height, long_side=self.long_side)

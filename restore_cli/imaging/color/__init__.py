@@ -1,0 +1,1 @@
+"""Colour: profiles, coded primaries and the way to sRGB and back."""

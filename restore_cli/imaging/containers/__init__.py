@@ -1,0 +1,1 @@
+"""File formats: what each container holds beside pixels, and how it is kept."""

@@ -1,0 +1,53 @@
+"""What a picture file's header alone tells, for decisions that come before any pixel is decoded.
+
+Stage 2, PLAN, asks: a run takes one network, so whether all its pictures are gray must be known before the first.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+from restore_cli.imaging.containers.container import dissect, is_gray_by_header
+from restore_cli.imaging.containers.pillow import decoding, open_as
+from restore_cli.imaging.formats import format_of_bytes
+from restore_cli.storage.regular_file import open_regular_file
+
+_COLOR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+_FIRST_BYTES = 4096
+# Larger files of the formats that only a decoder understands are taken for colour without being read.
+_MOST_BYTES = 64 << 20
+
+
+def is_gray(path: Path) -> bool | None:
+    """Tell whether a file decodes to gray; None where its header cannot be read, which `decode` will give a reason for.
+
+    Palettes count as colour. A pipe or device is not waited for.
+    """
+    try:
+        with open_regular_file(path) as file:
+            return _is_gray(file)
+    except Exception:  # noqa: BLE001 - Pillow's readers raise nearly every built-in exception on damaged files
+        return None
+
+
+def is_gray_data(data: bytes) -> bool | None:
+    """Tell of the bytes of a file what `is_gray` tells of the file."""
+    try:
+        return _is_gray(io.BytesIO(data))
+    except Exception:  # noqa: BLE001 - as in `is_gray`
+        return None
+
+
+def _is_gray(file: BinaryIO) -> bool | None:
+    format_name = format_of_bytes(file.read(_FIRST_BYTES))
+    if format_name is None:
+        return None
+    gray = is_gray_by_header(format_name, file)
+    if gray is not None:
+        return gray
+    file.seek(0)
+    core = dissect(format_name, file.read(_MOST_BYTES)).core
+    with decoding(), open_as(format_name, core) as image:
+        return image.mode not in _COLOR_MODES

@@ -1,0 +1,200 @@
+"""JPEG files taken apart: segments that hold pixels on one side, metadata on the other.
+
+Stage 3, READ. The decoder is handed tables, frame and scans only. What it would make of a file in silence is refused
+first: one that stops early, declares more pixels than its bytes can hold, or has so many scans that it would take
+minutes. Compressed data itself is not checked here: see `jpeg_scans`.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from restore_cli.imaging.containers.parts import (
+    MOST_PARTS,
+    MOST_PROFILE_BYTES,
+    TOO_MANY_PARTS,
+    TRUNCATED,
+    Parts,
+    UnreadableError,
+)
+from restore_cli.imaging.containers.photoshop import SIGNATURE, iptc_of_resources
+
+_STANDALONE = {0x01, *range(0xD0, 0xD8)}
+_START, _END, _START_OF_SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
+_APP0, _APP1, _APP2, _APP13, _APP14, _LAST_APP = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_FIRST_ARITHMETIC_FRAME = 0xC9
+# In compressed data 0xFF is followed by 0x00, by a restart marker, or by more of its kind.
+_NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_PROFILE, _MULTI_PICTURE = b"ICC_PROFILE\0", b"MPF\0"
+_COUNT_OF_PICTURES = 0xB001
+
+# A Huffman-coded block of 64 samples takes a bit at least, an arithmetic-coded one almost nothing.
+_MOST_PIXELS_PER_BYTE = 64 * 8
+_MOST_ARITHMETIC_PIXELS_PER_BYTE = 1 << 20
+# Progressive files have about ten scans; each more is another walk through all blocks.
+_MOST_PIXELS_OF_ALL_SCANS = 3_000_000_000
+_CENTIMETRES_PER_INCH = 2.54
+
+
+@dataclass
+class _Found:
+    """Collect what is met on the way through a file's segments."""
+
+    core: list[bytes | memoryview] = field(default_factory=lambda: [b"\xff\xd8"])
+    frame: tuple[int, int, int, int, int] | None = None  # marker, precision, height, width, components
+    scans: int = 0
+    end: int | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    profile_parts: dict[int, bytes] = field(default_factory=dict)
+    profile_count: int = 0
+    iptc: bytes | None = None
+    pictures: int = 1
+    more_xmp: bool = False
+    dpi: tuple[float, float] | None = None
+
+
+def dissect_jpeg(data: bytes) -> Parts:
+    """Take a JPEG apart.
+
+    Raises:
+        UnreadableError: If it declares no picture, or one that we do not read.
+    """
+    found = _Found()
+    damage = None
+    try:
+        damage = _walk(data, found)
+    except (IndexError, struct.error):
+        damage = TRUNCATED
+    if found.frame is None or not found.scans:
+        raise UnreadableError(damage or TRUNCATED)
+    marker, precision, height, width, components = found.frame
+    if precision != 8:
+        msg = f"its {precision} bits a sample are not read"
+        raise UnreadableError(msg)
+    if 0 in (height, width):
+        raise UnreadableError("it does not say how large it is")
+    if damage is None:
+        damage = _implausible(marker, height * width, len(data), found.scans)
+    return Parts(
+        core=b"".join(found.core),
+        size=(height, width),
+        gray=components == 1,
+        frames=found.pictures,
+        damage=damage,
+        exif=found.exif,
+        xmp=found.xmp,
+        icc_profile=_joined_profile(found),
+        iptc=found.iptc,
+        dpi=found.dpi,
+        warnings=("the extended part of its XMP was left out",) if found.more_xmp else (),
+    )
+
+
+def is_gray_jpeg(head: bytes) -> bool | None:
+    """Tell from a JPEG's first bytes whether it is gray; None if they do not reach far enough."""
+    found = _Found()
+    with suppress(IndexError, struct.error):
+        _walk(head, found)
+    return None if found.frame is None else found.frame[4] == 1
+
+
+def _implausible(marker: int, pixels: int, size_bytes: int, scans: int) -> str | None:
+    arithmetic = marker >= _FIRST_ARITHMETIC_FRAME
+    most = _MOST_ARITHMETIC_PIXELS_PER_BYTE if arithmetic else _MOST_PIXELS_PER_BYTE
+    if pixels > most * size_bytes:
+        return TRUNCATED
+    if scans * pixels > max(_MOST_PIXELS_OF_ALL_SCANS, 16 * pixels):
+        raise UnreadableError(f"it has more scans ({scans}) than a picture needs")
+    return None
+
+
+def _walk(data: bytes, found: _Found) -> str | None:
+    """Sort the segments; return what is missing, or None."""
+    view = memoryview(data)
+    position = 2
+    for _ in range(MOST_PARTS):
+        marker = data[position + 1]
+        if data[position] != 0xFF or marker in (0x00, 0xFF):
+            position += 1  # filling, or junk between segments, which decoders skip
+            continue
+        if marker == _END:
+            found.core.append(view[position : position + 2])
+            return None if found.scans else TRUNCATED
+        if marker in _STANDALONE or marker == _START:
+            position += 2
+            continue
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        end = position + 2 + length
+        if end > len(data) or length < 2:
+            return TRUNCATED
+        if not _take_aside(marker, data[position + 4 : end], found):
+            found.core.append(view[position:end])
+        if marker in _FRAMES and found.frame is None:
+            found.frame = (marker, *struct.unpack_from(">BHHB", data, position + 4))
+        position = end
+        if marker == _START_OF_SCAN:
+            found.scans += 1
+            match = _NEXT_MARKER.search(data, position)
+            found.core.append(view[position : match.start() if match else len(data)])
+            if match is None:
+                return TRUNCATED
+            position = match.start()
+    return TOO_MANY_PARTS
+
+
+def _take_aside(marker: int, body: bytes, found: _Found) -> bool:
+    """Keep what a segment says beside the pixels; return False for one that the decoder needs."""
+    if marker == _APP1 and body.startswith(_EXIF):
+        found.exif = found.exif or body
+    elif marker == _APP1 and body.startswith(_XMP):
+        found.xmp = found.xmp or body[len(_XMP) :]
+    elif marker == _APP1 and body.startswith(_MORE_XMP):
+        found.more_xmp = True
+    elif marker == _APP2 and body.startswith(_PROFILE) and len(body) >= 14:
+        found.profile_count = max(found.profile_count, body[13])
+        found.profile_parts.setdefault(body[12], body[14:])
+    elif marker == _APP2 and body.startswith(_MULTI_PICTURE):
+        found.pictures = _count_of_pictures(body[len(_MULTI_PICTURE) :])
+    elif marker == _APP13 and body.startswith(SIGNATURE):
+        found.iptc = found.iptc or iptc_of_resources(body[len(SIGNATURE) :])
+    elif marker == _APP0 and body.startswith(b"JFIF\0") and len(body) >= 12:
+        unit, across, down = struct.unpack_from(">BHH", body, 7)
+        inches = {1: 1.0, 2: _CENTIMETRES_PER_INCH}.get(unit)
+        found.dpi = None if inches is None else (across * inches, down * inches)
+        return False
+    elif marker == _APP14:
+        return False  # tells how four channels are to be understood
+    return _APP0 <= marker <= _LAST_APP or marker == _COMMENT
+
+
+def _joined_profile(found: _Found) -> bytes | None:
+    if not found.profile_parts:
+        return None
+    numbers = range(1, found.profile_count + 1)
+    if set(numbers) != found.profile_parts.keys():
+        return b"broken"  # a part is missing; the colour rule has words for it
+    profile = b"".join(found.profile_parts[number] for number in numbers)
+    return profile if len(profile) <= MOST_PROFILE_BYTES else b"broken"
+
+
+def _count_of_pictures(block: bytes) -> int:
+    """Return how many pictures a multi-picture index names (CIPA DC-007)."""
+    order = "<" if block.startswith(b"II") else ">"
+    try:
+        (start,) = struct.unpack_from(f"{order}I", block, 4)
+        (entries,) = struct.unpack_from(f"{order}H", block, start)
+        for number in range(entries):
+            tag, _, _, value = struct.unpack_from(f"{order}HHII", block, start + 2 + 12 * number)
+            if tag == _COUNT_OF_PICTURES:
+                return max(1, int(value))
+    except struct.error:
+        pass
+    return 1

@@ -1,0 +1,134 @@
+"""What a file says about its picture besides pixels: which way is up, EXIF, XMP, IPTC, texts and resolution.
+
+Stage 3, READ. What no longer holds once pixels were turned and enlarged goes (orientation, thumbnail, sizes, the layout
+of strips); the rest is kept. Broken metadata costs itself and a warning, never the picture.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags
+
+from restore_cli.imaging.containers.exif import Exif, read_exif, write_exif
+from restore_cli.imaging.containers.parts import Parts
+from restore_cli.imaging.containers.tiff import Directory, shorts
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+_UPRIGHT = 1
+_TURNS_THAT_SWAP_SIDES = (5, 6, 7, 8)
+
+_Tag = ExifTags.Base
+# Tags of an EXIF block's first directory that describe how samples were stored, or hold what is kept elsewhere.
+_STALE_TAGS = frozenset(
+    {
+        *range(_Tag.NewSubfileType, _Tag.Thresholding),
+        *(_Tag.FillOrder, _Tag.StripOffsets, _Tag.SamplesPerPixel, _Tag.RowsPerStrip, _Tag.StripByteCounts),
+        *(_Tag.PlanarConfiguration, _Tag.Predictor, _Tag.ColorMap, _Tag.SubIFDs, _Tag.ExtraSamples, _Tag.SampleFormat),
+        *range(_Tag.TileWidth, _Tag.TileByteCounts + 1),
+        *(_Tag.JPEGTables, _Tag.JpegIFOffset, _Tag.JpegIFByteCount),
+        *range(_Tag.YCbCrCoefficients, _Tag.ReferenceBlackWhite + 1),
+        *(_Tag.XMLPacket, _Tag.ImageResources, _Tag.InterColorProfile),
+    }
+)
+_STALE_EXIF_TAGS = frozenset({_Tag.ExifImageWidth, _Tag.ExifImageHeight})
+
+_XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>)\s*)[2-8]')
+_BROKEN_EXIF = "its EXIF data is broken and was left out"
+# What the resolution fields of all written formats can hold.
+_MAX_DPI = 65535.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """Hold what is kept of a file's metadata.
+
+    Attributes:
+        orientation: How the pixels are stored, 1 (upright) to 8; see `turned`.
+        exif: EXIF block with orientation 1 and without thumbnail and sizes, or None.
+        xmp: XMP packet with orientation 1, or None.
+        dpi: Horizontal and vertical resolution after turning, or None.
+        warnings: What was left out, a line each.
+    """
+
+    orientation: int
+    exif: bytes | None
+    xmp: bytes | None
+    dpi: tuple[float, float] | None
+    warnings: tuple[str, ...]
+
+
+def read_metadata(parts: Parts) -> Metadata:
+    """Read the metadata of a file taken apart; never fails."""
+    warnings: list[str] = []
+    orientation, exif, dpi = _UPRIGHT, None, _sane_dpi(parts.dpi)
+    if parts.exif is not None:
+        try:
+            block = read_exif(parts.exif)
+            orientation = block.first.integer(_Tag.Orientation, _UPRIGHT)
+            dpi = dpi or _dpi_of_exif(block.first)
+            exif = _kept_exif(block)
+        except Exception:  # noqa: BLE001 - hostile EXIF raises nearly anything, and the picture is sound without it
+            warnings.append(_BROKEN_EXIF)
+    orientation = orientation if parts.orientation is None else parts.orientation
+    if orientation not in range(1, 9):
+        orientation = _UPRIGHT
+    if dpi is not None and orientation in _TURNS_THAT_SWAP_SIDES:
+        dpi = dpi[::-1]
+    return Metadata(
+        orientation=orientation,
+        exif=exif,
+        xmp=None if parts.xmp is None else _XMP_ORIENTATION.sub(rb"\g<1>1", parts.xmp),
+        dpi=dpi,
+        warnings=tuple(warnings),
+    )
+
+
+def turned(image: npt.NDArray[Scalar], orientation: int) -> npt.NDArray[Scalar]:
+    """Return (H, W, ...) pixels stored in one of EXIF's eight orientations as they are to be seen."""
+    if orientation in (5, 7):
+        image = np.swapaxes(image, 0, 1)
+    quarters = {3: 2, 6: -1, 7: 2, 8: 1}.get(orientation, 0)
+    image = np.rot90(image, quarters)
+    if orientation in (2, 4):
+        image = np.flip(image, 1 if orientation == 2 else 0)
+    return np.ascontiguousarray(image)
+
+
+def _dpi_of_exif(first: Directory) -> tuple[float, float] | None:
+    unit = {2: 1.0, 3: 2.54}.get(first.integer(_Tag.ResolutionUnit, 2))
+    across, down = first.rational(_Tag.XResolution), first.rational(_Tag.YResolution)
+    if unit is None or across is None or down is None:
+        return None
+    return _sane_dpi((across * unit, down * unit))
+
+
+def _kept_exif(block: Exif) -> bytes | None:
+    """Return the block without what no longer holds."""
+    first = _without(block.first, _STALE_TAGS | {_Tag.Orientation})
+    inner = {pointer: _without(directory, _STALE_EXIF_TAGS) for pointer, directory in block.inner.items()}
+    if not first.values:
+        return None
+    upright = {**first.values, int(_Tag.Orientation): shorts(first, _UPRIGHT)}
+    return write_exif(replace(first, values=upright), inner)
+
+
+def _without(directory: Directory, tags: frozenset[int]) -> Directory:
+    return replace(directory, values={tag: value for tag, value in directory.values.items() if tag not in tags})
+
+
+def _sane_dpi(value: object) -> tuple[float, float] | None:
+    """Return a resolution that every format can write, or None for what is missing or makes no sense."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        return None
+    try:
+        across, down = float(value[0]), float(value[1])
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    # Pillow gives 1 for a TIFF that states none.
+    return (across, down) if 1.0 < across <= _MAX_DPI and 1.0 < down <= _MAX_DPI else None

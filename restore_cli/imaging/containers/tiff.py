@@ -1,0 +1,324 @@
+"""The first directory of a TIFF: read with every length checked, and written anew with what a decoder needs.
+
+Stage 3, READ. A directory is a table of tags that point anywhere, at each other and at themselves. It is read here,
+once; decoders get the same file with a directory of a dozen tags whose values are known to lie within it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags
+
+from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
+
+_Tag = ExifTags.Base
+
+# Bytes of a value by its type; unknown types are passed over, as the specification asks.
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_INTEGERS = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}
+_SHORT, _LONG, _RATIONAL = 3, 4, 5
+_WIDE_INTEGERS = (16, 17, 18)
+_INLINE_BYTES = 4  # of a value that needs no place of its own
+_MOST_ENTRIES = 4096
+_MOST_PAGES = 65536
+_MOST_SAMPLES = 6  # CMYK and two more
+_SIGNED = 2  # integers
+_MOST_TILE_BYTES = 128 << 20
+
+RAW, PACK_BITS = 1, 32773
+STRIPS = (_Tag.StripOffsets, _Tag.StripByteCounts)
+TILES = (_Tag.TileOffsets, _Tag.TileByteCounts)
+# What tells a decoder how samples are stored.
+_STORAGE_TAGS = frozenset(
+    {
+        *(_Tag.ImageWidth, _Tag.ImageLength, _Tag.BitsPerSample, _Tag.Compression, _Tag.PhotometricInterpretation),
+        *(_Tag.FillOrder, *STRIPS, _Tag.SamplesPerPixel, _Tag.RowsPerStrip, _Tag.PlanarConfiguration, 292, 293),
+        *(_Tag.Predictor, _Tag.ColorMap, _Tag.TileWidth, _Tag.TileLength, *TILES, _Tag.ExtraSamples, _Tag.SampleFormat),
+        *(_Tag.JPEGTables, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),
+    }
+)
+# What describes the picture; the rest is private to some program.
+_DESCRIPTIVE_TAGS = frozenset(
+    {
+        *(_Tag.ImageDescription, _Tag.Make, _Tag.Model, _Tag.Software, _Tag.DateTime, _Tag.Artist, _Tag.HostComputer),
+        *(_Tag.Copyright, _Tag.Rating, _Tag.RatingPercent, _Tag.ExifOffset, _Tag.GPSInfo),
+        *range(_Tag.XPTitle, _Tag.XPSubject + 1),
+    }
+)
+_GRAY_PHOTOMETRICS = (0, 1)
+_IPTC = 33723
+_PER_INCH, _PER_CENTIMETRE = 2, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """One tag's value as it is stored: its type, how many, and the bytes."""
+
+    type: int
+    count: int
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directory:
+    """The first directory of a TIFF.
+
+    Attributes:
+        order: "<" or ">".
+        big: Whether it is a BigTIFF, with 64-bit places.
+        values: Tags whose values lie within the file.
+        truncated: Whether some that matter did not.
+        overfull: Whether the values together are longer than the file, so that they overlap.
+    """
+
+    order: str
+    big: bool
+    values: Mapping[int, Value]
+    truncated: bool = False
+    overfull: bool = False
+
+    def integers(self, tag: int) -> npt.NDArray[np.integer]:
+        """Return the whole numbers of a tag, none if it is absent or holds no such."""
+        value = self.values.get(tag)
+        if value is None or value.type not in _INTEGERS:
+            return np.zeros(0, np.int64)
+        return np.frombuffer(value.data, self.order + _INTEGERS[value.type], value.count)
+
+    def integer(self, tag: int, default: int) -> int:
+        """Return the first whole number of a tag."""
+        numbers = self.integers(tag)
+        return int(numbers[0]) if numbers.size else default
+
+    def rational(self, tag: int) -> float | None:
+        """Return the first fraction of a tag."""
+        value = self.values.get(tag)
+        if value is None or value.type != _RATIONAL or not value.count:
+            return None
+        over, under = struct.unpack_from(f"{self.order}II", value.data)
+        return over / under if under else None
+
+    def bytes_of(self, tag: int) -> bytes | None:
+        """Return the bytes of a tag."""
+        value = self.values.get(tag)
+        return value.data or None if value is not None else None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return (height, width) as stored."""
+        return self.integer(_Tag.ImageLength, 0), self.integer(_Tag.ImageWidth, 0)
+
+    @property
+    def samples(self) -> int:
+        """Return how many samples a pixel has."""
+        return self.integer(_Tag.SamplesPerPixel, 1)
+
+    @property
+    def bits(self) -> int:
+        """Return the bits of the first sample."""
+        return self.integer(_Tag.BitsPerSample, 1)
+
+
+def read_directory(file: BinaryIO, place: int | None = None) -> Directory:
+    """Read a directory of an open TIFF.
+
+    Args:
+        file: Anything laid out as a TIFF, as EXIF blocks are.
+        place: Where it lies; None for the first.
+
+    Raises:
+        UnreadableError: If there is none.
+    """
+    file.seek(0, 2)
+    size = file.tell()
+    file.seek(0)
+    head = file.read(16)
+    order, big = ("<" if head[:2] == b"II" else ">"), head[2:4] in (b"\x2b\x00", b"\x00\x2b")
+    count_format, entry_format, inline = (f"{order}Q", f"{order}HHQ8s", 8) if big else (f"{order}H", f"{order}HHI4s", 4)
+    try:
+        if place is None:
+            (place,) = struct.unpack_from(f"{order}Q" if big else f"{order}I", head, 8 if big else 4)
+        file.seek(min(place, size))
+        (count,) = struct.unpack(count_format, file.read(struct.calcsize(count_format)))
+        if count > _MOST_ENTRIES:
+            msg = f"{DAMAGED}: its directory has {count} entries"
+            raise UnreadableError(msg)
+        table = file.read(count * struct.calcsize(entry_format))
+        rows = [struct.unpack_from(entry_format, table, i * struct.calcsize(entry_format)) for i in range(count)]
+    except struct.error as error:
+        raise UnreadableError(TRUNCATED) from error
+    values: dict[int, Value] = {}
+    truncated, room = False, size
+    for tag, kind, number, field in rows:
+        length = number * _SIZES.get(kind, 0)
+        data = field[:length]
+        if length > inline:
+            (start,) = struct.unpack(f"{order}Q" if big else f"{order}I", field)
+            room -= length
+            if start + length > size or room < 0:
+                truncated = truncated or tag in _STORAGE_TAGS
+                continue
+            file.seek(start)
+            data = file.read(length)
+        if kind in _SIZES:
+            values.setdefault(tag, Value(type=kind, count=number, data=data))
+    return Directory(order=order, big=big, values=values, truncated=truncated, overfull=room < 0)
+
+
+def with_directory(data: bytes, directory: Directory, values: Mapping[int, Value]) -> bytes:
+    """Return a file with a directory of these values appended, and its header pointing there.
+
+    It is a plain TIFF even if the file was a BigTIFF, which not every decoder reads; no file beyond 4 GiB comes here.
+    """
+    order = directory.order
+    start = (len(data) + 15) // 16 * 16
+    body, entries = bytearray(), bytearray()
+    for tag, value in sorted(values.items()):
+        plain = longs(directory, directory.integers(tag)) if value.type in _WIDE_INTEGERS else value
+        field = plain.data
+        if len(field) > _INLINE_BYTES:
+            field = struct.pack(f"{order}I", start + len(body))
+            body += plain.data + bytes(-len(plain.data) % 8)
+        entries += struct.pack(f"{order}HHI4s", tag, plain.type, plain.count, field)
+    head = data[:2] + struct.pack(f"{order}HI", 42, start + len(body))
+    count = struct.pack(f"{order}H", len(values))
+    return b"".join([head, memoryview(data)[8:], bytes(start - len(data)), body, count, entries, bytes(4)])
+
+
+def longs(directory: Directory, numbers: Sequence[int] | npt.NDArray[np.integer]) -> Value:
+    """Return a value that holds 32-bit numbers."""
+    data = np.asarray(numbers).astype(f"{directory.order}u4").tobytes()
+    return Value(type=_LONG, count=len(numbers), data=data)
+
+
+def shorts(directory: Directory, *numbers: int) -> Value:
+    """Return a value that holds 16-bit numbers."""
+    return Value(type=_SHORT, count=len(numbers), data=struct.pack(f"{directory.order}{len(numbers)}H", *numbers))
+
+
+def dissect_tiff(data: bytes, file: BinaryIO) -> Parts:
+    """Take a TIFF apart.
+
+    Args:
+        data: The whole file.
+        file: The same, open.
+
+    Raises:
+        UnreadableError: If its directory makes no sense.
+    """
+    directory = read_directory(file)
+    height, width = directory.size
+    if min(height, width) < 1:
+        raise UnreadableError(TRUNCATED if directory.truncated else f"{DAMAGED}: it does not say how large it is")
+    _require_readable(directory)
+    damage = TRUNCATED if directory.truncated else _missing_storage(directory, len(data))
+    described = {tag: value for tag, value in directory.values.items() if tag in _DESCRIPTIVE_TAGS}
+    lost = directory.big and any(described.pop(tag, None) for tag in (_Tag.ExifOffset, _Tag.GPSInfo))
+    xmp, iptc = directory.bytes_of(_Tag.XMLPacket), directory.bytes_of(_IPTC)
+    return Parts(
+        core=with_directory(data, directory, {t: v for t, v in directory.values.items() if t in _STORAGE_TAGS}),
+        size=(height, width),
+        gray=_is_gray(directory),
+        frames=count_pages(file, directory),
+        bits=directory.bits,
+        damage=damage,
+        orientation=directory.integer(_Tag.Orientation, 1),
+        exif=with_directory(data, directory, described) if described else None,
+        xmp=xmp,
+        icc_profile=directory.bytes_of(_Tag.InterColorProfile),
+        iptc=iptc,
+        dpi=_dpi_of(directory),
+        warnings=("EXIF details of a BigTIFF are not read",) if lost else (),
+    )
+
+
+def is_gray_tiff(file: BinaryIO) -> bool:
+    """Tell whether an open TIFF is gray."""
+    return _is_gray(read_directory(file))
+
+
+def storage_of(directory: Directory) -> tuple[tuple[int, int], int, int]:
+    """Return the tags of places and lengths, and the (height, width) of a strip or tile."""
+    height, width = directory.size
+    if _Tag.TileWidth in directory.values:
+        return TILES, directory.integer(_Tag.TileLength, 0), directory.integer(_Tag.TileWidth, 0)
+    return STRIPS, min(height, directory.integer(_Tag.RowsPerStrip, height)), width
+
+
+def count_pages(file: BinaryIO, directory: Directory) -> int:
+    """Return the number of pictures in a TIFF: the length of its chain of directories, each counted once."""
+    order, big = directory.order, directory.big
+    count_format, place_format, entry_bytes = (f"{order}Q", f"{order}Q", 20) if big else (f"{order}H", f"{order}I", 12)
+    seen: set[int] = set()
+    try:
+        file.seek(8 if big else 4)
+        (place,) = struct.unpack(place_format, file.read(struct.calcsize(place_format)))
+        while place and place not in seen and len(seen) < _MOST_PAGES:
+            file.seek(place)
+            (entries,) = struct.unpack(count_format, file.read(struct.calcsize(count_format)))
+            seen.add(place)
+            file.seek(min(entries, _MOST_PAGES) * entry_bytes, 1)
+            (place,) = struct.unpack(place_format, file.read(struct.calcsize(place_format)))
+    except (struct.error, OSError, OverflowError):
+        pass  # a chain that leads out of the file ends there
+    return max(1, len(seen))
+
+
+def _is_gray(directory: Directory) -> bool:
+    return directory.integer(_Tag.PhotometricInterpretation, 0) in _GRAY_PHOTOMETRICS
+
+
+def _require_readable(directory: Directory) -> None:
+    """Refuse samples that decoders would misread or are no colour."""
+    if directory.samples > _MOST_SAMPLES:
+        raise UnreadableError(f"its {directory.samples} samples a pixel are not read")
+    if directory.integer(_Tag.SampleFormat, 1) == _SIGNED and directory.bits <= 8:
+        raise UnreadableError("its signed 8-bit samples are not read")
+
+
+def _missing_storage(directory: Directory, size_bytes: int) -> str | None:
+    """Return what is missing of the strips or tiles, or None."""
+    height, width = directory.size
+    (places_tag, counts_tag), rows, columns = storage_of(directory)
+    if min(rows, columns) < 1:
+        return f"{DAMAGED}: its strips or tiles have no size"
+    samples = directory.samples
+    if rows * columns * samples * directory.bits // 8 > max(_MOST_TILE_BYTES, 2 * height * width * samples * 8):
+        raise UnreadableError(f"{DAMAGED}: its tiles are far larger than the picture")
+    planes = samples if directory.integer(_Tag.PlanarConfiguration, 1) == 2 else 1
+    needed = -(-height // rows) * -(-width // columns) * planes
+    compression = directory.integer(_Tag.Compression, RAW)
+    places, counts = directory.integers(places_tag), directory.integers(counts_tag)
+    if not places.size:
+        return None if compression == 6 else f"{DAMAGED}: it holds no pixels"  # old JPEG keeps them elsewhere
+    if places.size < needed:
+        return TRUNCATED
+    if counts.size >= needed:
+        ends = places[:needed].astype(np.uint64) + counts[:needed].astype(np.uint64)
+        if ends.max() > size_bytes:
+            return TRUNCATED
+        stored = int(counts[:needed].astype(np.uint64).sum())
+    else:
+        stored = size_bytes
+    row_bytes = (width * directory.bits * (samples if planes == 1 else 1) + 7) // 8
+    if compression == RAW and stored < row_bytes * height * planes and not _is_subsampled(directory):
+        return TRUNCATED
+    return None
+
+
+def _is_subsampled(directory: Directory) -> bool:
+    return directory.integer(_Tag.PhotometricInterpretation, 0) == 6
+
+
+def _dpi_of(directory: Directory) -> tuple[float, float] | None:
+    across, down = directory.rational(_Tag.XResolution), directory.rational(_Tag.YResolution)
+    unit = directory.integer(_Tag.ResolutionUnit, _PER_INCH)
+    if across is None or down is None or unit not in (_PER_INCH, _PER_CENTIMETRE):
+        return None
+    inches = 1.0 if unit == _PER_INCH else 2.54
+    return across * inches, down * inches

@@ -1,0 +1,245 @@
+"""Samples and metadata to the bytes of each format.
+
+Stage 7, WRITE, below `encode`, which has decided by then what the format can hold. Pillow's writers are used where they
+keep everything; PNG of 16-bit colour and all TIFF are laid out here.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, PngImagePlugin
+
+from restore_cli.imaging.containers.deep_png import chunk, write_deep_png
+from restore_cli.imaging.containers.exif import SIGNATURE, read_exif, without_orientation, write_exif
+from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, resources_of_iptc, write_raw_iptc
+from restore_cli.imaging.containers.photoshop import SIGNATURE as PHOTOSHOP
+from restore_cli.imaging.containers.tiff import Directory, Value, longs, read_directory, shorts, with_directory
+from restore_cli.imaging.decoded_image import Picture
+
+Samples = npt.NDArray[np.unsignedinteger]
+Writer = Callable[[Samples, Picture, int, bool], bytes]
+
+_LEVEL = 6
+_BEST_QUALITY = 100
+_XMP_KEYWORD = "XML:com.adobe.xmp"
+_METRES_PER_INCH = 0.0254
+# A JPEG's metadata segments count their bytes in 16 bits, the length field and a signature included.
+_JPEG_SEGMENT_BYTES = 65535
+_JPEG_ROOMS = {
+    "EXIF": _JPEG_SEGMENT_BYTES - 2,
+    "XMP": _JPEG_SEGMENT_BYTES - 2 - len(b"http://ns.adobe.com/xap/1.0/\0"),
+    "IPTC": _JPEG_SEGMENT_BYTES - 2 - len(PHOTOSHOP) - len(resources_of_iptc(b"")) - 1,
+}
+
+_Tag = ExifTags.Base
+_IPTC_TAG = 33723
+_BYTE, _RATIONAL, _UNDEFINED = 1, 5, 7
+_PER_INCH = 2
+_MOST_DENOMINATOR = 10_000
+_DEFLATE, _DIFFERENCES = 8, 2
+_STRIP_BYTES = 1 << 18
+_MOST_TIFF_BYTES = (1 << 32) - (1 << 24)
+
+
+def too_long_for_jpeg(picture: Picture) -> tuple[str, ...]:
+    """Return the names of metadata that do not fit into a JPEG's segments."""
+    held = {"EXIF": picture.exif, "XMP": picture.xmp, "IPTC": picture.iptc}
+    return tuple(name for name, data in held.items() if data is not None and len(data) > _JPEG_ROOMS[name])
+
+
+def _image(samples: Samples) -> Image.Image:
+    return Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+
+
+def _write_png(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001 - as all writers
+    if samples.dtype == np.uint16 and samples.shape[2] > 1:
+        return write_deep_png(samples, _png_chunks(kept))
+    text = PngImagePlugin.PngInfo()
+    for keyword, value in _png_texts(kept):
+        if _is_plain(keyword, value):
+            text.add_text(keyword, value)
+        else:
+            text.add_itxt(keyword, value)
+    buffer = io.BytesIO()
+    _image(samples).save(
+        buffer,
+        "PNG",
+        compress_level=_LEVEL,
+        icc_profile=kept.icc_profile,
+        exif=kept.exif or b"",
+        dpi=kept.dpi,
+        pnginfo=text,
+    )
+    return buffer.getvalue()
+
+
+def _png_texts(kept: Picture) -> Iterator[tuple[str, str]]:
+    if kept.xmp is not None:
+        yield _XMP_KEYWORD, kept.xmp.decode("utf-8", "replace")
+    if kept.iptc is not None:
+        yield RAW_IPTC_KEYWORD, write_raw_iptc(kept.iptc)
+    for keyword, value in kept.text:
+        name = keyword.strip()[:79]
+        if name and name.isascii() and name.isprintable():
+            yield name, value.replace("\0", "")
+
+
+def _is_plain(keyword: str, value: str) -> bool:
+    """Tell whether a text goes into a chunk that every reader knows: a raw profile in another is read by few."""
+    return value.isascii() and keyword != _XMP_KEYWORD
+
+
+def _png_chunks(kept: Picture) -> Iterator[bytes]:
+    if kept.icc_profile is not None:
+        yield chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(kept.icc_profile, _LEVEL))
+    if kept.dpi is not None:
+        yield chunk(b"pHYs", struct.pack(">IIB", *(round(dpi / _METRES_PER_INCH) for dpi in kept.dpi), 1))
+    for keyword, value in _png_texts(kept):
+        if _is_plain(keyword, value):
+            yield chunk(b"tEXt", f"{keyword}\0{value}".encode("ascii"))
+        else:
+            yield chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + value.encode("utf-8", "replace"))
+    if kept.exif is not None:
+        yield chunk(b"eXIf", kept.exif.removeprefix(SIGNATURE))
+
+
+def _write_jpeg(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
+    too_long = too_long_for_jpeg(kept)
+    iptc = b"" if kept.iptc is None or "IPTC" in too_long else _photoshop_segment(kept.iptc)
+    buffer = io.BytesIO()
+    _image(samples).save(
+        buffer,
+        "JPEG",
+        quality=quality,
+        subsampling=0,
+        icc_profile=kept.icc_profile,
+        exif=b"" if "EXIF" in too_long else kept.exif or b"",
+        xmp=b"" if "XMP" in too_long else kept.xmp or b"",
+        dpi=kept.dpi or (0, 0),
+        extra=iptc,
+    )
+    return buffer.getvalue()
+
+
+def _photoshop_segment(iptc: bytes) -> bytes:
+    body = PHOTOSHOP + resources_of_iptc(iptc)
+    return b"\xff\xed" + struct.pack(">H", 2 + len(body)) + body
+
+
+def _write_tiff(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
+    """Write deflated strips behind the metadata, the directory behind both."""
+    told = _tiff_of_exif(kept.exif)
+    directory = read_directory(io.BytesIO(told))
+    values = dict(directory.values) | _described(kept, directory)
+    height, width, channels = samples.shape
+    bits = samples.dtype.itemsize * 8
+    rows = max(1, _STRIP_BYTES // (width * channels * samples.itemsize))
+    strips = [_deflated(samples[top : top + rows], directory.order) for top in range(0, height, rows)]
+    lengths = np.array([len(strip) for strip in strips], dtype=np.int64)
+    if lengths.sum() + len(told) > _MOST_TIFF_BYTES:
+        msg = "a TIFF ends at 4 GiB"
+        raise ValueError(msg)
+    places = len(told) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    values |= {
+        _Tag.ImageWidth: longs(directory, [width]),
+        _Tag.ImageLength: longs(directory, [height]),
+        _Tag.BitsPerSample: shorts(directory, *[bits] * channels),
+        _Tag.Compression: shorts(directory, _DEFLATE),
+        _Tag.PhotometricInterpretation: shorts(directory, 2 if channels >= 3 else 1),
+        _Tag.StripOffsets: longs(directory, places),
+        _Tag.SamplesPerPixel: shorts(directory, channels),
+        _Tag.RowsPerStrip: longs(directory, [rows]),
+        _Tag.StripByteCounts: longs(directory, lengths),
+        _Tag.PlanarConfiguration: shorts(directory, 1),
+        _Tag.Predictor: shorts(directory, _DIFFERENCES),
+    }
+    if channels in (2, 4):
+        values[_Tag.ExtraSamples] = shorts(directory, 2)  # alpha, not multiplied in
+    return with_directory(b"".join([told, *strips]), directory, {int(tag): value for tag, value in values.items()})
+
+
+def _tiff_of_exif(exif: bytes | None) -> bytes:
+    """Return an EXIF block as the TIFF that it is; an empty one if there is none."""
+    if exif is None:
+        return b"II" + struct.pack("<HIHI", 42, 8, 0, 0)
+    block = read_exif(exif)
+    return write_exif(block.first, block.inner).removeprefix(SIGNATURE)
+
+
+def _described(kept: Picture, directory: Directory) -> dict[int, Value]:
+    """Return the tags of what a picture says beside EXIF."""
+    blocks = {_Tag.XMLPacket: (_BYTE, kept.xmp), _IPTC_TAG: (_UNDEFINED, kept.iptc)}
+    blocks[_Tag.InterColorProfile] = (_UNDEFINED, kept.icc_profile)
+    values = {int(tag): Value(type=kind, count=len(data), data=data) for tag, (kind, data) in blocks.items() if data}
+    if kept.dpi is not None:
+        across, down = (Fraction(dpi).limit_denominator(_MOST_DENOMINATOR) for dpi in kept.dpi)
+        for tag, dots in ((_Tag.XResolution, across), (_Tag.YResolution, down)):
+            data = struct.pack(f"{directory.order}II", dots.numerator, dots.denominator)
+            values[int(tag)] = Value(type=_RATIONAL, count=1, data=data)
+        values[int(_Tag.ResolutionUnit)] = shorts(directory, _PER_INCH)
+    return values
+
+
+def _deflated(rows: Samples, order: str) -> bytes:
+    differences = rows.copy()
+    differences[:, 1:] -= rows[:, :-1]
+    return zlib.compress(differences.astype(f"{order}u{rows.itemsize}", copy=False).tobytes(), _LEVEL)
+
+
+def _write_ppm(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
+    height, width, channels = samples.shape
+    top = 65535 if samples.dtype == np.uint16 else 255
+    header = f"{'P5' if channels == 1 else 'P6'}\n{width} {height}\n{top}\n".encode()
+    return header + samples.astype(samples.dtype.newbyteorder(">"), copy=False).tobytes()
+
+
+def _write_webp(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:
+    return _saved(samples, "WEBP", kept, quality=quality, lossless=lossless, exact=lossless)
+
+
+def _write_avif(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
+    options: dict[str, Any] = {} if samples.shape[2] == 1 else {"subsampling": "4:4:4"}
+    # Pillow keeps an orientation elsewhere, and would write the rest of the block anew in its own way.
+    bare = replace(kept, exif=None if kept.exif is None else without_orientation(kept.exif))
+    return _saved(samples, "AVIF", bare, quality=quality, **options)
+
+
+def _write_heif(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:
+    if lossless:
+        # The identity matrix: no rounding on the way to luma and chroma and back.
+        return _saved(samples, "HEIF", kept, quality=-1, chroma=444, matrix_coefficients=0)
+    return _saved(samples, "HEIF", kept, quality=quality, chroma=444)
+
+
+def _write_jxl(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:
+    # At 100 its encoder has nothing to lose, and refuses to be told that it may.
+    whole = lossless or quality == _BEST_QUALITY
+    return _saved(samples, "JXL", kept, quality=quality, lossless=whole, use_container=bool(kept.exif or kept.xmp))
+
+
+def _saved(samples: Samples, format_name: str, kept: Picture, **options: Any) -> bytes:
+    said = {"icc_profile": kept.icc_profile, "exif": kept.exif, "xmp": kept.xmp}
+    buffer = io.BytesIO()
+    _image(samples).save(buffer, format_name, **{name: data for name, data in said.items() if data}, **options)
+    return buffer.getvalue()
+
+
+WRITERS: dict[str, Writer] = {
+    "PNG": _write_png,
+    "JPEG": _write_jpeg,
+    "TIFF": _write_tiff,
+    "PPM": _write_ppm,
+    "WEBP": _write_webp,
+    "AVIF": _write_avif,
+    "HEIF": _write_heif,
+    "JXL": _write_jxl,
+}

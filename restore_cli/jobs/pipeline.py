@@ -1,0 +1,435 @@
+"""Many pictures: while one is in the net, the next are decoded and the last are encoded and published.
+
+Stages 3 to 7, around the restorer. One coordinator moves each picture from stage to stage; the stages run in threads of
+their own and never wait for each other, so nothing can lock up, and Pillow and torch let other threads run while they
+work. A picture that fails travels on as its error: each job gives exactly one result, in the order of the plan; only
+those that another process on the same folder is busy with come last, when it has done them or died.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from functools import partial
+from typing import get_args
+
+from restore_cli.errors import DeviceError, ImageError, RestoreError, StorageError, TargetExistsError
+from restore_cli.imaging.decode import decode_bytes, read_file
+from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.encode import check_format, check_size, encode, losses, output_format
+from restore_cli.imaging.fit import check_result, fitted, fitted_size
+from restore_cli.inference.device import is_out_of_memory
+from restore_cli.inference.restorer import Restorer
+from restore_cli.inference.runner import StopRequestedError
+from restore_cli.jobs.ledger import digest_of_bytes, digest_of_views
+from restore_cli.jobs.plan import ImageJob, JobPlan, ReadWishes, WriteWishes
+from restore_cli.jobs.result import JobResult, Status, Summary
+from restore_cli.jobs.resume import Ledgers, recipe_of
+from restore_cli.storage.publish import make_folder, publish
+
+__all__ = ["JobResult", "Summary", "run_jobs"]
+
+Deliver = Callable[[bytes], None]
+
+# How long a stop that nothing else announces may go unnoticed.
+_POLL_SECONDS = 0.1
+
+
+def run_jobs(
+    plan: JobPlan,
+    restorer: Restorer,
+    *,
+    on_result: Callable[[JobResult], None],
+    stop: threading.Event | None = None,
+    deliver: Deliver | None = None,
+) -> Summary:
+    """Restore every picture of a plan.
+
+    Args:
+        plan: What to do.
+        restorer: The network, loaded.
+        on_result: Called in this thread with each result, skipped pictures first, then in the plan's order, then those
+            another process had in hand.
+        stop: Set it to end early: no picture is begun, the one in the net is left, what is being written is finished.
+        deliver: Takes the bytes of the result that goes to standard output, in another thread.
+
+    Returns:
+        The counts; storage or a device that is gone ends the run early and is named there.
+    """
+    started = time.monotonic()
+    counts: dict[Status, int] = dict.fromkeys(get_args(Status), 0)
+
+    def report(result: JobResult) -> None:
+        counts[result.status] += 1
+        on_result(result)
+
+    for job in plan.skipped:
+        report(JobResult(source=job.source, target=job.target, status="skipped"))
+    fatal = _Coordinator(plan, restorer, report, stop, deliver).run()
+    return Summary(**counts, seconds=time.monotonic() - started, fatal=fatal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A picture that was read, and the digest of its file where a ledger asks for it."""
+
+    picture: Picture
+    digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """What writing a picture gave: what its format could not hold."""
+
+    warnings: tuple[str, ...]
+
+
+class _DoneAlreadyError(Exception):
+    """Leave a picture that another process, or an earlier run, has done."""
+
+
+# What a stage gives: a picture read, a picture restored, a picture written.
+_Outcome = _Read | Picture | _Written
+
+
+class _Stage(Enum):
+    """Where a picture is; a thread works on it in the stages ending in ING."""
+
+    READING = auto()
+    READ = auto()
+    RUNNING = auto()
+    RAN = auto()
+    WRITING = auto()
+    DONE = auto()
+
+
+_NEXT_STAGE = {_Stage.READING: _Stage.READ, _Stage.RUNNING: _Stage.RAN}
+_AHEAD_OF_THE_NET = {_Stage.READING, _Stage.READ}
+_BEFORE_WRITING = {*_AHEAD_OF_THE_NET, _Stage.RUNNING, _Stage.RAN}
+
+
+@dataclass(kw_only=True)
+class _Flight:
+    """One picture on its way; `picture` is held here only while no thread has it."""
+
+    job: ImageJob
+    stage: _Stage = _Stage.READING
+    digest: str = ""
+    picture: Picture | None = None
+    future: Future[_Outcome] | None = None
+    since: float = 0.0
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    size_in: tuple[int, int] | None = None
+    size_out: tuple[int, int] | None = None
+    result: JobResult | None = None
+
+    def launch(self, stage: _Stage, pool: Executor, work: Callable[[], _Outcome]) -> None:
+        """Let a thread do the work of a stage."""
+        self.stage, self.picture, self.since = stage, None, time.monotonic()
+        self.future = pool.submit(work)
+
+    def take(self, outcome: _Outcome) -> None:
+        """Take what a stage gave."""
+        if isinstance(outcome, _Written):
+            self.warnings += outcome.warnings
+            self.finish("ok")
+            return
+        if isinstance(outcome, _Read):
+            self.picture, self.digest = outcome.picture, outcome.digest
+        else:
+            self.picture = outcome
+        self.stage = _NEXT_STAGE[self.stage]
+        self.warnings = self.picture.warnings
+        self.size_out = (self.picture.height, self.picture.width)
+        self.size_in = self.size_in or self.size_out
+
+    def finish(self, status: Status, error: RestoreError | None = None) -> None:
+        """Settle the result; the picture is let go."""
+        self.stage, self.picture, self.future = _Stage.DONE, None, None
+        self.result = JobResult(
+            source=self.job.source,
+            target=self.job.target,
+            status=status,
+            seconds=self.seconds,
+            error=error,
+            warnings=self.warnings,
+            size_in=self.size_in,
+            size_out=self.size_out if status == "ok" else None,
+        )
+
+
+class _Coordinator:
+    """Move pictures from stage to stage; only its own thread touches flights, so there is nothing to lock."""
+
+    def __init__(
+        self,
+        plan: JobPlan,
+        restorer: Restorer,
+        report: Callable[[JobResult], None],
+        stop: threading.Event | None,
+        deliver: Deliver | None,
+    ) -> None:
+        self._plan = plan
+        self._restorer = restorer
+        self._deliver = deliver
+        self._ledgers = _ledgers_of(plan, restorer)
+        self._report = report
+        self._stop = stop
+        self._most = max(1, plan.jobs_in_flight)
+        self._waiting = deque(plan.jobs)
+        self._held_elsewhere: deque[ImageJob] = deque()
+        self._flights: deque[_Flight] = deque()
+        self._leaving = threading.Event()  # the net looks at it too
+        self._fatal: RestoreError | None = None
+
+    def run(self) -> RestoreError | None:
+        """Work until every job has its result; return what ended the run early, or None."""
+        with (
+            ThreadPoolExecutor(self._most, "read") as readers,
+            ThreadPoolExecutor(1, "net") as net,
+            ThreadPoolExecutor(self._most, "write") as writers,
+        ):
+            try:
+                while self._waiting or self._held_elsewhere or self._flights:
+                    if self._stop is not None and self._stop.is_set():
+                        self._leaving.set()
+                    self._take_up(readers)
+                    self._advance(net, writers)
+                    self._report_in_order()
+                    busy = [flight.future for flight in self._flights if flight.future is not None]
+                    if busy:
+                        wait(busy, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                    elif self._held_elsewhere and not self._flights:
+                        time.sleep(_POLL_SECONDS)
+            finally:
+                self._leaving.set()  # after an interrupt the pools would wait for the picture in the net
+        return self._fatal
+
+    def _take_up(self, readers: Executor) -> None:
+        ahead = sum(flight.stage in _AHEAD_OF_THE_NET for flight in self._flights)
+        tries_left = len(self._waiting) or len(self._held_elsewhere)
+        while tries_left and (ahead < self._most or self._leaving.is_set()):
+            tries_left -= 1
+            flight = _Flight(job=(self._waiting or self._held_elsewhere).popleft())
+            if self._leaving.is_set():
+                flight.finish("stopped")
+            elif not self._claim(flight):
+                self._held_elsewhere.append(flight.job)
+                continue
+            elif flight.result is None:
+                work = partial(_read, flight.job, self._plan, self._ledgers)
+                flight.launch(_Stage.READING, readers, work)
+                ahead += 1
+            self._flights.append(flight)
+
+    def _claim(self, flight: _Flight) -> bool:
+        """Take a picture for this process; tell whether it is ours, or has failed at that."""
+        resume = self._plan.write.resume
+        try:
+            return self._ledgers is None or self._ledgers.claim(flight.job, create=resume) or not resume
+        except RestoreError as error:
+            self._fail(flight, error)
+            return True
+
+    def _advance(self, net: Executor, writers: Executor) -> None:
+        """Take what threads have finished and give them what comes next, the earliest picture first."""
+        writing = sum(flight.stage is _Stage.WRITING for flight in self._flights)
+        net_is_free = True
+        for flight in self._flights:
+            self._land(flight)
+            picture = flight.picture
+            if picture is None:
+                pass  # a thread has it, or it is done
+            elif flight.stage is _Stage.RAN and writing < self._most:
+                work = partial(_write, picture, flight.job, flight.digest, self._plan, self._ledgers, self._deliver)
+                flight.launch(_Stage.WRITING, writers, work)
+                writing += 1
+            elif flight.stage is _Stage.READ and self._leaving.is_set():
+                flight.finish("stopped")
+            elif flight.stage is _Stage.READ and net_is_free:
+                run = partial(_restore, picture, flight.job, self._plan, self._restorer, self._leaving)
+                flight.launch(_Stage.RUNNING, net, run)
+            # The order of the plan holds in the net, and only one restored picture may wait for a writer.
+            net_is_free &= flight.stage not in _BEFORE_WRITING
+
+    def _land(self, flight: _Flight) -> None:
+        """Take the outcome of a thread that has finished."""
+        future = flight.future
+        if future is None or not future.done():
+            return
+        flight.future = None
+        flight.seconds += time.monotonic() - flight.since
+        error = future.exception()
+        if isinstance(error, StopRequestedError):
+            flight.finish("stopped")
+        elif isinstance(error, _DoneAlreadyError):
+            flight.finish("skipped")
+        elif error is not None:
+            self._fail(flight, error)
+        else:
+            flight.take(future.result())
+
+    def _fail(self, flight: _Flight, error: BaseException) -> None:
+        fault = _named_fault(error, flight)
+        _let_go_of_pixels(fault)
+        flight.finish("failed", fault)
+        if isinstance(fault, StorageError | DeviceError):
+            self._fatal = self._fatal or fault
+        if self._fatal is not None or self._plan.fail_fast:
+            self._leaving.set()
+
+    def _report_in_order(self) -> None:
+        while self._flights and (result := self._flights[0].result) is not None:
+            job = self._flights.popleft().job
+            if self._ledgers is not None:
+                self._ledgers.release(job)
+            self._report(result)
+
+
+def _ledgers_of(plan: JobPlan, restorer: Restorer) -> Ledgers | None:
+    """Return the ledgers of a plan's output folders, None where none is kept."""
+    if all(job.home is None for job in plan.jobs):
+        return None
+    weights = restorer.weights
+    return Ledgers(recipe_of(plan, weights.entry, weights.digest))
+
+
+def _read(job: ImageJob, plan: JobPlan, ledgers: Ledgers | None) -> _Read:
+    """Read and decode a picture.
+
+    Raises:
+        _DoneAlreadyError: If its result is there, proved.
+    """
+    wishes = plan.read
+    data = read_file(job.source, wishes.max_pixels) if job.data is None else job.data
+    digest = "" if job.home is None else digest_of_bytes(data)
+    right = None if job.right is None else read_file(job.right, wishes.max_pixels)
+    if right is not None and digest:
+        digest = digest_of_views(digest, digest_of_bytes(right))
+    if plan.write.resume and ledgers is not None and ledgers.prove(job, digest):
+        raise _DoneAlreadyError
+    picture = _decoded(data, job.source_name, wishes)
+    if right is not None:
+        picture = replace(picture, right=_decoded(right, str(job.right), wishes).pixels)
+    return _Read(picture=picture, digest=digest)
+
+
+def _decoded(data: bytes, name: str, wishes: ReadWishes) -> Picture:
+    return decode_bytes(
+        data, name, max_pixels=wishes.max_pixels, strict=wishes.strict, allow_damaged=wishes.allow_damaged
+    )
+
+
+def _restore(picture: Picture, job: ImageJob, plan: JobPlan, restorer: Restorer, stop: threading.Event) -> Picture:
+    """Run the net and bring its result to the wished size, unless that could not be written."""
+    height, width = picture.height * restorer.scale, picture.width * restorer.scale
+    check_result(height, width, plan.read)
+    height, width = fitted_size(height, width, plan.write.size)
+    check_result(height, width, plan.read)
+    format_name = _format_of(picture, job, plan.write)
+    check_format(format_name, lossless=plan.write.lossless)
+    check_size(height, width, format=format_name)
+    restored = fitted(restorer.restore_picture(picture, stop=stop), plan.write.size)
+    if plan.read.strict:
+        _refuse_losses(restored, plan.write, format_name)
+    return restored
+
+
+def _refuse_losses(picture: Picture, wishes: WriteWishes, format_name: str) -> None:
+    """Refuse to write what would cost a warning.
+
+    Raises:
+        ImageError: If there is any.
+    """
+    lines = losses(picture, format=format_name, strip=wishes.strip, background=wishes.background)
+    for line in (*picture.warnings, *lines):
+        raise ImageError(line, hint="leave --strict out to take it as it is")
+
+
+def _write(
+    picture: Picture,
+    job: ImageJob,
+    digest: str,
+    plan: JobPlan,
+    ledgers: Ledgers | None,
+    deliver: Deliver | None,
+) -> _Written:
+    """Encode and publish.
+
+    Args:
+        picture: The result.
+        job: Where it goes.
+        digest: Of its source's bytes, for the ledger.
+        plan: How it is written.
+        ledgers: Told of it before it gets its name.
+        deliver: Takes it if it goes to standard output.
+
+    Raises:
+        _DoneAlreadyError: If another process was faster and that is as good.
+    """
+    wishes = plan.write
+    format_name = _format_of(picture, job, wishes)
+    data = encode(
+        picture,
+        format=format_name,
+        quality=wishes.quality,
+        lossless=wishes.lossless,
+        strip=wishes.strip,
+        background=wishes.background,
+    )
+    if deliver is not None and job.to_stdout:
+        deliver(data)
+    else:
+        try:
+            _publish(data, job, digest, ledgers, overwrite=wishes.existing == "overwrite" or job.replaces)
+        except TargetExistsError as error:
+            proved = wishes.resume and ledgers is not None and ledgers.prove(job, digest)
+            if proved or wishes.existing == "skip":
+                raise _DoneAlreadyError from error
+            raise
+    lost = losses(picture, format=format_name, strip=wishes.strip, background=wishes.background)
+    return _Written(warnings=lost)
+
+
+def _publish(data: bytes, job: ImageJob, digest: str, ledgers: Ledgers | None, *, overwrite: bool) -> None:
+    make_folder(job.target.parent)
+    if not overwrite and os.path.lexists(job.target):  # before the ledger claims to have written it
+        raise TargetExistsError(f"{job.target}: it exists already")
+    if ledgers is not None:
+        ledgers.write_down(job, input_digest=digest, output_digest=digest_of_bytes(data))
+    publish(data, job.target, overwrite=overwrite)
+
+
+def _format_of(picture: Picture, job: ImageJob, wishes: WriteWishes) -> str:
+    return wishes.format or output_format(picture.format, job.target.suffix)
+
+
+def _named_fault(error: BaseException, flight: _Flight) -> RestoreError:
+    """Return the fault as the user is to read it, with a file's name in it."""
+    source, target = flight.job.source_name, flight.job.target_name
+    if is_out_of_memory(error):
+        fault: RestoreError = ImageError(f"{source}: memory does not suffice", hint="lower --jobs")
+    elif not isinstance(error, RestoreError):
+        fault = ImageError(f"{source}: unforeseen {type(error).__name__}: {error}", hint="see --debug and report it")
+    elif source in error.message or target in error.message:
+        return error
+    else:
+        fault = type(error)(f"{source}: {error.message}", hint=error.hint)
+    fault.__cause__ = error
+    return fault
+
+
+def _let_go_of_pixels(error: BaseException) -> None:
+    """Keep an error's lines but not the variables of its frames: results may be kept, pictures not."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__

@@ -1,0 +1,155 @@
+"""What of a plan is done already, proved by the ledgers of its output folders.
+
+Stage 2, PLAN, for `--resume`, and asked again by the pipeline at each picture's turn, since other processes may work on
+the same folder. Loads no torch: a run that finds everything done ends before the network is built.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from restore_cli._version import __version__
+from restore_cli.jobs.ledger import Ledger, Recipe, digest_of_bytes, digest_of_file, digest_of_views
+from restore_cli.jobs.plan import JobPlan
+from restore_cli.jobs.targets import ImageJob
+from restore_cli.storage.publish import make_folder
+from restore_cli.weights.entry import WeightsEntry
+
+# They change how fast a picture is restored, or rounding far below a level of 8 bits, but not what is wished for: a
+# batch may be resumed on another machine.
+_WISHES_OF_THE_MACHINE = {"device", "threads", "compile"}
+_WISHES_OF_THE_RUN = {"existing", "resume"}
+
+
+class Ledgers:
+    """The ledgers of a plan's output folders, and whether they prove a picture done.
+
+    Args:
+        recipe: What results are made with.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._ledgers: dict[Path, Ledger] = {}
+
+    def of(self, job: ImageJob) -> Ledger | None:
+        """Return the ledger a job's result is written down in, None for none."""
+        if job.home is None:
+            return None
+        if job.home not in self._ledgers:
+            self._ledgers[job.home] = Ledger(job.home)
+        return self._ledgers[job.home]
+
+    def read(self, jobs: Iterable[ImageJob]) -> None:
+        """Take in all ledgers of some jobs.
+
+        Raises:
+            StorageError: If one cannot be read.
+        """
+        for home in dict.fromkeys(job.home for job in jobs):
+            if home is not None:
+                self._ledgers.setdefault(home, Ledger(home)).read()
+
+    def claim(self, job: ImageJob, *, create: bool) -> bool:
+        """Take a job for this process, unless another living one has it.
+
+        Args:
+            job: A picture of the plan.
+            create: Make the folder and its ledger if need be, so that other processes see the claim; and take in what
+                they have written, for `prove`.
+
+        Raises:
+            ImageError: If the folder cannot be made under its name.
+            StorageError: If it cannot be made, or the ledger cannot be opened.
+        """
+        ledger = self.of(job)
+        if ledger is None:
+            return True
+        if not create or job.home is None:
+            return ledger.claim(job.target, create=False)
+        make_folder(job.home)
+        claimed = ledger.claim(job.target, create=True)
+        if claimed:
+            ledger.read()
+        return claimed
+
+    def release(self, job: ImageJob) -> None:
+        """Let go of a claim, if there is one."""
+        ledger = self.of(job)
+        if ledger is not None:
+            ledger.release(job.target)
+
+    def prove(self, job: ImageJob, input_digest: str | None = None) -> bool:
+        """Tell whether a job's result is there, whole, and made of this very input in this very way.
+
+        Args:
+            job: A picture of the plan.
+            input_digest: Digest of its source, if it is known already.
+        """
+        ledger = self.of(job)
+        if ledger is None or not ledger.knows(job.target):
+            return False
+        digest = _digest_of_input(job) if input_digest is None else input_digest
+        if job.is_in_place and job.right is not None:
+            digest = digest_of_file(job.source)  # alone: it is the result that is looked for
+        return digest is not None and ledger.proves(job.target, self._recipe, digest, in_place=job.is_in_place)
+
+    def write_down(self, job: ImageJob, *, input_digest: str, output_digest: str) -> None:
+        """Tell the ledger of a result that is about to get its name.
+
+        Raises:
+            StorageError: If the ledger cannot be written.
+        """
+        ledger = self.of(job)
+        if ledger is not None:
+            # In place the input is about to be lost, and a lost line would have its result restored once more.
+            ledger.add(
+                job.target, self._recipe, input_digest=input_digest, output_digest=output_digest, sync=job.is_in_place
+            )
+
+
+def _digest_of_input(job: ImageJob) -> str | None:
+    """Return the digest of what a job reads, None where that cannot be read."""
+    digest = digest_of_file(job.source)
+    right = None if job.right is None else digest_of_file(job.right)
+    if digest is None or job.right is None:
+        return digest
+    return None if right is None else digest_of_views(digest, right)
+
+
+def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str) -> Recipe:
+    """Return what the results of a plan depend on besides their inputs.
+
+    Args:
+        plan: What is to be done.
+        entry: The entry of its weights.
+        weights_digest: Digest of the weights file's bytes.
+    """
+    said = {
+        "task": plan.task,
+        "config": entry.config,
+        "read": asdict(plan.read),
+        "run": {name: wish for name, wish in asdict(plan.run).items() if name not in _WISHES_OF_THE_MACHINE},
+        "allow_damaged": plan.read.allow_damaged,
+        "write": {name: wish for name, wish in asdict(plan.write).items() if name not in _WISHES_OF_THE_RUN},
+    }
+    options = digest_of_bytes(json.dumps(said, sort_keys=True, default=str).encode())
+    return Recipe(weights=weights_digest, options=options, version=__version__)
+
+
+def split_done(jobs: Iterable[ImageJob], ledgers: Ledgers) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
+    """Return the jobs that are still to be done and those that are proved done.
+
+    Raises:
+        StorageError: If a ledger cannot be read.
+    """
+    jobs = tuple(jobs)
+    ledgers.read(jobs)
+    to_do: list[ImageJob] = []
+    done: list[ImageJob] = []
+    for job in jobs:
+        (done if ledgers.prove(job) else to_do).append(job)
+    return tuple(to_do), tuple(done)

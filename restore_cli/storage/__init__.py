@@ -1,0 +1,1 @@
+"""Writing files: the one atomic write, locks, and opening regular files."""
