@@ -1,4 +1,4 @@
-"""Restore degraded pictures with pretrained networks, from the command line or from Python.
+"""Restore degraded images with pretrained networks, from the command line or from Python.
 
 The public API: `load_restorer` once, then call what it returns with each image; `restore` for a single one. torch is
 loaded when the first network is.
@@ -16,7 +16,7 @@ from restore_cli._version import __version__
 if TYPE_CHECKING:
     from restore_cli.imaging.convert import KeptImage, PilImage
     from restore_cli.inference.restorer import Restorer
-    from restore_cli.jobs.plan import Context, Padding, Tile
+    from restore_cli.settings import Context, Padding, Tile
     from restore_cli.weights.manifest import WeightsEntry
 else:
 
@@ -76,7 +76,7 @@ def load_restorer(
         overlap: Input pixels that neighbouring tiles share.
         context: Where channel attention takes its statistics: "auto" (what the weights were measured best with),
             "global" (the whole image), "local" (cells), "mixed" (a share of both) or "tile".
-        max_memory: Bytes a picture's feature maps may take; None takes a part of what is free.
+        max_memory: Bytes an image's feature maps may take; None takes a part of what is free.
         pad: How borders are continued, "reflect" or "symmetric".
         tta: Return the mean over the eight flips and rotations; eight times the work.
         compile: Run the network through torch.compile.
@@ -84,7 +84,7 @@ def load_restorer(
         offline: Never touch the network.
 
     Raises:
-        UsageError: If the id is unknown, or the wishes do not exist or contradict themselves.
+        UsageError: If the id is unknown, or the settings do not exist or contradict themselves.
         WeightsError: If the file is missing, unreachable, damaged or not what it claims.
         DeviceError: If the device is not there.
 
@@ -108,10 +108,10 @@ def load_restorer(
         (18, 12, 3)
     """
     from restore_cli.inference.restorer import Restorer
-    from restore_cli.jobs.plan import RunWishes
+    from restore_cli.settings import RunSettings
     from restore_cli.weights.load import load_weights
 
-    wishes = RunWishes(
+    settings = RunSettings(
         device=device,
         dtype=dtype,
         tile=tile,
@@ -125,7 +125,7 @@ def load_restorer(
     )
     entry, own_file = _entry_and_file(id_or_path)
     file = own_file if path is None else Path(path)
-    return Restorer(load_weights(entry, file, offline=offline), wishes)
+    return Restorer(load_weights(entry, file, offline=offline), settings)
 
 
 @overload

@@ -5,8 +5,8 @@ nothing else in the package decides about exit codes. `ValueError` stays for a p
 
     RestoreError                 1
     +-- UsageError               2   the command line asks for something that does not exist or contradicts itself
-    +-- ImageError               1   one picture cannot be read, restored or written; the batch goes on
-    |   +-- DecodeError              its bytes are not a picture we read
+    +-- ImageError               1   one image cannot be read, restored or written; the batch goes on
+    |   +-- DecodeError              its bytes are not an image we read
     |   +-- EncodeError              the result cannot be written in that format
     |   +-- TargetExistsError          the output is there already and may not be replaced
     +-- WeightsError             3   weights are missing, unreachable, damaged or not what they claim
@@ -47,11 +47,11 @@ class UsageError(RestoreError):
 
 
 class ImageError(RestoreError):
-    """Reject one picture; the others go on."""
+    """Reject one image; the others go on."""
 
 
 class DecodeError(ImageError):
-    """Reject bytes that are not a picture we read."""
+    """Reject bytes that are not an image we read."""
 
 
 class EncodeError(ImageError):

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder with goldens, original checkpoints and pictures; tests that need it skip without it."""
+    """Folder with goldens, original checkpoints and images; tests that need it skip without it."""
     path = Path(os.environ.get("RESTORE_SHARED", ROOT.parent / "shared"))
     if not (path / "golden").is_dir():
         pytest.skip("no development material next to the checkout (set RESTORE_SHARED)")

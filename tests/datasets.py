@@ -1,4 +1,4 @@
-"""Where the pictures lie that scores were taken on, below the folder of the development data."""
+"""Where the images lie that scores were taken on, below the folder of the development data."""
 
 from __future__ import annotations
 

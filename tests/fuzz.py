@@ -2,8 +2,8 @@
 
     python -m tests.fuzz --seconds 60 [--seed 7] [--failures folder]
 
-Each input must give a sound picture or one line of refusal. Whatever else happens (another exception, a crash of the
-process, a process that was started, more than ten seconds of processor time, a picture that cannot be written and read
+Each input must give a sound image or one line of refusal. Whatever else happens (another exception, a crash of the
+process, a process that was started, more than ten seconds of processor time, an image that cannot be written and read
 again) is a failure: it is told with its seed, and its input is saved. Exit code 1 if there was any.
 """
 
@@ -32,9 +32,10 @@ from restore_cli.errors import DecodeError, EncodeError
 from restore_cli.imaging.containers.header import is_gray
 from restore_cli.imaging.containers.plugins import has_plugin
 from restore_cli.imaging.decode import decode
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode, output_format
-from restore_cli.jobs.plan import PathWishes, WriteWishes, plan_images
+from restore_cli.jobs.plan import plan_images
+from restore_cli.settings import PathSettings, WriteSettings
 from tests.children import children_seen
 from tests.imaging.files import builtin_srgb, exif_with, packed, pattern, png, saved
 
@@ -192,11 +193,11 @@ def mend_checksums(data: bytearray) -> None:
 def fault_of(path: Path, chance: random.Random) -> str | None:
     """Return what went wrong with one file, or None if it was read, or refused in one line."""
     try:
-        plan_images(PathWishes(paths=(str(path),), task_suffix="_x2"), WriteWishes(existing="overwrite"))
+        plan_images(PathSettings(paths=(str(path),), task_suffix="_x2"), WriteSettings(existing="overwrite"))
         is_gray(path)
         lenient = chance.random() < 0.3
-        picture = decode(path, max_pixels=MOST_PIXELS, strict=chance.random() < 0.1, allow_damaged=lenient)
-        return unsound(picture) or not_written(picture, path.with_name("again"), chance)
+        image = decode(path, max_pixels=MOST_PIXELS, strict=chance.random() < 0.1, allow_damaged=lenient)
+        return unsound(image) or not_written(image, path.with_name("again"), chance)
     except DecodeError as error:
         line = str(error)
         return None if line.startswith(f"{path}: ") and len(line.splitlines()) == 1 else f"refusal: {line!r}"
@@ -204,29 +205,29 @@ def fault_of(path: Path, chance: random.Random) -> str | None:
         return traceback.format_exc()
 
 
-def unsound(picture: Picture) -> str | None:
-    """Return what is wrong with a picture, or None."""
-    pixels, alpha = picture.pixels, picture.alpha
+def unsound(image: DecodedImage) -> str | None:
+    """Return what is wrong with an image, or None."""
+    pixels, alpha = image.pixels, image.alpha
     sound = pixels.dtype == np.float32 and pixels.ndim == 3 and pixels.shape[2] in (1, 3) and pixels.size > 0
     for plane in (pixels, alpha):
         sound &= plane is None or bool(np.isfinite(plane).all() and plane.min() >= 0 and plane.max() <= 1)
     sound &= alpha is None or alpha.shape == pixels.shape[:2]
-    lines = all(warning and len(warning.splitlines()) == 1 for warning in picture.warnings)
-    return None if sound and lines and picture.bit_depth in (8, 16) else f"an unsound picture: {picture}"
+    lines = all(warning and len(warning.splitlines()) == 1 for warning in image.warnings)
+    return None if sound and lines and image.bit_depth in (8, 16) else f"an unsound image: {image}"
 
 
-def not_written(picture: Picture, place: Path, chance: random.Random) -> str | None:
-    """Write a picture, its metadata included, and read it again; now and then, since it takes longer than reading."""
-    if chance.random() < 0.7 or picture.pixels.size > 300_000:
+def not_written(image: DecodedImage, place: Path, chance: random.Random) -> str | None:
+    """Write an image, its metadata included, and read it again; now and then, since it takes longer than reading."""
+    if chance.random() < 0.7 or image.pixels.size > 300_000:
         return None
-    written = output_format(picture.format, "")
+    written = output_format(image.format, "")
     try:
-        data = encode(picture, format=written)
+        data = encode(image, format=written)
     except EncodeError as error:
         return None if "pixels are more than" in str(error) else f"not written: {error}"
     place.write_bytes(data)
     again = decode(place, max_pixels=MOST_PIXELS)
-    return None if again.pixels.shape[:2] == picture.pixels.shape[:2] else "another size when read again"
+    return None if again.pixels.shape[:2] == image.pixels.shape[:2] else "another size when read again"
 
 
 def work(seed: int, seconds: float, folder: Path) -> int:
@@ -258,7 +259,7 @@ def work(seed: int, seconds: float, folder: Path) -> int:
 
 def main() -> int:
     """Run workers one after the other, each until its first fault, and keep the inputs that caused faults."""
-    parser = argparse.ArgumentParser(description="Fuzz the reading and writing of pictures.")
+    parser = argparse.ArgumentParser(description="Fuzz the reading and writing of images.")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--failures", type=Path, default=Path("fuzz_failures"))

@@ -47,7 +47,7 @@ def weights_table() -> str:
 
 def scores_table() -> str:
     """List the measured scores of the bundled weights, as the manifest holds them."""
-    lines = ["| weights | pictures | protocol | PSNR | SSIM |", "|---|---|---|---|---|"]
+    lines = ["| weights | images | protocol | PSNR | SSIM |", "|---|---|---|---|---|"]
     for entry in load_manifest().entries:
         if not entry.bundled:
             continue
@@ -71,8 +71,8 @@ def training_lines() -> str:
         trained = training_command(entry)
         if not entry.bundled or trained is None or entry.training is None:
             continue
-        minutes, pictures = entry.training["seconds"] / 60, entry.training["data"]["pictures"]
-        lines.append(f"# {entry.id}: {_parameters(entry):,} parameters, {pictures} pictures, {minutes:.0f} minutes")
+        minutes, images = entry.training["seconds"] / 60, entry.training["data"]["pictures"]
+        lines.append(f"# {entry.id}: {_parameters(entry):,} parameters, {images} images, {minutes:.0f} minutes")
         lines.append(trained)
     return "\n".join([*lines, "```"])
 

@@ -132,7 +132,7 @@ def test_a_file_that_is_missing_or_says_nothing_of_itself_is_refused(tmp_path: P
         load_restorer(str(anonymous))
 
 
-def test_wishes_reach_the_run(own_weights: Path):
+def test_settings_reach_the_run(own_weights: Path):
     facts = load_restorer(own_weights, device="cpu", tile=96, dtype="bfloat16", context="tile").describe()
 
     assert (facts.device, facts.dtype, facts.tile, facts.context) == ("cpu", "bfloat16", "96", "tile")
@@ -142,10 +142,10 @@ def test_wishes_reach_the_run(own_weights: Path):
         load_restorer(own_weights, device="gpu")
 
 
-def test_every_wish_changes_the_pixels(own_weights: Path, enlarge: Restorer):
+def test_every_setting_changes_the_pixels(own_weights: Path, enlarge: Restorer):
     image = noise(33, 40, 3)
-    wishes = ({"tile": 32, "overlap": 0}, {"tta": True}, {"pad": "symmetric"}, {"dtype": "bfloat16"})
-    results = [enlarge(image), *(load_restorer(own_weights, device="cpu", **wish)(image) for wish in wishes)]
+    settings = ({"tile": 32, "overlap": 0}, {"tta": True}, {"pad": "symmetric"}, {"dtype": "bfloat16"})
+    results = [enlarge(image), *(load_restorer(own_weights, device="cpu", **setting)(image) for setting in settings)]
 
     for index, result in enumerate(results):
         assert all(np.abs(result - other).max() > 0 for other in results[:index])

@@ -1,4 +1,4 @@
-"""Choosing a context by measurement: the best mean that spoils no picture, written as manifests take it."""
+"""Choosing a context by measurement: the best mean that spoils no image, written as manifests take it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def test_a_share_of_nothing_is_cells_alone():
     assert (MOST.kind, MOST.cell, MOST.share) == ("mixed", 64, 0.75)
 
 
-def test_the_best_mean_is_chosen_among_contexts_that_spoil_no_picture():
+def test_the_best_mean_is_chosen_among_contexts_that_spoil_no_image():
     assert best_of(GAINS, 0.15, "here").share == 0.5
     assert best_of(GAINS, 0.0, "here").share == 0.75
     assert best_of(GAINS, 0.6, "here").kind == "local"
 
 
-def test_the_whole_picture_stays_where_every_context_loses():
+def test_the_whole_image_stays_where_every_context_loses():
     worse = [replace(gain, each=(-0.01, -0.01)) for gain in GAINS]
 
     assert best_of(worse, 0.15, "here").kind == "global"

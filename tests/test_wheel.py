@@ -63,7 +63,7 @@ def test_the_installed_program_finds_its_manifest(installed: Path, tmp_path: Pat
     assert ROOT not in Path(where).parents
 
 
-def test_the_installed_program_restores_a_picture_without_a_network(installed: Path, tmp_path: Path):
-    picture = ROOT / "tests" / "samples" / "still_life.png"
-    written = run(installed / "restore", "sr", "--scale", "4", "--offline", picture, "out.png", cwd=tmp_path)
+def test_the_installed_program_restores_an_image_without_a_network(installed: Path, tmp_path: Path):
+    image = ROOT / "tests" / "samples" / "still_life.png"
+    written = run(installed / "restore", "sr", "--scale", "4", "--offline", image, "out.png", cwd=tmp_path)
     assert (tmp_path / written.strip()).is_file()

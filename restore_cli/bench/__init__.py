@@ -2,7 +2,7 @@
 
 cases.py      what is measured: a network of the manifest under one set of conditions
 counts.py     parameters, Mult-Adds, FLOPs, traffic: exact integers, no arithmetic done
-workloads.py  what is run: the network alone, or a picture through the engine
+workloads.py  what is run: the network alone, or an image through the engine
 timing.py     latency after warm-up
 memory.py     peak memory above the loaded process
 energy.py     energy, where the hardware counts it

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from restore_cli.bench.cases import BenchWishes, Case
+from restore_cli.bench.cases import BenchSettings, Case
 from restore_cli.errors import RestoreError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class _Failure:
     message: str
 
 
-def measure_apart(case: Case, wishes: BenchWishes, on_step: OnStep) -> Measurement:
+def measure_apart(case: Case, settings: BenchSettings, on_step: OnStep) -> Measurement:
     """Measure a case in a fresh process.
 
     Raises:
@@ -42,7 +42,7 @@ def measure_apart(case: Case, wishes: BenchWishes, on_step: OnStep) -> Measureme
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(case, wishes, sender), name=f"bench {case.entry.id}")
+    process = context.Process(target=_work, args=(case, settings, sender), name=f"bench {case.entry.id}")
     process.start()
     sender.close()  # the child's end is then the only one, and its death is the end of the stream
     try:
@@ -63,7 +63,7 @@ def measure_apart(case: Case, wishes: BenchWishes, on_step: OnStep) -> Measureme
         receiver.close()
 
 
-def _work(case: Case, wishes: BenchWishes, sender: Connection) -> None:
+def _work(case: Case, settings: BenchSettings, sender: Connection) -> None:
     # Ctrl-C reaches the whole process group; the parent ends this process and tells the user.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from restore_cli.bench.measure import measure
@@ -76,7 +76,7 @@ def _work(case: Case, wishes: BenchWishes, sender: Connection) -> None:
 
     with contextlib.suppress(BrokenPipeError):  # the parent is gone, and with it whoever wanted to know
         try:
-            sender.send(measure(case, wishes, on_step))
+            sender.send(measure(case, settings, on_step))
         except (RestoreError, MemoryError, RuntimeError) as error:
             sender.send(_Failure(message=_first_line(error)))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from restore_cli.errors import UsageError
-from restore_cli.jobs.plan import Context, RunWishes, Tile
+from restore_cli.settings import Context, RunSettings, Tile
 from restore_cli.weights.fields import did_you_mean
 from restore_cli.weights.manifest import Manifest, WeightsEntry
 
@@ -33,7 +33,7 @@ _GROWTH_ASPECT = 4 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchWishes:
+class BenchSettings:
     """Say what is to be varied and how long it may take.
 
     Attributes:
@@ -42,9 +42,9 @@ class BenchWishes:
         batches: Images a run.
         dtypes: "auto", "float32", "bfloat16" or "float16".
         threads: CPU threads of one operation; None leaves torch's choice.
-        engine: Measure pictures through the engine, as the restoring commands do, not the network alone.
-        tiles: As `RunWishes.tile`; empty leaves it to the engine.
-        contexts: As `RunWishes.context`; empty leaves it to the engine.
+        engine: Measure images through the engine, as the restoring commands do, not the network alone.
+        tiles: As `RunSettings.tile`; empty leaves it to the engine.
+        contexts: As `RunSettings.context`; empty leaves it to the engine.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         compile: Run through torch.compile, its time told apart.
         runs: Timed runs; None takes as many as fit `seconds`, three even if they take three times that; 0 counts only.
@@ -69,7 +69,7 @@ class BenchWishes:
 
     @property
     def through(self) -> Through:
-        """Return what is measured: only the engine knows tiles and contexts, and takes pictures that grow."""
+        """Return what is measured: only the engine knows tiles and contexts, and takes images that grow."""
         return "engine" if self.engine or self.tiles or self.contexts or self.growth else "network"
 
 
@@ -80,13 +80,13 @@ class Case:
     Attributes:
         entry: The manifest's entry of the network.
         size: (height, width) wanted of the output; what comes out is `scale` times a whole number of input pixels. Of
-            a classifier, which has no picture to give, it is the input's.
+            a classifier, which has no image to give, it is the input's.
         batch: Images a run.
-        dtype: As in `BenchWishes`.
-        threads: As in `BenchWishes`.
+        dtype: As in `BenchSettings`.
+        threads: As in `BenchSettings`.
         through: The network alone, or the engine around it.
-        tile: As `RunWishes.tile`; says nothing to the network alone.
-        context: As `RunWishes.context`; says nothing to the network alone.
+        tile: As `RunSettings.tile`; says nothing to the network alone.
+        context: As `RunSettings.context`; says nothing to the network alone.
         beside: An output size that is run shortly before and after, to tell the machine's pace; None for none.
     """
 
@@ -100,14 +100,14 @@ class Case:
     context: Context | Literal["auto"] = "auto"
     beside: Size | None = None
 
-    def run_wishes(self, wishes: BenchWishes) -> RunWishes:
+    def run_settings(self, settings: BenchSettings) -> RunSettings:
         """Return how the engine is to run this case."""
-        return RunWishes(
-            device=wishes.device,
+        return RunSettings(
+            device=settings.device,
             dtype=self.dtype,
             tile=self.tile,
             context=self.context,
-            compile=wishes.compile,
+            compile=settings.compile,
             threads=self.threads,
         )
 
@@ -130,7 +130,7 @@ def select_entries(manifest: Manifest, names: Iterable[str]) -> tuple[WeightsEnt
     return tuple(found.values())
 
 
-def cases_of(entries: Iterable[WeightsEntry], wishes: BenchWishes) -> tuple[Case, ...]:
+def cases_of(entries: Iterable[WeightsEntry], settings: BenchSettings) -> tuple[Case, ...]:
     """Cross every entry with every condition; the conditions of one network stay together.
 
     Raises:
@@ -142,14 +142,14 @@ def cases_of(entries: Iterable[WeightsEntry], wishes: BenchWishes) -> tuple[Case
     for entry in entries:
         arch = get_architecture(entry.arch)
         conditions = itertools.product(
-            _sizes_of(entry, arch, wishes),
-            wishes.batches,
-            wishes.dtypes,
-            wishes.threads,
-            wishes.contexts or ("auto",),
-            wishes.tiles or ("auto",),
+            _sizes_of(entry, arch, settings),
+            settings.batches,
+            settings.dtypes,
+            settings.threads,
+            settings.contexts or ("auto",),
+            settings.tiles or ("auto",),
         )
-        beside = None if wishes.growth is None else growth_sizes(*wishes.growth, entry.scale)[0]
+        beside = None if settings.growth is None else growth_sizes(*settings.growth, entry.scale)[0]
         for size, batch, dtype, threads, context, tile in conditions:
             case = Case(
                 entry=entry,
@@ -157,12 +157,12 @@ def cases_of(entries: Iterable[WeightsEntry], wishes: BenchWishes) -> tuple[Case
                 batch=batch,
                 dtype=dtype,
                 threads=threads,
-                through=wishes.through,
+                through=settings.through,
                 tile=tile,
                 context=context,
                 beside=beside,
             )
-            _check_case(case, arch, wishes)
+            _check_case(case, arch, settings)
             cases.append(case)
     return tuple(cases)
 
@@ -192,13 +192,13 @@ def growth_sizes(low: float, high: float, scale: int) -> tuple[Size, ...]:
     return tuple(dict.fromkeys(sizes))
 
 
-def _sizes_of(entry: WeightsEntry, arch: Arch, wishes: BenchWishes) -> tuple[Size, ...]:
-    if wishes.growth is not None:
-        return growth_sizes(*wishes.growth, entry.scale)
-    return wishes.sizes or (paper_size(entry, arch),)
+def _sizes_of(entry: WeightsEntry, arch: Arch, settings: BenchSettings) -> tuple[Size, ...]:
+    if settings.growth is not None:
+        return growth_sizes(*settings.growth, entry.scale)
+    return settings.sizes or (paper_size(entry, arch),)
 
 
-def _check_case(case: Case, arch: Arch, wishes: BenchWishes) -> None:
+def _check_case(case: Case, arch: Arch, settings: BenchSettings) -> None:
     entry, (height, width) = case.entry, case.size
     if min(case.size) < entry.scale:
         msg = f"--size {width}x{height} is less than one input pixel at scale {entry.scale} ({entry.id})"
@@ -206,17 +206,17 @@ def _check_case(case: Case, arch: Arch, wishes: BenchWishes) -> None:
     if case.through == "network":
         return
     if not arch.restores:
-        msg = f"{entry.id} gives no picture, so the engine cannot run it"
+        msg = f"{entry.id} gives no image, so the engine cannot run it"
         raise UsageError(
             msg, hint="leave --engine, --growth, --tile and --context out, or measure it in a run of its own"
         )
     if case.batch != 1:
-        msg = "the engine takes one picture at a time, and --engine, --growth, --tile and --context measure the engine"
+        msg = "the engine takes one image at a time, and --engine, --growth, --tile and --context measure the engine"
         raise UsageError(msg, hint="leave --batch out")
-    from restore_cli.inference.layout import check_wishes
+    from restore_cli.inference.layout import check_settings
 
     try:
-        check_wishes(case.run_wishes(wishes), arch.of(arch.config.from_json(entry.config)))
+        check_settings(case.run_settings(settings), arch.of(arch.config.from_json(entry.config)))
     except UsageError as error:
         msg = f"{entry.id} with --context {case.context} --tile {case.tile}: {error.message}"
         raise UsageError(msg, hint=error.hint) from error

@@ -1,6 +1,6 @@
 """What is drawn of a report.
 
-Latency against quality, where the manifest tells scores of two networks on the same pictures; time and memory against
+Latency against quality, where the manifest tells scores of two networks on the same images; time and memory against
 pixels, where several sizes were measured; and throughput against whatever else was varied.
 """
 
@@ -56,7 +56,7 @@ class Drawing:
 
 
 def quality_drawings(rows: Sequence[Row]) -> Iterator[Drawing]:
-    """Yield a drawing for each set of pictures on which two networks or more have scores."""
+    """Yield a drawing for each set of images on which two networks or more have scores."""
     measured = [row for row in rows if row.measurement is not None]
     subjects: dict[tuple[object, ...], dict[str, Score]] = {}
     for entry in {row.case.entry.id: row.case.entry for row in measured}.values():
@@ -121,7 +121,7 @@ def size_drawings(rows: Sequence[Row]) -> Iterator[Drawing]:
     )
     even = {label: even_times(group) for label, group in several.items()}
     is_even = all(even.values())
-    note = "Level: linear. Higher at the left: what every picture costs. A step upward: a cliff."
+    note = "Level: linear. Higher at the left: what every image costs. A step upward: a cliff."
     yield Drawing(
         title="Time for each Mpixel of input",
         x=_INPUT,

@@ -33,7 +33,7 @@ class Geometry:
     Attributes:
         input: Input before padding, the wanted output divided by the scale and rounded down, as papers do.
         padded: What the network sees.
-        output: What is kept of its output; of a classifier, which gives no picture, its input.
+        output: What is kept of its output; of a classifier, which gives no image, its input.
     """
 
     input: Size

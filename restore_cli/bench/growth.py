@@ -1,6 +1,6 @@
-"""How time and memory grow with the pixels of a picture: the line through the sizes, and what strays from it.
+"""How time and memory grow with the pixels of an image: the line through the sizes, and what strays from it.
 
-A network that looks at each pixel equally often costs so much for a pixel and so much for any picture. Whatever spoils
+A network that looks at each pixel equally often costs so much for a pixel and so much for any image. Whatever spoils
 that (a cache that overflows, memory that is swapped, a change of plan at some size) strays from the line or makes a
 step between two neighbouring sizes. Deviations are shares of the line's own value, so the smallest size counts as much
 as the largest.
@@ -27,7 +27,7 @@ class Line:
     """Hold the line through the sizes.
 
     Attributes:
-        fixed: Of any picture, in seconds or bytes; may come out below 0 where cost bends.
+        fixed: Of any image, in seconds or bytes; may come out below 0 where cost bends.
         per_mpixel: Of a million input pixels more.
         largest_deviation: Of a size from the line, as a share of the line's value there; 0.1 is a tenth.
         largest_at_pixels: The input pixels of that size.

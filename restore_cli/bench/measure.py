@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 
-from restore_cli.bench.cases import BenchWishes, Case
+from restore_cli.bench.cases import BenchSettings, Case
 from restore_cli.bench.energy import EnergyMeter, find_meter
 from restore_cli.bench.machine import Ceilings, sample_ceilings
 from restore_cli.bench.memory import Memory, measure_peak
@@ -67,26 +67,26 @@ class Measurement:
     beside_seconds: float | None = None
 
 
-def measure(case: Case, wishes: BenchWishes, on_step: OnStep) -> Measurement:
+def measure(case: Case, settings: BenchSettings, on_step: OnStep) -> Measurement:
     """Build the network with random weights, run it, and tell what it took.
 
     Raises:
         UsageError: If device, dtype, tile or context are not known.
         DeviceError: If the device is not there or its memory runs out.
-        ImageError: If the engine cannot run a picture of that size.
+        ImageError: If the engine cannot run an image of that size.
     """
     on_step("loading", 0, None)
     try:
-        workload = prepare(case, wishes)
-        return run_and_tell(workload, wishes, find_meter(workload.device), on_step)
+        workload = prepare(case, settings)
+        return run_and_tell(workload, settings, find_meter(workload.device), on_step)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        msg = f"{choose_device(wishes.device).device} ran out of memory with a batch of {case.batch}"
+        msg = f"{choose_device(settings.device).device} ran out of memory with a batch of {case.batch}"
         raise DeviceError(msg, hint="take a smaller --size or --batch") from error
 
 
-def run_and_tell(workload: Workload, wishes: BenchWishes, meter: EnergyMeter, on_step: OnStep) -> Measurement:
+def run_and_tell(workload: Workload, settings: BenchSettings, meter: EnergyMeter, on_step: OnStep) -> Measurement:
     """Compile if need be, weigh the first run, warm up, time the later ones, and look at the machine around them."""
     run, synchronize = workload.run, workload.synchronize
     compile_seconds = None
@@ -94,26 +94,28 @@ def run_and_tell(workload: Workload, wishes: BenchWishes, meter: EnergyMeter, on
         on_step("compiling", 0, 1)
         compile_seconds = time_once(run, synchronize)
     first: list[float] = []
-    on_step("warming up", 0, wishes.warmup)
+    on_step("warming up", 0, settings.warmup)
     # Weighed on the first run: allocators that keep what they once had would hide a later one's peak.
     memory, effort_of_first = _watched(
         lambda: measure_peak(lambda: first.append(time_once(run, synchronize)), workload.device), meter
     )
     # A run as long as the budget is timed even so: what only the first has to do is little beside it. But a growth,
     # whose small sizes are warm, would be bent by it: fresh memory was up to a fifth of a first run.
-    counts = wishes.runs is None and wishes.warmup is None and wishes.growth is None and first[0] >= wishes.seconds
+    counts = (
+        settings.runs is None and settings.warmup is None and settings.growth is None and first[0] >= settings.seconds
+    )
     on_step("ceilings", 0, None)
     samples = sample_ceilings(workload.device, workload.dtype, synchronize)
     beside = _sample_beside(workload, on_step)
     warmup = 0
     if not counts:
-        warmup = warm_up(run, synchronize, first_seconds=first[0], runs=wishes.warmup, on_step=on_step)
+        warmup = warm_up(run, synchronize, first_seconds=first[0], runs=settings.warmup, on_step=on_step)
     seconds, effort = _watched(
         lambda: time_runs(
             run,
             synchronize,
-            runs=wishes.runs,
-            budget_seconds=wishes.seconds,
+            runs=settings.runs,
+            budget_seconds=settings.seconds,
             on_step=on_step,
             already=tuple(first) if counts else (),
         ),

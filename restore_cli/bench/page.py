@@ -79,5 +79,5 @@ def _quality_note(report: Report) -> str:
     if len({row.case.entry.id for row in measured}) < 2:
         return ""
     if not any(quality_drawings(measured)):
-        return "No two of these networks have scores on the same pictures in the manifest."
+        return "No two of these networks have scores on the same images in the manifest."
     return "Scores are the manifest's, of the trained weights; further left and further up is better."

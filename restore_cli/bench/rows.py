@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from restore_cli.bench.apart import measure_apart
-from restore_cli.bench.cases import BenchWishes, Case
+from restore_cli.bench.cases import BenchSettings, Case
 from restore_cli.bench.counts import Counts, Geometry, count, geometry_of
 from restore_cli.bench.measure import Measurement
 from restore_cli.bench.timing import Stage, percentile
@@ -48,8 +48,8 @@ class Row:
         return {**self._case_json(), **self._counts_json(), **self._measurement_json(), "error": self.error}
 
     @property
-    def gives_picture(self) -> bool:
-        """Tell whether pictures come out, or a classifier's answer."""
+    def gives_image(self) -> bool:
+        """Tell whether images come out, or a classifier's answer."""
         return get_architecture(self.case.entry.arch).restores
 
     @property
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def output_pixels(self) -> int:
-        """Return how many pixels a run gives; of a classifier, which gives no picture, those it takes in."""
+        """Return how many pixels a run gives; of a classifier, which gives no image, those it takes in."""
         return self.case.batch * self.geometry.output[0] * self.geometry.output[1]
 
     def _case_json(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ _MEASURED = (
 )
 
 
-def measure_rows(cases: Iterable[Case], wishes: BenchWishes, on_step: OnStep) -> Iterator[Row]:
+def measure_rows(cases: Iterable[Case], settings: BenchSettings, on_step: OnStep) -> Iterator[Row]:
     """Yield each case's row as soon as it is there; a case that cannot be measured keeps its counts and says why.
 
     Networks that differ in their weights alone are measured once under the same conditions.
@@ -170,7 +170,7 @@ def measure_rows(cases: Iterable[Case], wishes: BenchWishes, on_step: OnStep) ->
         if kind in done:
             yield replace(done[kind], case=case, measured_as=done[kind].case.entry.id)
             continue
-        done[kind] = _measure_row(case, wishes, on_step)
+        done[kind] = _measure_row(case, settings, on_step)
         yield done[kind]
 
 
@@ -183,15 +183,15 @@ def _kind(case: Case) -> str:
     return json.dumps([network, *conditions], sort_keys=True)
 
 
-def _measure_row(case: Case, wishes: BenchWishes, on_step: OnStep) -> Row:
+def _measure_row(case: Case, settings: BenchSettings, on_step: OnStep) -> Row:
     arch = get_architecture(case.entry.arch)
     multiple_of = arch.of(arch.config.from_json(case.entry.config)).multiple_of
     geometry = geometry_of(case.size, scale=case.entry.scale, multiple_of=multiple_of)
     counts = count(case)
     measurement, error = None, None
-    if wishes.runs != 0:
+    if settings.runs != 0:
         try:
-            measurement = measure_apart(case, wishes, lambda *step: on_step(case, *step))
+            measurement = measure_apart(case, settings, lambda *step: on_step(case, *step))
         except RestoreError as failure:
             error = str(failure)
     return Row(case=case, geometry=geometry, counts=counts, measurement=measurement, error=error)

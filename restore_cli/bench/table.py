@@ -119,7 +119,7 @@ def explain(report: Report, comparison: Comparison | None) -> tuple[str, ...]:
     if not measured:
         return tuple(lines)
     if any(row.case.through == "engine" for row in report.rows):
-        lines.append("Latency: a picture in memory through the engine and back, random weights (no file needed).")
+        lines.append("Latency: an image in memory through the engine and back, random weights (no file needed).")
     else:
         lines.append("Latency: the network alone, random weights (no file needed), input padded and on the device.")
     lines.append("CPU: time of all threads together for one run, which others on a busy machine lengthen less.")
@@ -129,7 +129,7 @@ def explain(report: Report, comparison: Comparison | None) -> tuple[str, ...]:
     lines += _explain_ceilings([measurement.ceilings for measurement in measured])
     if growths(report.rows):
         lines.append(
-            "Growth: the line through the sizes, what every picture costs and each Mpixel of input more; the size "
+            "Growth: the line through the sizes, what every image costs and each Mpixel of input more; the size "
             "farthest off it; and the largest step of cost per pixel from one size to the next."
         )
     if any(growth.even_time is not None for growth in growths(report.rows)):
@@ -144,7 +144,7 @@ def explain(report: Report, comparison: Comparison | None) -> tuple[str, ...]:
 
 def _explain_counts(report: Report) -> str:
     sizes = dict.fromkeys(
-        f"{size(row.counts.paper_size)} {'output' if row.gives_picture else 'input'}" for row in report.rows
+        f"{size(row.counts.paper_size)} {'output' if row.gives_image else 'input'}" for row in report.rows
     )
     return (
         f"Mult-Adds (the paper's convention) and FLOPs (torch's count, 2 a multiply-add): of one {' or '.join(sizes)}."

@@ -1,6 +1,6 @@
-"""What is run and timed: a network alone, or a picture through the engine around it.
+"""What is run and timed: a network alone, or an image through the engine around it.
 
-The network alone gets its input padded and on the device, as papers measure. The engine gets a picture in memory and
+The network alone gets its input padded and on the device, as papers measure. The engine gets an image in memory and
 gives one back, as the restoring commands do: padding, layout, tiles, the way to the device and back are all in it. Both
 have random weights, and nothing is read from a disk.
 """
@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from restore_cli.bench.cases import BenchWishes, Case, Size
+from restore_cli.bench.cases import BenchSettings, Case, Size
 from restore_cli.bench.counts import geometry_of
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.inference.device import choose_device, choose_dtype, keep_float32_exact
 from restore_cli.inference.restorer import Restorer
 from restore_cli.models import get_architecture
@@ -34,7 +34,7 @@ class WorkloadFacts:
     Attributes:
         dtype: Name of the dtype it ran in.
         dtype_reason: Why that one.
-        tile: Side of the tiles in input pixels, "off" for the whole picture; None for the network alone.
+        tile: Side of the tiles in input pixels, "off" for the whole image; None for the network alone.
         context: Where channel attention took its statistics; None for the network alone.
         notes: What a user would have been told.
     """
@@ -69,7 +69,7 @@ class Workload:
     beside: Callable[[], object] | None = None
 
 
-def prepare(case: Case, wishes: BenchWishes) -> Workload:
+def prepare(case: Case, settings: BenchSettings) -> Workload:
     """Build what a case asks for, with random weights.
 
     Raises:
@@ -81,16 +81,16 @@ def prepare(case: Case, wishes: BenchWishes) -> Workload:
     torch.manual_seed(SEED)
     arch = get_architecture(case.entry.arch)
     network: nn.Module = arch.build(arch.config.from_json(case.entry.config)).eval()
-    return _engine(case, wishes, network) if case.through == "engine" else _network(case, wishes, network)
+    return _engine(case, settings, network) if case.through == "engine" else _network(case, settings, network)
 
 
-def _network(case: Case, wishes: BenchWishes, network: nn.Module) -> Workload:
+def _network(case: Case, settings: BenchSettings, network: nn.Module) -> Workload:
     arch = get_architecture(case.entry.arch)
-    device = choose_device(wishes.device).device
+    device = choose_device(settings.device).device
     choice = choose_dtype(case.dtype, device, arch.dtypes)
     keep_float32_exact(device)
     network.to(device)
-    if wishes.compile:
+    if settings.compile:
         network.compile(dynamic=False)
     config = arch.config.from_json(case.entry.config)
     padded = geometry_of(case.size, scale=case.entry.scale, multiple_of=arch.of(config).multiple_of).padded
@@ -108,32 +108,32 @@ def _network(case: Case, wishes: BenchWishes, network: nn.Module) -> Workload:
         synchronize=partial(_synchronize, device),
         device=device,
         dtype=choice.dtype,
-        compiled=wishes.compile,
+        compiled=settings.compile,
         describe=lambda: WorkloadFacts(dtype=choice.name, dtype_reason=choice.reason),
     )
 
 
-def _engine(case: Case, wishes: BenchWishes, network: nn.Module) -> Workload:
+def _engine(case: Case, settings: BenchSettings, network: nn.Module) -> Workload:
     entry = case.entry
     arch = get_architecture(entry.arch)
     config = arch.config.from_json(entry.config)
     weights = LoadedWeights(entry=entry, config=config, network=network, digest="random", path=Path(entry.file))
-    restorer = Restorer(weights, case.run_wishes(wishes))
+    restorer = Restorer(weights, case.run_settings(settings))
     notes: dict[str, None] = {}
 
-    def picture_of(size: Size) -> Picture:
+    def image_of(size: Size) -> DecodedImage:
         height, width = geometry_of(size, scale=entry.scale, multiple_of=1).input
         random = np.random.default_rng(SEED)
         views = [random.random((height, width, entry.channels), dtype=np.float32) for _ in range(arch.views_of(config))]
-        return Picture(pixels=views[0], right=views[1] if len(views) > 1 else None)
+        return DecodedImage(pixels=views[0], right=views[1] if len(views) > 1 else None)
 
-    def restoring(picture: Picture) -> Callable[[], object]:
-        return lambda: notes.update(dict.fromkeys(restorer.restore_picture(picture).warnings))
+    def restoring(image: DecodedImage) -> Callable[[], object]:
+        return lambda: notes.update(dict.fromkeys(restorer.restore_image(image).warnings))
 
-    picture = picture_of(case.size)
+    image = image_of(case.size)
 
     def describe() -> WorkloadFacts:
-        facts = restorer.describe(picture.pixels.shape[:2])
+        facts = restorer.describe(image.pixels.shape[:2])
         return WorkloadFacts(
             dtype=facts.dtype,
             dtype_reason=facts.reason,
@@ -144,12 +144,12 @@ def _engine(case: Case, wishes: BenchWishes, network: nn.Module) -> Workload:
 
     facts = restorer.describe()
     return Workload(
-        run=restoring(picture),
-        beside=None if case.beside is None else restoring(picture_of(case.beside)),
-        synchronize=lambda: None,  # a picture is back in memory before it is returned
+        run=restoring(image),
+        beside=None if case.beside is None else restoring(image_of(case.beside)),
+        synchronize=lambda: None,  # an image is back in memory before it is returned
         device=torch.device(facts.device),
         dtype=choose_dtype(facts.dtype, torch.device(facts.device), ()).dtype,
-        compiled=wishes.compile,
+        compiled=settings.compile,
         describe=describe,
     )
 

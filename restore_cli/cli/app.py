@@ -25,19 +25,19 @@ from restore_cli.cli.signals import interruption_exit_code, is_interruption, lea
 from restore_cli.errors import RestoreError, UsageError
 
 _INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt, whichever signal raised it
-# Python looks for cycles after 700 objects; a plan of ten thousand pictures holds far more, and no cycles.
+# Python looks for cycles after 700 objects; a plan of ten thousand images holds far more, and no cycles.
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 COMMANDS = {
-    "sr": ("restore", "Enlarge pictures 2, 3 or 4 times."),
-    "denoise": ("restore", "Take noise out of pictures."),
-    "derain": ("restore", "Take rain streaks out of pictures."),
-    "lowlight": ("restore", "Lighten pictures taken in the dark."),
-    "deblur": ("restore", "Sharpen pictures blurred by motion or lack of focus."),
+    "sr": ("restore", "Enlarge images 2, 3 or 4 times."),
+    "denoise": ("restore", "Take noise out of images."),
+    "derain": ("restore", "Take rain streaks out of images."),
+    "lowlight": ("restore", "Lighten images taken in the dark."),
+    "deblur": ("restore", "Sharpen images blurred by motion or lack of focus."),
     "models": ("models", "List, fetch and check weights."),
     "bench": ("bench", "Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory, energy."),
-    "eval": ("evaluate", "Score weights on pictures whose truth is known, beside a floor that needs none."),
-    "train": ("train", "Train a network from a folder of clean pictures, degraded on the fly."),
+    "eval": ("evaluate", "Score weights on images whose truth is known, beside a floor that needs none."),
+    "train": ("train", "Train a network from a folder of clean images, degraded on the fly."),
     "doctor": ("doctor", "Show what this machine has, what would be chosen, and whether it works."),
 }
 """Name of a command: the module in this folder that has it, and the first line of its help."""
@@ -98,7 +98,7 @@ def _root(
     *,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
-    """Restore degraded pictures: enlarge, take out noise and rain, lighten, sharpen."""
+    """Restore degraded images: enlarge, take out noise and rain, lighten, sharpen."""
     if version:
         Output().data(f"restore {__version__}")
         raise typer.Exit

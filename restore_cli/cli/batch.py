@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = False) -> int:
-    """Restore every picture of a plan and return the exit code.
+    """Restore every image of a plan and return the exit code.
 
     Args:
         plan: What to do.
         entry: The entry that `plan.weights` names.
         out: Where to tell it.
-        debug: Show the traceback of each picture that fails.
+        debug: Show the traceback of each image that fails.
 
     Raises:
-        RestoreError: If the weights or the device cannot be had; no picture was touched.
+        RestoreError: If the weights or the device cannot be had; no image was touched.
     """
     total = len(plan.jobs) + len(plan.skipped)
     _remove_unfinished(plan)
@@ -57,7 +57,7 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
         out.image_now(plan.task)
         teller = _Teller(out=out, plan=plan, restorer=restorer, debug=debug)
         with stop_on_signals() as asked:
-            summary = run_jobs(plan, restorer, on_result=teller.tell, stop=asked.stop, deliver=out.picture)
+            summary = run_jobs(plan, restorer, on_result=teller.tell, stop=asked.stop, deliver=out.image)
     _remove_unfinished(plan)  # of others that were killed meanwhile
     _conclude(summary, plan, entry, weights.digest, teller.facts, out)
     if asked.exit_code is not None:
@@ -74,7 +74,7 @@ def _remove_unfinished(plan: JobPlan) -> None:
 
 
 def _tell_nothing_to_do(plan: JobPlan, entry: WeightsEntry, digest: str, started: float, out: Output) -> None:
-    """Tell a run whose every picture is skipped."""
+    """Tell a run whose every image is skipped."""
     teller = _Teller(out=out, plan=plan)
     for job in plan.skipped:
         teller.tell(JobResult(source=job.source, target=job.target, status="skipped"))
@@ -135,7 +135,7 @@ class _Teller:
     Args:
         out: Where to.
         plan: What is done.
-        restorer: Asked how each picture was laid out; None where none is.
+        restorer: Asked how each image was laid out; None where none is.
         debug: Show tracebacks.
     """
 
@@ -151,7 +151,7 @@ class _Teller:
 
     @property
     def facts(self) -> RunFacts | None:
-        """Return how the pictures were run where that was the same for all, else how it was wished."""
+        """Return how the images were run where that was the same for all, else how it was requested."""
         if len(self._seen) == 1:
             return next(iter(self._seen))
         return None if self._restorer is None else self._restorer.describe()

@@ -1,7 +1,7 @@
 """`restore bench`: what networks cost, and what they take on this machine.
 
-Stage 1, ASK: options to wishes (see `bench_options`), rows to a table, JSON, CSV or a page. What is measured and how is
-told in `bench/`.
+Stage 1, ASK: options to settings (see `bench_options`), rows to a table, JSON, CSV or a page. What is measured and
+how is told in `bench/`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from restore_cli.cli.bench_options import (
     MeasuringOptions,
     ReportOptions,
     SubjectOptions,
-    wishes_of,
+    settings_of,
 )
-from restore_cli.cli.options import OutputOptions
+from restore_cli.cli.options import MessageOptions
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
 from restore_cli.errors import RestoreError, UsageError
 
 if TYPE_CHECKING:
     from restore_cli.bench.against import Comparison
-    from restore_cli.bench.cases import BenchWishes, Case
+    from restore_cli.bench.cases import BenchSettings, Case
     from restore_cli.bench.report import Report
     from restore_cli.bench.rows import Row
     from restore_cli.bench.timing import Stage
@@ -53,7 +53,7 @@ def bench(
     conditions: ConditionOptions,
     measuring: MeasuringOptions,
     reported: ReportOptions,
-    said: OutputOptions,
+    messages: MessageOptions,
 ) -> None:
     """Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory, energy.
 
@@ -62,17 +62,17 @@ def bench(
     """
     from restore_cli.bench.against import compare, load_earlier
 
-    reported.check(json=said.json)
+    reported.check(json=messages.json)
     earlier = None if reported.against is None else load_earlier(reported.against)
-    out = said.open()
-    report = _measure(_entries(subjects, out), wishes_of(conditions, measuring), out)
+    out = messages.open()
+    report = _measure(_entries(subjects, out), settings_of(conditions, measuring), out)
     comparison, refusal = None, None
     if earlier is not None:
         try:
             comparison = compare(report, earlier)
         except UsageError as error:  # told last: what was measured in minutes is shown whatever it is held against
             refusal = error
-    if said.json:
+    if messages.json:
         out.json({**report.to_json(), "against": comparison and comparison.to_json(reported.tolerance)})
     elif reported.csv:
         for line in report.to_csv().splitlines():
@@ -119,17 +119,17 @@ def _entries(subjects: SubjectOptions, out: Output) -> tuple[WeightsEntry, ...]:
     return (*entries, *own)
 
 
-def _measure(entries: tuple[WeightsEntry, ...], wishes: BenchWishes, out: Output) -> Report:
+def _measure(entries: tuple[WeightsEntry, ...], settings: BenchSettings, out: Output) -> Report:
     from restore_cli.bench.cases import cases_of
     from restore_cli.bench.machine import describe_environment
     from restore_cli.bench.report import Report
     from restore_cli.bench.rows import measure_rows
     from restore_cli.inference.device import choose_device, choose_dtype
 
-    choice = choose_device(wishes.device)
-    for dtype in wishes.dtypes:  # refused here once and not in every row
+    choice = choose_device(settings.device)
+    for dtype in settings.dtypes:  # refused here once and not in every row
         choose_dtype(dtype, choice.device, measured_good=())
-    cases = cases_of(entries, wishes)
+    cases = cases_of(entries, settings)
     environment = describe_environment(choice.device, choice.reason)
 
     def on_step(case: Case, stage: Stage, done: int, total: int | None) -> None:
@@ -137,18 +137,18 @@ def _measure(entries: tuple[WeightsEntry, ...], wishes: BenchWishes, out: Output
         out.image_now(f"{case.entry.id}: {stage} {done + 1}{of}")
 
     rows = []
-    out.note(f"{len(cases)} row{'' if len(cases) == 1 else 's'}, {_how(wishes)}")
+    out.note(f"{len(cases)} row{'' if len(cases) == 1 else 's'}, {_how(settings)}")
     with out.image_progress(len(cases), "measuring"):
-        for row in measure_rows(cases, wishes, on_step):
+        for row in measure_rows(cases, settings, on_step):
             rows.append(row)
             out.image_done(f"{len(rows)} of {len(cases)}: {_one_line(row)}")
     return Report(environment=environment, rows=tuple(rows))
 
 
-def _how(wishes: BenchWishes) -> str:
-    if wishes.runs == 0:
+def _how(settings: BenchSettings) -> str:
+    if settings.runs == 0:
         return "only counted"
-    timed = f"{wishes.seconds:g} s of timed runs or so" if wishes.runs is None else f"timed runs: {wishes.runs}"
+    timed = f"{settings.seconds:g} s of timed runs or so" if settings.runs is None else f"timed runs: {settings.runs}"
     return f"each in a process of its own; {timed}"
 
 

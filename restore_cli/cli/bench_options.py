@@ -16,10 +16,10 @@ import typer
 
 from restore_cli.cli.options import NETWORK, RESULTS, WEIGHTS, Device, complete_model, parse_tile
 from restore_cli.errors import UsageError
-from restore_cli.jobs.plan import Context
+from restore_cli.settings import Context
 
 if TYPE_CHECKING:
-    from restore_cli.bench.cases import BenchWishes, Size
+    from restore_cli.bench.cases import BenchSettings, Size
 
 MEASURING = "Measuring"
 CONDITIONS = "Conditions (several values with commas; all are crossed)"
@@ -138,7 +138,7 @@ class MeasuringOptions:
         typer.Option(
             "--engine",
             rich_help_panel=MEASURING,
-            help="Run pictures through the engine, as `restore sr` does, in place of the network alone.",
+            help="Run images through the engine, as `restore sr` does, in place of the network alone.",
         ),
     ] = False
     runs: Annotated[
@@ -225,17 +225,17 @@ class ReportOptions:
             raise UsageError(f"--html: {self.html} exists", hint=hint)
 
 
-def wishes_of(conditions: ConditionOptions, measuring: MeasuringOptions) -> BenchWishes:
+def settings_of(conditions: ConditionOptions, measuring: MeasuringOptions) -> BenchSettings:
     """Return what is to be varied, and how it is measured.
 
     Raises:
         UsageError: If a value cannot be read, or two options contradict each other.
     """
-    from restore_cli.bench.cases import BenchWishes
+    from restore_cli.bench.cases import BenchSettings
 
     if conditions.size and conditions.growth:
         raise UsageError("--growth chooses the sizes itself", hint="leave --size out")
-    return BenchWishes(
+    return BenchSettings(
         sizes=tuple(map(parse_size, split(conditions.size))),
         growth=None if conditions.growth is None else parse_growth(conditions.growth),
         batches=_each(conditions.batch, lambda text: _count("--batch", text)) or (1,),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from restore_cli import __version__
-from restore_cli.cli.options import OutputOptions
+from restore_cli.cli.options import MessageOptions
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
 from restore_cli.errors import DeviceError, RestoreError
@@ -70,9 +70,9 @@ class Findings:
 
 
 @command(app, "doctor", examples="restore doctor\nrestore doctor --json | jq .reason")
-def doctor(said: OutputOptions) -> None:
+def doctor(messages: MessageOptions) -> None:
     """Show what this machine has, what would be chosen, and whether it works."""
-    out = said.open()
+    out = messages.open()
     found = Findings()
     codes = [
         code
@@ -163,12 +163,12 @@ def _try_a_network(found: Findings) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = arch.build(arch.config.tiny()).eval()
-        picture = torch.rand(1, 3, arch.multiple_of, arch.multiple_of)
+        image = torch.rand(1, 3, arch.multiple_of, arch.multiple_of)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so small a network gains nothing from more, and on a busy machine waits for them
     try:
-        here = _output(network.to(device), picture.to(device))
-        exact = _output(network.to("cpu", torch.float64), picture.double())
+        here = _output(network.to(device), image.to(device))
+        exact = _output(network.to("cpu", torch.float64), image.double())
     finally:
         torch.set_num_threads(threads)
     found.largest_difference = float((here - exact).abs().max())
@@ -177,11 +177,11 @@ def _try_a_network(found: Findings) -> None:
         raise DeviceError(msg, hint="run with --device cpu, and update the driver or torch")
 
 
-def _output(network: nn.Module, picture: Tensor) -> Tensor:
+def _output(network: nn.Module, image: Tensor) -> Tensor:
     import torch
 
     with torch.inference_mode():
-        output: Tensor = network(picture)
+        output: Tensor = network(image)
     return output.double().cpu()
 
 

@@ -1,6 +1,6 @@
 """What Rich draws on a terminal: bars and tables. Imported by `output` when the first of them is needed.
 
-Stage 1, ASK. Text is never read as Rich's markup: a picture may be called `[red].png`.
+Stage 1, ASK. Text is never read as Rich's markup: an image may be called `[red].png`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rich.text import Text
 
 
 def image_bar(stream: TextIO | None) -> Progress:
-    """Return a bar that counts pictures; it leaves no trace when it stops."""
+    """Return a bar that counts images; it leaves no trace when it stops."""
     return _bar(
         stream, SpinnerColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn()
     )

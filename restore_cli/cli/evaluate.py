@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from restore_cli.cli.options import RESULTS, WEIGHTS, NetworkOptions, Offline, OutputOptions, complete_model
+from restore_cli.cli.options import RESULTS, WEIGHTS, MessageOptions, NetworkOptions, Offline, complete_model
 from restore_cli.cli.registration import command
 from restore_cli.errors import UsageError
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
     from restore_cli.cli.scoring import ResultPlaces
     from restore_cli.evaluate.protocol import ScoringRequest
 
-PICTURES = "Pictures"
+IMAGES = "Images"
 DEFAULT_SCALE = 4
 
 app = typer.Typer()
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureOptions:
+class ImageOptions:
     """Options of what is scored."""
 
     clean: Annotated[
-        Path, typer.Option("--clean", metavar="FOLDER", rich_help_panel=PICTURES, help="The truth: good pictures.")
+        Path, typer.Option("--clean", metavar="FOLDER", rich_help_panel=IMAGES, help="The truth: good images.")
     ]
     degraded: Annotated[
         Path | None,
         typer.Option(
             "--degraded",
             metavar="FOLDER",
-            rich_help_panel=PICTURES,
+            rich_help_panel=IMAGES,
             help="The inputs, of the same names (babyx4.png fits baby.png). Default: made from the clean ones.",
         ),
     ] = None
     scale: Annotated[
         int | None,
-        typer.Option("--scale", min=2, max=4, metavar="2|3|4", rich_help_panel=PICTURES, help="Of sr. [default: 4]"),
+        typer.Option("--scale", min=2, max=4, metavar="2|3|4", rich_help_panel=IMAGES, help="Of sr. [default: 4]"),
     ] = None
     sigma: Annotated[
         float | None,
@@ -53,29 +53,29 @@ class PictureOptions:
             min=0,
             max=50,
             metavar="0..50",
-            rich_help_panel=PICTURES,
+            rich_help_panel=IMAGES,
             help="Of denoise: the level of the noise that is added, on the 0..255 scale.",
         ),
     ] = None
     gray: Annotated[
-        bool, typer.Option("--gray", rich_help_panel=PICTURES, help="Of denoise: turn the pictures to gray first.")
+        bool, typer.Option("--gray", rich_help_panel=IMAGES, help="Of denoise: turn the images to gray first.")
     ] = False
     photo: Annotated[
         bool,
-        typer.Option("--photo", rich_help_panel=PICTURES, help="Of sr: inputs with blur, noise and compression."),
+        typer.Option("--photo", rich_help_panel=IMAGES, help="Of sr: inputs with blur, noise and compression."),
     ] = False
     real: Annotated[
-        bool, typer.Option("--real", rich_help_panel=PICTURES, help="Of denoise: the noise of real cameras.")
+        bool, typer.Option("--real", rich_help_panel=IMAGES, help="Of denoise: the noise of real cameras.")
     ] = False
     kind: Annotated[
         Literal["motion", "defocus"] | None,
-        typer.Option("--kind", rich_help_panel=PICTURES, help="Of deblur. [default: motion]", show_default=False),
+        typer.Option("--kind", rich_help_panel=IMAGES, help="Of deblur. [default: motion]", show_default=False),
     ] = None
     protocol: Annotated[
         Literal["paper", "8bit", "synthetic"] | None,
         typer.Option(
             "--protocol",
-            rich_help_panel=PICTURES,
+            rich_help_panel=IMAGES,
             show_default=False,
             help="How inputs are made: as papers do (noise neither clipped nor rounded), as 8-bit files would hold "
             "them, or by the task's own degradation. Default: paper where there is one.",
@@ -86,7 +86,7 @@ class PictureOptions:
         typer.Option(
             "--dataset",
             metavar="NAME",
-            rich_help_panel=PICTURES,
+            rich_help_panel=IMAGES,
             help="Whose reported figures to compare with (Set5, ...). Default: told from the folders' names.",
         ),
     ] = None
@@ -142,7 +142,7 @@ class ResultOptions:
             "--save-images",
             metavar="FOLDER",
             rich_help_panel=RESULTS,
-            help="Write the restored pictures, as PNG, a folder for each candidate.",
+            help="Write the restored images, as PNG, a folder for each candidate.",
         ),
     ] = None
     existing: Annotated[
@@ -182,24 +182,24 @@ class ResultOptions:
 def evaluate(
     task: Annotated[str, typer.Argument(metavar="TASK", help="sr, denoise, derain, lowlight or deblur.")],
     *,
-    pictures: PictureOptions,
+    images: ImageOptions,
     candidates: CandidateOptions,
     results: ResultOptions,
     run: NetworkOptions,
-    said: OutputOptions,
+    messages: MessageOptions,
 ) -> None:
-    """Score weights on pictures whose truth is known, beside a floor that needs none.
+    """Score weights on images whose truth is known, beside a floor that needs none.
 
-    The floor is bicubic enlarging for sr, the degraded picture itself elsewhere. Every number carries the name of the
+    The floor is bicubic enlarging for sr, the degraded image itself elsewhere. Every number carries the name of the
     protocol it was taken under; figures that were reported of the weights stand beside ours.
     """
     from restore_cli.evaluate.pairs import find_pairs
     from restore_cli.evaluate.protocol import choose_protocol
 
-    out = said.open()
-    wishes, places = run.wishes(), results.places()
-    protocol = choose_protocol(_request(task, pictures, lpips=results.lpips))
-    pairs = find_pairs(pictures.clean, pictures.degraded, scale=protocol.scale)
+    out = messages.open()
+    settings, places = run.settings(), results.places()
+    protocol = choose_protocol(_request(task, images, lpips=results.lpips))
+    pairs = find_pairs(images.clean, images.degraded, scale=protocol.scale)
 
     from restore_cli.cli.scoring import Wanted, score
     from restore_cli.evaluate.candidates import choose_weights
@@ -210,8 +210,8 @@ def evaluate(
         pairs=pairs,
         protocol=protocol,
         weights=weights,
-        wishes=wishes,
-        dataset=pictures.dataset,
+        settings=settings,
+        dataset=images.dataset,
         offline=candidates.offline,
     )
     report = score(wanted, places, out)
@@ -219,7 +219,7 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _request(task: str, pictures: PictureOptions, *, lpips: bool) -> ScoringRequest:
+def _request(task: str, images: ImageOptions, *, lpips: bool) -> ScoringRequest:
     """Check that the options belong to the task.
 
     Raises:
@@ -233,28 +233,28 @@ def _request(task: str, pictures: PictureOptions, *, lpips: bool) -> ScoringRequ
         known = ", ".join(task_names())
         raise UsageError(f"unknown task {task!r}{did_you_mean(task, task_names())} (known: {known})")
     owners = {
-        "--scale": ("sr", pictures.scale is not None),
-        "--photo": ("sr", pictures.photo),
-        "--sigma": ("denoise", pictures.sigma is not None),
-        "--gray": ("denoise", pictures.gray),
-        "--real": ("denoise", pictures.real),
-        "--kind": ("deblur", pictures.kind is not None),
+        "--scale": ("sr", images.scale is not None),
+        "--photo": ("sr", images.photo),
+        "--sigma": ("denoise", images.sigma is not None),
+        "--gray": ("denoise", images.gray),
+        "--real": ("denoise", images.real),
+        "--kind": ("deblur", images.kind is not None),
     }
     for option, (owner, is_given) in owners.items():
         if is_given and owner != task:
             raise UsageError(f"{option} belongs to {owner}, not to {task}", hint="leave it out")
     variant = {
-        "sr": "photo" if pictures.photo else None,
-        "denoise": "real" if pictures.real else None,
-        "deblur": pictures.kind or "motion",
+        "sr": "photo" if images.photo else None,
+        "denoise": "real" if images.real else None,
+        "deblur": images.kind or "motion",
     }.get(task)
     return ScoringRequest(
         task=task,
-        paired=pictures.degraded is not None,
-        protocol=pictures.protocol,
-        scale=(pictures.scale or DEFAULT_SCALE) if task == "sr" else 1,
-        channels=1 if pictures.gray else 3,
-        sigma=pictures.sigma,
+        paired=images.degraded is not None,
+        protocol=images.protocol,
+        scale=(images.scale or DEFAULT_SCALE) if task == "sr" else 1,
+        channels=1 if images.gray else 3,
+        sigma=images.sigma,
         variant=variant,
         lpips=lpips,
     )

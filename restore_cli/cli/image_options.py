@@ -1,4 +1,4 @@
-"""The options of how pictures are read and written.
+"""The options of how images are read and written.
 
 Stage 1, ASK. They are fields of a frozen dataclass that `FileOptions` builds upon; `options` has the rest.
 """
@@ -12,7 +12,7 @@ import typer
 
 from restore_cli.errors import UsageError
 from restore_cli.imaging.background import color_named
-from restore_cli.settings import MAX_PIXELS, ReadWishes, SizeWishes
+from restore_cli.settings import MAX_PIXELS, ReadSettings, SizeSettings
 
 READING = "Reading"
 WRITING = "Writing"
@@ -35,16 +35,16 @@ class Background:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureOptions:
-    """Options of how pictures are read and written."""
+class ImageOptions:
+    """Options of how images are read and written."""
 
     max_pixels: Annotated[
         int,
-        typer.Option("--max-pixels", min=1, metavar="N", rich_help_panel=READING, help="Refuse larger pictures."),
+        typer.Option("--max-pixels", min=1, metavar="N", rich_help_panel=READING, help="Refuse larger images."),
     ] = MAX_PIXELS
     allow_damaged: Annotated[
         bool,
-        typer.Option("--allow-damaged", rich_help_panel=READING, help="Take what there is of a damaged picture."),
+        typer.Option("--allow-damaged", rich_help_panel=READING, help="Take what there is of a damaged image."),
     ] = False
     strict: Annotated[
         bool, typer.Option("--strict", rich_help_panel=READING, help="Refuse what would otherwise cost a warning.")
@@ -97,11 +97,11 @@ class PictureOptions:
         typer.Option("--long-side", min=1, metavar="N", rich_help_panel=WRITING, help="To this longer side."),
     ] = None
 
-    def read_wishes(self) -> ReadWishes:
-        """Return how pictures are to be read."""
-        return ReadWishes(max_pixels=self.max_pixels, strict=self.strict, allow_damaged=self.allow_damaged)
+    def read_settings(self) -> ReadSettings:
+        """Return how images are to be read."""
+        return ReadSettings(max_pixels=self.max_pixels, strict=self.strict, allow_damaged=self.allow_damaged)
 
-    def size_wishes(self) -> SizeWishes:
+    def size_settings(self) -> SizeSettings:
         """Return how large results are to be.
 
         Raises:
@@ -110,4 +110,4 @@ class PictureOptions:
         if self.long_side is not None and (self.width is not None or self.height is not None):
             other = "--width" if self.width is not None else "--height"
             raise UsageError(f"--long-side and {other} contradict each other", hint="choose one of them")
-        return SizeWishes(width=self.width, height=self.height, long_side=self.long_side)
+        return SizeSettings(width=self.width, height=self.height, long_side=self.long_side)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restore_cli.cli.options import Offline, OutputOptions, complete_model
+from restore_cli.cli.options import MessageOptions, Offline, complete_model
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
 from restore_cli.errors import DigestError, WeightsError
@@ -71,9 +71,9 @@ class _Outcome:
 
 
 @command(app, "list", examples="restore models list\nrestore models list --json | jq -r 'select(.path) | .id'")
-def list_weights(said: OutputOptions) -> None:
+def list_weights(messages: MessageOptions) -> None:
     """List all weights that are known and where they lie."""
-    out = said.open()
+    out = messages.open()
     rows = []
     for entry in _known().entries:
         path, place = _at_hand(entry)
@@ -95,12 +95,12 @@ def list_weights(said: OutputOptions) -> None:
 
 
 @command(app, "info", examples="restore models info ramit-slim-sr-x4\nrestore models info ramit-1 --json")
-def info(names: Names, said: OutputOptions) -> None:
+def info(names: Names, messages: MessageOptions) -> None:
     """Show all that is known of weights.
 
     Config, reported scores, licence, citation, digest and sources.
     """
-    out = said.open()
+    out = messages.open()
     for index, entry in enumerate(_chosen(names)):
         facts = _facts(entry)
         out.record(facts)
@@ -113,22 +113,22 @@ def info(names: Names, said: OutputOptions) -> None:
 
 
 @command(app, "pull", examples="restore models pull ramit-slim-sr-x4\nrestore models pull ramit-1 --json")
-def pull(names: Names, said: OutputOptions, *, offline: Offline = False) -> None:
+def pull(names: Names, messages: MessageOptions, *, offline: Offline = False) -> None:
     """Fetch weights into the cache.
 
     What is there already is checked; a damaged copy in the cache is fetched anew.
     """
-    out = said.open()
+    out = messages.open()
     _for_each(_chosen(names), lambda entry: _pulled(entry, out, offline=offline), out)
 
 
 @command(app, "verify", examples="restore models verify\nrestore models verify ramit-1-sr-x4")
-def verify(said: OutputOptions, names: OptionalNames = None) -> None:
+def verify(messages: MessageOptions, names: OptionalNames = None) -> None:
     """Check files at hand against their digests.
 
     Exit code 3 if one differs or is missing.
     """
-    out = said.open()
+    out = messages.open()
     entries = _chosen(names) if names else [entry for entry in _known().entries if _at_hand(entry)[0] is not None]
     if not entries:
         out.note("no weights are on this machine; `restore models pull ID` fetches them")
@@ -137,10 +137,10 @@ def verify(said: OutputOptions, names: OptionalNames = None) -> None:
 
 @command(app, "path", examples="restore models path ramit-slim-sr-x4")
 def path(
-    name: Annotated[str, typer.Argument(metavar="ID", autocompletion=complete_model)], said: OutputOptions
+    name: Annotated[str, typer.Argument(metavar="ID", autocompletion=complete_model)], messages: MessageOptions
 ) -> None:
     """Print where a weights file lies on this machine."""
-    out = said.open()
+    out = messages.open()
     entry = _known().get(name)
     found, place = _at_hand(entry)
     if found is None:

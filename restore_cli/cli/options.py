@@ -13,10 +13,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from restore_cli.cli.image_options import Background, PictureOptions
+from restore_cli.cli.image_options import Background, ImageOptions
 from restore_cli.cli.output import Output
 from restore_cli.errors import UsageError
-from restore_cli.jobs.plan import Existing, Padding, PathWishes, RunWishes, Tile, WriteWishes, format_named
+from restore_cli.jobs.plan import format_named
+from restore_cli.settings import Existing, Padding, PathSettings, RunSettings, Tile, WriteSettings
 
 FILES = "Files"
 WEIGHTS = "Weights"
@@ -104,14 +105,14 @@ Progress = Annotated[
     typer.Option(
         "--progress/--no-progress",
         rich_help_panel=MESSAGES,
-        help="A bar on a terminal, else a line a picture.",
+        help="A bar on a terminal, else a line an image.",
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=MESSAGES, help="Show a traceback with an error.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions:
+class MessageOptions:
     """Options of what is said while a command runs."""
 
     json: Json = False
@@ -130,14 +131,14 @@ Paths = Annotated[
     typer.Argument(
         metavar="INPUT... [OUTPUT]",
         show_default=False,
-        help="Pictures, folders or patterns. Of two or more the last is the output; one alone is restored beside "
+        help="Images, folders or patterns. Of two or more the last is the output; one alone is restored beside "
         "itself. - is standard input, and standard output.",
     ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileOptions(PictureOptions):
+class FileOptions(ImageOptions):
     """Options of what is read and where results go."""
 
     output: Annotated[
@@ -201,7 +202,7 @@ class FileOptions(PictureOptions):
         ),
     ] = None
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", rich_help_panel=FILES, help="Stop at the first picture that fails.")
+        bool, typer.Option("--fail-fast", rich_help_panel=FILES, help="Stop at the first image that fails.")
     ] = False
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", rich_help_panel=FILES, help="Show what would be done, touch nothing.")
@@ -211,14 +212,14 @@ class FileOptions(PictureOptions):
         typer.Option("--report", metavar="PATH", rich_help_panel=FILES, help="Write the JSON Lines to a file too."),
     ] = None
 
-    def path_wishes(self, paths: list[str], *, task_suffix: str) -> PathWishes:
+    def path_settings(self, paths: list[str], *, task_suffix: str) -> PathSettings:
         """Return which files are meant.
 
         Args:
             paths: INPUT... [OUTPUT] as typed.
             task_suffix: What the task calls its results ("_x4").
         """
-        return PathWishes(
+        return PathSettings(
             paths=tuple(paths),
             output=self.output,
             beside=self.beside,
@@ -230,19 +231,19 @@ class FileOptions(PictureOptions):
             task_suffix=task_suffix,
         )
 
-    def write_wishes(self) -> WriteWishes:
+    def write_settings(self) -> WriteSettings:
         """Return how results are to be written.
 
         Raises:
             UsageError: If the format is none we write, or options contradict each other.
         """
-        return WriteWishes(
+        return WriteSettings(
             format=None if self.format is None else format_named(self.format),
             quality=self.quality,
             lossless=self.lossless,
             strip=self.strip,
             background=(self.background or Background()).color,
-            size=self.size_wishes(),
+            size=self.size_settings(),
             existing="overwrite" if self.in_place else self.existing,
             resume=self.resume,
         )
@@ -259,7 +260,7 @@ class WeightsOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """Options of how the network runs on a picture."""
+    """Options of how the network runs on an image."""
 
     device: Device = "auto"
     dtype: Dtype = "auto"
@@ -269,7 +270,7 @@ class NetworkOptions:
             "--tile",
             metavar="auto|off|N",
             rich_help_panel=NETWORK,
-            help="Side of the tiles a picture is cut into, in its pixels; off: the whole picture at once.",
+            help="Side of the tiles an image is cut into, in its pixels; off: the whole image at once.",
         ),
     ] = "auto"
     overlap: Annotated[
@@ -283,7 +284,7 @@ class NetworkOptions:
         typer.Option(
             "--context",
             rich_help_panel=NETWORK,
-            help="Where channel attention takes its statistics: the whole picture (global), cells of about the "
+            help="Where channel attention takes its statistics: the whole image (global), cells of about the "
             "training size (local), a share of both (mixed), each tile; auto: what was measured best with the weights.",
         ),
     ] = "auto"
@@ -294,7 +295,7 @@ class NetworkOptions:
             parser=ByteSize.parse,
             metavar="SIZE",
             rich_help_panel=NETWORK,
-            help="What the network may take for a picture, as 512M or 2G; a large one then runs in smaller bands. "
+            help="What the network may take for an image, as 512M or 2G; a large one then runs in smaller bands. "
             "Default: a part of what is free.",
         ),
     ] = None
@@ -312,7 +313,7 @@ class NetworkOptions:
     ] = False
     threads: Threads = None
 
-    def wishes(self) -> RunWishes:
+    def settings(self) -> RunSettings:
         """Return how the network is to be run.
 
         Raises:
@@ -325,9 +326,9 @@ class NetworkOptions:
             msg = f"tiles of {tile} pixels do not advance at an overlap of {self.overlap}"
             raise UsageError(msg, hint="take a larger --tile or a smaller --overlap")
         if isinstance(tile, int) and self.context not in {"auto", "tile"}:
-            msg = f"--context {self.context} needs the whole picture, --tile cuts it"
+            msg = f"--context {self.context} needs the whole image, --tile cuts it"
             raise UsageError(msg, hint="leave one of them out")
-        return RunWishes(
+        return RunSettings(
             device=self.device,
             dtype=self.dtype,
             tile=tile,
@@ -343,7 +344,7 @@ class NetworkOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(NetworkOptions):
-    """Options of how the network runs through many pictures."""
+    """Options of how the network runs through many images."""
 
     jobs: Annotated[
         int,
@@ -353,7 +354,7 @@ class RunOptions(NetworkOptions):
             min=1,
             metavar="N",
             rich_help_panel=NETWORK,
-            help="Pictures read ahead and written behind at once.",
+            help="Images read ahead and written behind at once.",
         ),
     ] = 2
 

@@ -58,7 +58,7 @@ class Output:
         json: `json` and `record` objects go to stdout and `data` lines do not.
         quiet: Leave out notes and progress; warnings and errors stay.
         verbose: Show details too.
-        progress: Draw bars on a terminal, or print a line a picture where stderr is none.
+        progress: Draw bars on a terminal, or print a line an image where stderr is none.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class Output:
         """
         self._print_data(json.dumps(value))
 
-    def picture(self, data: bytes) -> None:
-        """Write the bytes of a picture to stdout.
+    def image(self, data: bytes) -> None:
+        """Write the bytes of an image to stdout.
 
         Raises:
             StorageError: If stdout cannot take them all: closed, a reader that has gone, a full disk.
@@ -112,18 +112,18 @@ class Output:
             raise StorageError(msg, hint="name an output file") from error
 
     def require_pipe(self) -> None:
-        """Refuse to send a picture to a terminal, or to nowhere.
+        """Refuse to send an image to a terminal, or to nowhere.
 
         Raises:
             UsageError: If stdout is a terminal, or objects are to go there.
             StorageError: If it is closed.
         """
         if self._stdout is None:
-            raise StorageError("standard output is closed, and the picture should go there", hint="name an output file")
+            raise StorageError("standard output is closed, and the image should go there", hint="name an output file")
         if self.wants_json:
-            raise UsageError("--json and a picture on standard output contradict each other", hint="say --report FILE")
+            raise UsageError("--json and an image on standard output contradict each other", hint="say --report FILE")
         if _is_terminal(self._stdout):
-            msg = "a picture is not written to a terminal"
+            msg = "an image is not written to a terminal"
             raise UsageError(msg, hint="name an output file, or redirect: > out.png")
 
     def record(self, value: Mapping[str, Any]) -> None:
@@ -193,7 +193,7 @@ class Output:
         self.block("\n".join(printable(line) for line in lines))
 
     def image_done(self, text: str | None) -> None:
-        """Move the bar by one picture, or print the plain line that stands for it; None where another line did."""
+        """Move the bar by one image, or print the plain line that stands for it; None where another line did."""
         with self._lock:
             if self._bar is not None:
                 self._bar.advance(self._bar.task_ids[0])
@@ -208,10 +208,10 @@ class Output:
 
     @contextlib.contextmanager
     def image_progress(self, total: int, what: str) -> Iterator[None]:
-        """Show a bar over the pictures of a run while inside; `image_done` moves it.
+        """Show a bar over the images of a run while inside; `image_done` moves it.
 
         Args:
-            total: Pictures to come, skipped ones counted.
+            total: Images to come, skipped ones counted.
             what: What is being done, a word or two before the bar.
         """
         if not self._animated:

@@ -4,8 +4,8 @@ Stage 1, ASK. A command takes its options in frozen dataclasses (`options`), who
 line, so that five commands need not repeat thirty options:
 
     @command(app, "derain", examples="restore derain street.jpg")
-    def derain(paths: Paths, files: FileOptions, said: OutputOptions) -> None:
-        "Take rain streaks out of pictures."
+    def derain(paths: Paths, files: FileOptions, messages: MessageOptions) -> None:
+        "Take rain streaks out of images."
 
 Help is plain text in sections rather than Rich panels: with them `restore --help` took 0.36 s, without 0.17 s.
 """

@@ -1,4 +1,4 @@
-"""The commands that restore pictures: sr, denoise, derain, lowlight, deblur.
+"""The commands that restore images: sr, denoise, derain, lowlight, deblur.
 
 Stage 1, ASK: from options to a plan, with everything checked that can be before torch is loaded. The five commands
 differ in the few options of their task; all else is one function, `_restore`.
@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restore_cli.cli.options import FileOptions, OutputOptions, Paths, RunOptions, WeightsOptions
+from restore_cli.cli.options import FileOptions, MessageOptions, Paths, RunOptions, WeightsOptions
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
 from restore_cli.errors import ImageError, UsageError, WeightsError
-from restore_cli.jobs.plan import ImageJob, JobPlan, ReadWishes, WeightsChoice, plan_images
+from restore_cli.jobs.plan import JobPlan, WeightsChoice, plan_images
+from restore_cli.jobs.targets import ImageJob
 from restore_cli.jobs.views import pair_views
+from restore_cli.settings import ReadSettings
 
 if TYPE_CHECKING:
     from restore_cli.weights.manifest import WeightsEntry
@@ -61,9 +63,9 @@ class _Wanted:
         task: Command name of the task.
         scale: Factor of super-resolution; None leaves it to the weights, or else to the default.
         sigma: Noise level; None where it is unknown or not the task.
-        gray: Whether the gray network is wanted; None where the pictures decide.
+        gray: Whether the gray network is wanted; None where the images decide.
         variant: Special form of the task.
-        right: Where the right views of the scenes lie; None where a scene is one picture.
+        right: Where the right views of the scenes lie; None where a scene is one image.
     """
 
     task: str
@@ -99,11 +101,11 @@ def sr(
     files: FileOptions,
     weights: WeightsOptions,
     run: RunOptions,
-    said: OutputOptions,
+    messages: MessageOptions,
 ) -> None:
-    """Enlarge pictures 2, 3 or 4 times."""
+    """Enlarge images 2, 3 or 4 times."""
     wanted = _Wanted(task="sr", scale=scale, variant="photo" if photo else None)
-    _restore(wanted, paths, files, weights, run, said)
+    _restore(wanted, paths, files, weights, run, messages)
 
 
 @command(
@@ -132,34 +134,34 @@ def denoise(
     ] = None,
     gray: Annotated[
         bool | None,
-        typer.Option(
-            "--gray/--color", help="Which network. [default: gray where all pictures are]", show_default=False
-        ),
+        typer.Option("--gray/--color", help="Which network. [default: gray where all images are]", show_default=False),
     ] = None,
     real: Annotated[bool, typer.Option("--real", help="For the noise of real cameras.")] = False,
     *,
     files: FileOptions,
     weights: WeightsOptions,
     run: RunOptions,
-    said: OutputOptions,
+    messages: MessageOptions,
 ) -> None:
-    """Take noise out of pictures."""
+    """Take noise out of images."""
     wanted = _Wanted(task="denoise", sigma=sigma, gray=gray, variant="real" if real else None)
-    _restore(wanted, paths, files, weights, run, said)
+    _restore(wanted, paths, files, weights, run, messages)
 
 
 @command(app, "derain", examples="restore derain street.jpg\nrestore derain --recursive rainy/ dry/")
-def derain(paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: RunOptions, said: OutputOptions) -> None:
-    """Take rain streaks out of pictures."""
-    _restore(_Wanted(task="derain"), paths, files, weights, run, said)
+def derain(
+    paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: RunOptions, messages: MessageOptions
+) -> None:
+    """Take rain streaks out of images."""
+    _restore(_Wanted(task="derain"), paths, files, weights, run, messages)
 
 
 @command(app, "lowlight", examples="restore lowlight night.jpg\nrestore lowlight dark/ light/")
 def lowlight(
-    paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: RunOptions, said: OutputOptions
+    paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: RunOptions, messages: MessageOptions
 ) -> None:
-    """Lighten pictures taken in the dark."""
-    _restore(_Wanted(task="lowlight"), paths, files, weights, run, said)
+    """Lighten images taken in the dark."""
+    _restore(_Wanted(task="lowlight"), paths, files, weights, run, messages)
 
 
 @command(
@@ -190,15 +192,15 @@ def deblur(
     files: FileOptions,
     weights: WeightsOptions,
     run: RunOptions,
-    said: OutputOptions,
+    messages: MessageOptions,
 ) -> None:
-    """Sharpen pictures blurred by motion or lack of focus."""
+    """Sharpen images blurred by motion or lack of focus."""
     if kind == "dual-pixel" and right is None:
         msg = "--kind dual-pixel restores two views of a scene, and only the left one is named"
         raise UsageError(msg, hint="name the right view, or the folder of right views, with --right")
     if kind != "dual-pixel" and right is not None:
         raise UsageError(f"--right belongs to --kind dual-pixel, not to {kind}", hint="leave it out")
-    _restore(_Wanted(task="deblur", variant=kind, right=right), paths, files, weights, run, said)
+    _restore(_Wanted(task="deblur", variant=kind, right=right), paths, files, weights, run, messages)
 
 
 def _restore(
@@ -207,15 +209,17 @@ def _restore(
     files: FileOptions,
     weights: WeightsOptions,
     run: RunOptions,
-    said: OutputOptions,
+    messages: MessageOptions,
 ) -> None:
     """Check, plan, and carry out or show."""
     from restore_cli.tasks import get_task
 
-    out = said.open()
-    wishes, write = run.wishes(), files.write_wishes()
+    out = messages.open()
+    settings, write = run.settings(), files.write_settings()
     entry = _choose_entry(wanted, weights)
-    jobs, skipped = plan_images(files.path_wishes(paths, task_suffix=get_task(wanted.task).suffix(entry.scale)), write)
+    jobs, skipped = plan_images(
+        files.path_settings(paths, task_suffix=get_task(wanted.task).suffix(entry.scale)), write
+    )
     if wanted.right is not None:
         jobs = pair_views(jobs, wanted.right)
     if any(job.to_stdout for job in jobs):
@@ -228,15 +232,15 @@ def _restore(
         wanted = replace(wanted, gray=True)
         entry = _choose_entry(wanted, weights)
     if wanted.sigma is not None and wanted.sigma.level is None:
-        wanted = replace(wanted, sigma=_estimate_sigma(jobs, files.read_wishes(), out))
+        wanted = replace(wanted, sigma=_estimate_sigma(jobs, files.read_settings(), out))
         entry = _choose_entry(wanted, weights)
     plan = JobPlan(
         task=wanted.task,
         weights=WeightsChoice(id=entry.id, path=weights.weights),
         jobs=jobs,
         skipped=skipped,
-        run=wishes,
-        read=files.read_wishes(),
+        run=settings,
+        read=files.read_settings(),
         write=write,
         jobs_in_flight=run.jobs,
         fail_fast=files.fail_fast,
@@ -250,7 +254,7 @@ def _restore(
         return
     _require_own_place(files.report, plan)
     with out.report(files.report):
-        code = run_batch(plan, entry, out, debug=said.debug)
+        code = run_batch(plan, entry, out, debug=messages.debug)
     if code:
         raise typer.Exit(code)
 
@@ -290,7 +294,7 @@ def _entry_of_file(wanted: _Wanted, path: Path) -> WeightsEntry:
 
 
 def _are_all_gray(jobs: Sequence[ImageJob]) -> bool:
-    """Tell whether all pictures are gray by their headers; a run takes one network, and one for RGB takes both."""
+    """Tell whether all images are gray by their headers; a run takes one network, and one for RGB takes both."""
     from restore_cli.imaging.containers.header import is_gray, is_gray_data
 
     some = False
@@ -303,18 +307,18 @@ def _are_all_gray(jobs: Sequence[ImageJob]) -> bool:
 
 
 def _require_own_place(report: Path | None, plan: JobPlan) -> None:
-    """Refuse a report that would overwrite a picture."""
+    """Refuse a report that would overwrite an image."""
     if report is None:
         return
-    pictures = {os.path.realpath(path) for job in (*plan.jobs, *plan.skipped) for path in (job.source, job.target)}
-    if os.path.realpath(report) in pictures:
-        raise UsageError(f"--report {report} is one of the pictures", hint="name another file")
+    images = {os.path.realpath(path) for job in (*plan.jobs, *plan.skipped) for path in (job.source, job.target)}
+    if os.path.realpath(report) in images:
+        raise UsageError(f"--report {report} is one of the images", hint="name another file")
 
 
-def _estimate_sigma(jobs: Sequence[ImageJob], read: ReadWishes, out: Output) -> Sigma | None:
-    """Tell how noisy each picture is, and return the level in the middle: a run takes one network.
+def _estimate_sigma(jobs: Sequence[ImageJob], read: ReadSettings, out: Output) -> Sigma | None:
+    """Tell how noisy each image is, and return the level in the middle: a run takes one network.
 
-    A picture that cannot be read is passed over here: it is told when its turn comes.
+    An image that cannot be read is passed over here: it is told when its turn comes.
     """
     from restore_cli.imaging.decode import decode_bytes, read_file
     from restore_cli.metrics.noise_level import estimate_sigma
@@ -323,10 +327,10 @@ def _estimate_sigma(jobs: Sequence[ImageJob], read: ReadWishes, out: Output) -> 
     for job in jobs:
         try:
             data = read_file(job.source, read.max_pixels) if job.data is None else job.data
-            picture = decode_bytes(data, job.source_name, max_pixels=read.max_pixels, allow_damaged=read.allow_damaged)
+            image = decode_bytes(data, job.source_name, max_pixels=read.max_pixels, allow_damaged=read.allow_damaged)
         except ImageError:
             continue
-        levels.append(estimate_sigma(picture.pixels))
+        levels.append(estimate_sigma(image.pixels))
         out.note(f"{job.source_name}: noise of about sigma {levels[-1]:.1f}")
     return Sigma(level=min(statistics.median_low(levels), _LARGEST_SIGMA)) if levels else None
 
@@ -362,7 +366,7 @@ def _holding(level: float, entry: WeightsEntry) -> str | None:
 
 
 def _show(plan: JobPlan, entry: WeightsEntry, out: Output) -> None:
-    """Show a plan: a line or an object a picture, and the weights."""
+    """Show a plan: a line or an object an image, and the weights."""
     from restore_cli.weights.store import locate
 
     for job, status in [*((job, "planned") for job in plan.jobs), *((job, "skipped") for job in plan.skipped)]:

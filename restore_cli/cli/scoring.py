@@ -1,4 +1,4 @@
-"""Carry out a scoring for a person: load, score, tell each picture as it comes, write what was asked for.
+"""Carry out a scoring for a person: load, score, tell each image as it comes, write what was asked for.
 
 Stage 1, ASK, on its way back: `evaluate.py` decides what is scored, this module does it. torch comes in here.
 """
@@ -29,10 +29,10 @@ from restore_cli.evaluate.report import (
     summary_json,
 )
 from restore_cli.evaluate.sample import as_float
-from restore_cli.evaluate.score import Outcome, score_pictures
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.evaluate.score import Outcome, score_images
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode
-from restore_cli.jobs.plan import RunWishes
+from restore_cli.settings import RunSettings
 from restore_cli.storage.publish import publish
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class Wanted:
     """What is to be scored, everything settled.
 
     Attributes:
-        pairs: The pictures.
+        pairs: The images.
         protocol: How scores are taken.
         weights: What is compared.
-        wishes: How networks run.
+        settings: How networks run.
         dataset: Whose reported figures to compare with; None tells it from the folders' names.
         offline: Never touch the network.
     """
@@ -57,7 +57,7 @@ class Wanted:
     pairs: tuple[Pair, ...]
     protocol: Protocol
     weights: tuple[ChosenWeights, ...]
-    wishes: RunWishes
+    settings: RunSettings
     dataset: str | None
     offline: bool
 
@@ -69,7 +69,7 @@ class ResultPlaces:
     Attributes:
         csv: File of all scores.
         html: File of the page.
-        images: Folder of restored pictures.
+        images: Folder of restored images.
         overwrite: Replace files that exist.
     """
 
@@ -94,14 +94,14 @@ def score(wanted: Wanted, places: ResultPlaces, out: Output) -> Report:
     candidates = (floor_candidate(wanted.protocol), *_load(wanted, out))
     facts = tuple(candidate.facts for candidate in candidates)
     protocol = wanted.protocol
-    count = f"{len(wanted.pairs)} picture{'' if len(wanted.pairs) == 1 else 's'}"
+    count = f"{len(wanted.pairs)} image{'' if len(wanted.pairs) == 1 else 's'}"
     out.note(f"{protocol.subject}, {count}, protocol {protocol.name}: {protocol.statement}")
     gallery = CropGallery(
         chooser=facts[1].label, floor=facts[0].label, scale=protocol.scale, keep=CROPS_OF_A_KIND if places.html else 0
     )
     outcomes = []
     with out.image_progress(len(wanted.pairs), "scoring"):
-        for outcome in score_pictures(wanted.pairs, protocol, candidates, metrics):
+        for outcome in score_images(wanted.pairs, protocol, candidates, metrics):
             gallery.consider(outcome)
             _save_images(outcome, places)
             outcomes.append(outcome.without_pixels())
@@ -158,7 +158,7 @@ def _extra_metrics(wanted: Wanted) -> dict[str, Metric]:
 
 
 def _load(wanted: Wanted, out: Output) -> Iterator[Candidate]:
-    """Load all weights before the first picture, so that none is found missing after an hour."""
+    """Load all weights before the first image, so that none is found missing after an hour."""
     sigma = wanted.protocol.sigma
     for chosen in wanted.weights:
         low, high = chosen.entry.sigma_range or (0.0, math.inf)
@@ -166,7 +166,7 @@ def _load(wanted: Wanted, out: Output) -> Iterator[Candidate]:
             out.warn(f"{chosen.label} was trained at sigma {low:g} to {high:g}, not {sigma:g}")
         with out.transfer_progress(chosen.entry.file) as progress:
             candidate = load_candidate(
-                chosen, wanted.wishes, channels=wanted.protocol.channels, offline=wanted.offline, progress=progress
+                chosen, wanted.settings, channels=wanted.protocol.channels, offline=wanted.offline, progress=progress
             )
         for note in candidate.facts.notes:
             out.note(note)
@@ -184,7 +184,7 @@ def _save_images(outcome: Outcome, places: ResultPlaces) -> None:
         except OSError as error:
             msg = f"cannot make the folder {target.parent}: {error.strerror}"
             raise StorageError(msg, hint="name another with --save-images") from error
-        publish(encode(Picture(pixels=as_float(image)), format="PNG"), target, overwrite=places.overwrite)
+        publish(encode(DecodedImage(pixels=as_float(image)), format="PNG"), target, overwrite=places.overwrite)
 
 
 def _tell(outcome: Outcome, wanted: Wanted, told: int, out: Output) -> None:
@@ -205,18 +205,18 @@ def _tell(outcome: Outcome, wanted: Wanted, told: int, out: Output) -> None:
 def _conclude(report: Report, gallery: CropGallery, places: ResultPlaces, out: Output) -> None:
     """Print the tables, or the summary under --json, and write the files."""
     from restore_cli.evaluate.page import report_page
-    from restore_cli.evaluate.table import means_table, pictures_table
+    from restore_cli.evaluate.table import images_table, means_table
 
     if not out.wants_json:
         out.data(f"{report.protocol.subject} on {report.dataset}, protocol {report.protocol.name}")
         out.data(report.protocol.statement)
-        for table in (pictures_table(report), means_table(report)):
+        for table in (images_table(report), means_table(report)):
             out.data("")
             out.table(table.headers, table.rows, numeric=table.headers[1:])
     _tell_reported(report, out)
     failed = len({failure.image for failure in report.failures})
     if failed:
-        out.warn(f"{failed} of {failed + len(report.images)} pictures have no or not all scores: the means lack them")
+        out.warn(f"{failed} of {failed + len(report.images)} images have no or not all scores: the means lack them")
     out.record(summary_json(report))
     if places.csv is not None:
         publish(report_csv(report).encode(), places.csv, overwrite=places.overwrite)

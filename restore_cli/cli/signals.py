@@ -1,4 +1,4 @@
-"""Ctrl-C and `kill` while pictures or steps are under way: finish what is in hand, then leave with the right code.
+"""Ctrl-C and `kill` while images or steps are under way: finish what is in hand, then leave with the right code.
 
 Stage 1, ASK. Outside of such work (while torch is loaded, say) either signal raises, and the program leaves through its
 usual door.

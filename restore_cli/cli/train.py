@@ -1,4 +1,4 @@
-"""`restore train`: train a network from folders of pictures; below it `export` makes weights, `report` draws curves.
+"""`restore train`: train a network from folders of images; below it `export` makes weights, `report` draws curves.
 
 Stage 1, ASK: options to a `TrainRequest`, whose options are in `train_options`. What is said on the way is in
 `training`; what is trained and how is in `train/`.
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restore_cli.cli.options import Device, OutputOptions
+from restore_cli.cli.options import Device, MessageOptions
 from restore_cli.cli.registration import command, command_of_its_own
-from restore_cli.cli.train_options import PictureOptions, RunFolderOptions, SpeedOptions, TaskOptions
+from restore_cli.cli.train_options import ImageOptions, RunFolderOptions, SpeedOptions, TaskOptions
 from restore_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,20 +42,20 @@ app.add_typer(commands, name="train")
 )
 def train(
     ctx: typer.Context,
-    pictures: PictureOptions,
+    images: ImageOptions,
     chosen: TaskOptions,
     run: RunFolderOptions,
     speed: SpeedOptions,
-    said: OutputOptions,
+    messages: MessageOptions,
 ) -> None:
-    """Train a network from a folder of clean pictures, degraded on the fly."""
+    """Train a network from a folder of clean images, degraded on the fly."""
     if ctx.invoked_subcommand is not None:
         return
     if run.out is None and not run.dry_run:
         raise UsageError("there is no folder for the run", hint="give --out runs/NAME")
-    out = said.open()
-    request = _request(pictures, chosen, speed, run)
-    machine = _machine(speed, pictures.cache_budget)
+    out = messages.open()
+    request = _request(images, chosen, speed, run)
+    machine = _machine(speed, images.cache_budget)
 
     from restore_cli.cli.training import tell_estimate, tell_plan, train_session
     from restore_cli.train.processes import joined
@@ -105,17 +105,17 @@ def export(
         ),
     ] = None,
     *,
-    said: OutputOptions,
+    messages: MessageOptions,
 ) -> None:
     """Make a .safetensors of a run's best weights, and print its manifest entry."""
     if output is not None and bundle is not None:
         raise UsageError("--bundle and --output both say where the file goes", hint="give one of them")
-    out = said.open()
+    out = messages.open()
 
-    from restore_cli.train.export import ExportWishes, read_export, ship_export, write_export
+    from restore_cli.train.export import ExportSettings, read_export, ship_export, write_export
     from restore_cli.weights.entry import entry_to_json
 
-    made = read_export(folder, ExportWishes(id=weights_id, licence=licence, notes=notes, commit=commit, half=half))
+    made = read_export(folder, ExportSettings(id=weights_id, licence=licence, notes=notes, commit=commit, half=half))
     if bundle is not None:
         entry = ship_export(made, bundle)
         place = f"the bundled weights of {bundle}"
@@ -126,7 +126,7 @@ def export(
     out.json(entry_to_json(entry))
     out.note(f"{entry.id}: {entry.bytes} bytes to {place}")
     if bundle is None:
-        out.note(f"to use them: restore {entry.task} --weights {shlex.quote(place)} PICTURE")
+        out.note(f"to use them: restore {entry.task} --weights {shlex.quote(place)} IMAGE")
 
 
 @command(
@@ -138,10 +138,10 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="Folder of a run.")],
     device: Device = "auto",
     *,
-    said: OutputOptions,
+    messages: MessageOptions,
 ) -> None:
-    """Draw the page of a run again: its curves, and held-out pictures as restored now."""
-    out = said.open()
+    """Draw the page of a run again: its curves, and held-out images as restored now."""
+    out = messages.open()
 
     from restore_cli.inference.device import choose_device
     from restore_cli.train.processes import Processes
@@ -150,31 +150,31 @@ def report(
 
     page, missing = redraw(folder, Machine(device=choose_device(device).device, processes=Processes()))
     if missing is not None:
-        out.warn(f"the page shows no held-out pictures: {missing}")
+        out.warn(f"the page shows no held-out images: {missing}")
     out.data(str(page))
 
 
-def _request(pictures: PictureOptions, chosen: TaskOptions, speed: SpeedOptions, run: RunFolderOptions) -> TrainRequest:
+def _request(images: ImageOptions, chosen: TaskOptions, speed: SpeedOptions, run: RunFolderOptions) -> TrainRequest:
     """Return what the options ask for, or what the run to resume was asked for."""
     from restore_cli.train.request import TrainRequest
     from restore_cli.train.run_file import NAME, read_run
 
     exists = run.out is not None and (run.out / NAME).is_file()
-    if run.out is not None and run.resume and (exists or not pictures.data):
+    if run.out is not None and run.resume and (exists or not images.data):
         request, _ = read_run(run.out)
-        for group, free in ((pictures, {"cache_budget"}), (chosen, set()), (speed, _FREE_SPEED)):
+        for group, free in ((images, {"cache_budget"}), (chosen, set()), (speed, _FREE_SPEED)):
             _refuse_changes(group, free)
         return request
     if exists and not run.dry_run:
         raise UsageError(f"{run.out} holds a run already", hint="go on with --resume, or name another --out")
-    if not pictures.data:
-        raise UsageError("there are no pictures to train on", hint="give --data DIR")
+    if not images.data:
+        raise UsageError("there are no images to train on", hint="give --data DIR")
     return TrainRequest(
         recipe=chosen.recipe or _recipe_name(chosen),
-        data=_paths(pictures.data),
-        degraded=_paths(pictures.degraded),
-        val=_paths(pictures.val),
-        val_degraded=_paths(pictures.val_degraded),
+        data=_paths(images.data),
+        degraded=_paths(images.degraded),
+        val=_paths(images.val),
+        val_degraded=_paths(images.val_degraded),
         steps=chosen.steps,
         minutes=chosen.minutes,
         batch=chosen.batch,
@@ -231,9 +231,9 @@ def _machine(speed: SpeedOptions, cache_mebibytes: int) -> Machine:
     if speed.threads is not None:
         torch.set_num_threads(speed.threads)
     torch.set_flush_denormal(True)
-    wish = speed.device
-    device = choose_device(wish).device
-    if processes.count > 1 and device.type == "cuda" and ":" not in wish:
+    setting = speed.device
+    device = choose_device(setting).device
+    if processes.count > 1 and device.type == "cuda" and ":" not in setting:
         device = torch.device("cuda", processes.local_rank)
         torch.cuda.set_device(device)
     return Machine(

@@ -14,36 +14,36 @@ import typer
 from restore_cli.cli.options import NETWORK, Device, Threads
 from restore_cli.train.recipes import Optimiser
 
-PICTURES = "Pictures"
+IMAGES = "Images"
 RECIPE = "Recipe"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureOptions:
+class ImageOptions:
     """Options of what is learnt from."""
 
     data: Annotated[
         list[Path] | None,
-        typer.Option("--data", metavar="DIR", rich_help_panel=PICTURES, help="Clean pictures; again for several."),
+        typer.Option("--data", metavar="DIR", rich_help_panel=IMAGES, help="Clean images; again for several."),
     ] = None
     degraded: Annotated[
         list[Path] | None,
         typer.Option(
             "--degraded",
             metavar="DIR",
-            rich_help_panel=PICTURES,
+            rich_help_panel=IMAGES,
             help="Their degraded partners, of the same names; without, they are made on the fly.",
         ),
     ] = None
     val: Annotated[
         list[Path] | None,
         typer.Option(
-            "--val", metavar="DIR", rich_help_panel=PICTURES, help="Clean pictures to validate on; again for several."
+            "--val", metavar="DIR", rich_help_panel=IMAGES, help="Clean images to validate on; again for several."
         ),
     ] = None
     val_degraded: Annotated[
         list[Path] | None,
-        typer.Option("--val-degraded", metavar="DIR", rich_help_panel=PICTURES, help="Their degraded partners."),
+        typer.Option("--val-degraded", metavar="DIR", rich_help_panel=IMAGES, help="Their degraded partners."),
     ] = None
     cache_budget: Annotated[
         int,
@@ -51,8 +51,8 @@ class PictureOptions:
             "--cache-budget",
             min=1,
             metavar="MIB",
-            rich_help_panel=PICTURES,
-            help="Memory for decoded pictures; what does not fit is decoded again.",
+            rich_help_panel=IMAGES,
+            help="Memory for decoded images; what does not fit is decoded again.",
         ),
     ] = 2048
 
@@ -68,7 +68,7 @@ class TaskOptions:
     scale: Annotated[
         int | None, typer.Option("--scale", min=2, max=4, metavar="N", rich_help_panel=RECIPE, help="Factor of sr.")
     ] = None
-    gray: Annotated[bool, typer.Option("--gray", rich_help_panel=RECIPE, help="Gray pictures.")] = False
+    gray: Annotated[bool, typer.Option("--gray", rich_help_panel=RECIPE, help="Gray images.")] = False
     photo: Annotated[
         bool, typer.Option("--photo", rich_help_panel=RECIPE, help="sr of real photos: blur, noise and JPEG too.")
     ] = False
@@ -214,12 +214,12 @@ class RunFolderOptions:
 
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", rich_help_panel=PICTURES, help="Folder of the run, made if absent."),
+        typer.Option("--out", "-o", metavar="DIR", rich_help_panel=IMAGES, help="Folder of the run, made if absent."),
     ] = None
     resume: Annotated[
         bool,
-        typer.Option("--resume", rich_help_panel=PICTURES, help="Go on with the run in --out, as it was begun."),
+        typer.Option("--resume", rich_help_panel=IMAGES, help="Go on with the run in --out, as it was begun."),
     ] = False
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", rich_help_panel=PICTURES, help="Show the plan, train nothing.")
+        bool, typer.Option("--dry-run", "-n", rich_help_panel=IMAGES, help="Show the plan, train nothing.")
     ] = False

@@ -46,7 +46,7 @@ def tell_plan(session: Session, machine: Machine, out: Output) -> None:
             f"{len(warm.adapted)} adapted, {len(warm.left)} left at their start"
         )
     kept = session.maker.store.kept
-    out.note(f"{len(session.maker.store)} pictures, {kept} of them in memory; device {machine.device}")
+    out.note(f"{len(session.maker.store)} images, {kept} of them in memory; device {machine.device}")
     if session.validation is not None and session.facts.floor is not None:
         out.note(f"validation: {session.validation.metric} of {recipe.floor} {session.facts.floor:.3f} dB")
     else:
@@ -61,7 +61,7 @@ def tell_estimate(session: Session, machine: Machine, out: Output) -> None:
     upper = " at most, bfloat16 takes less" if session.request.bf16 else ""
     out.note(
         f"memory on {machine.device}: {_size(memory.device)}{upper} ({parts}; counted from the tensors of a step "
-        f"rehearsed without numbers); pictures {_size(memory.pictures)}"
+        f"rehearsed without numbers); images {_size(memory.images)}"
     )
     if machine.processes.count > 1:
         return  # several processes take their steps together, or not at all

@@ -1,7 +1,7 @@
 """What is compared: weights of the manifest or of one's own, side by side, above a floor that needs none.
 
 Stages 2 and 5 of scoring. `choose_weights` settles which weights are meant before anything heavy is loaded, as far as
-names tell; `load_candidate` builds the network. A candidate turns a picture into a picture, so that gray pictures meet
+names tell; `load_candidate` builds the network. A candidate turns an image into an image, so that gray images meet
 RGB networks here exactly as they do when users restore them.
 """
 
@@ -14,9 +14,9 @@ from pathlib import Path
 from restore_cli.errors import UsageError
 from restore_cli.evaluate.protocol import Protocol
 from restore_cli.evaluate.report import CandidateFacts
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.resize import matlab_bicubic
-from restore_cli.jobs.plan import RunWishes
+from restore_cli.settings import RunSettings
 from restore_cli.weights.manifest import Manifest, WeightsEntry
 from restore_cli.weights.store import Progress
 
@@ -29,11 +29,11 @@ class Candidate:
 
     Attributes:
         facts: What it is, for reports.
-        restore: Degraded picture to restored one, `scale` times as large; values may leave [0, 1].
+        restore: Degraded image to restored one, `scale` times as large; values may leave [0, 1].
     """
 
     facts: CandidateFacts
-    restore: Callable[[Picture], Picture]
+    restore: Callable[[DecodedImage], DecodedImage]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def floor_candidate(protocol: Protocol) -> Candidate:
     if protocol.scale == 1:
         return Candidate(facts=CandidateFacts(label=identity, floor=True), restore=lambda degraded: degraded)
 
-    def enlarge(degraded: Picture) -> Picture:
+    def enlarge(degraded: DecodedImage) -> DecodedImage:
         height, width = protocol.scale * degraded.height, protocol.scale * degraded.width
         return replace(degraded, pixels=matlab_bicubic(degraded.pixels, height, width))
 
@@ -81,27 +81,27 @@ def choose_weights(
 
 
 def load_candidate(
-    chosen: ChosenWeights, wishes: RunWishes, *, channels: int, offline: bool, progress: Progress | None
+    chosen: ChosenWeights, settings: RunSettings, *, channels: int, offline: bool, progress: Progress | None
 ) -> Candidate:
     """Load weights and make them ready to restore.
 
     Args:
         chosen: Which.
-        wishes: How to run them.
-        channels: Channels of the pictures to come.
+        settings: How to run them.
+        channels: Channels of the images to come.
         offline: Never touch the network.
         progress: Told how far a download is.
 
     Raises:
         WeightsError: If they are missing, unreachable, damaged or do not fit their network.
-        UsageError: If the wishes contradict themselves or the network.
+        UsageError: If the settings contradict themselves or the network.
         DeviceError: If the device is not there.
     """
     from restore_cli.inference.restorer import Restorer
     from restore_cli.weights.load import load_weights
 
     weights = load_weights(chosen.entry, chosen.path, offline=offline, progress=progress)
-    restorer = Restorer(weights, wishes)
+    restorer = Restorer(weights, settings)
     run = restorer.describe()
     facts = CandidateFacts(
         label=chosen.label,
@@ -112,14 +112,14 @@ def load_candidate(
             "dtype": run.dtype,
             "tile": run.tile,
             "context": run.context,
-            "pad": wishes.pad,
-            "tta": wishes.tta,
+            "pad": settings.pad,
+            "tta": settings.tta,
         },
-        # A gray picture through an RGB network was not what the figures of that network were taken on.
+        # A gray image through an RGB network was not what the figures of that network were taken on.
         reported=chosen.entry.scores if chosen.entry.channels == channels else (),
         notes=weights.notes if restorer.note is None else (*weights.notes, restorer.note),
     )
-    return Candidate(facts=facts, restore=restorer.restore_picture)
+    return Candidate(facts=facts, restore=restorer.restore_image)
 
 
 def _listed(model: str | None, protocol: Protocol, manifest: Manifest) -> ChosenWeights:

@@ -1,8 +1,8 @@
 """Find the crops that show a candidate at its worst and at its best.
 
-Stage 7 of scoring, WRITE: a mean hides where a network fails. The worst crop of a picture is the one with the largest
+Stage 7 of scoring, WRITE: a mean hides where a network fails. The worst crop of an image is the one with the largest
 squared error, the best the one where the candidate took away most of the floor's squared error (the smallest error
-alone would show empty sky). At most one crop of each kind from a picture, so that no odd picture fills the page.
+alone would show empty sky). At most one crop of each kind from an image, so that no odd image fills the page.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Crop:
 
     Attributes:
         kind: "worst" or "best".
-        image: Name of the picture.
+        image: Name of the image.
         box: Where it lies.
         weight: What it was chosen by, mean squared error (worst) or its decrease against the floor (best).
         degraded: uint8 (height / scale, width / scale, C).
@@ -49,7 +49,7 @@ class Crop:
 
 
 class CropGallery:
-    """Keep the worst and the best crops of the pictures shown so far, and no other pixels.
+    """Keep the worst and the best crops of the images shown so far, and no other pixels.
 
     Args:
         chooser: Label of the candidate whose errors decide.
@@ -66,7 +66,7 @@ class CropGallery:
         self._crops: dict[CropKind, list[Crop]] = {"worst": [], "best": []}
 
     def consider(self, outcome: Outcome) -> None:
-        """Look at one picture; one that lacks a result of the chooser or of the floor is passed over."""
+        """Look at one image; one that lacks a result of the chooser or of the floor is passed over."""
         sample, restored = outcome.sample, outcome.restored
         if sample is None or not {self._chooser, self._floor} <= restored.keys():
             return
@@ -88,7 +88,7 @@ class CropGallery:
 def _cut(
     kind: CropKind, sample: Sample, restored: Mapping[str, Uint8Image], box: Box, weight: float, scale: int
 ) -> Crop:
-    """Copy the pixels of a box out of a picture, so that the picture itself can go."""
+    """Copy the pixels of a box out of an image, so that the image itself can go."""
     top, left, height, width = box
     inside = np.s_[top : top + height, left : left + width]
     small = np.s_[top // scale : (top + height) // scale, left // scale : (left + width) // scale]

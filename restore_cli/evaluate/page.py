@@ -1,6 +1,6 @@
 """Write a run of scores as one HTML page that needs no other file: tables, and crops beside the truth.
 
-Stage 7 of scoring, WRITE. The page's frame and its pictures are those of `pages`.
+Stage 7 of scoring, WRITE. The page's frame and its images are those of `pages`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def report_page(report: Report, gallery: CropGallery, chooser: str) -> str:
 
     Args:
         report: Scores and means.
-        gallery: Crops of the run's pictures.
+        gallery: Crops of the run's images.
         chooser: Label of the candidate that the crops were chosen by.
     """
     title = f"{report.protocol.subject} on {report.dataset}"
@@ -39,7 +39,7 @@ def report_page(report: Report, gallery: CropGallery, chooser: str) -> str:
                 report,
                 gallery.crops("worst"),
                 "Worst crops",
-                f"Where {chooser} is farthest from the truth: the largest squared error of each picture, worst first.",
+                f"Where {chooser} is farthest from the truth: the largest squared error of each image, worst first.",
             ),
             _crops(
                 report,
@@ -47,7 +47,7 @@ def report_page(report: Report, gallery: CropGallery, chooser: str) -> str:
                 "Best crops",
                 f"Where {chooser} took away most of the squared error that {report.floor.label} leaves, most first.",
             ),
-            _pictures(report),
+            _images(report),
             _failures(report),
         ]
     )
@@ -60,7 +60,7 @@ def _header(report: Report, title: str) -> str:
         f"<header><h1>{escape(title)}</h1>"
         f'<p><span class="protocol">protocol {escape(report.protocol.name)}</span> '
         f"{escape(report.protocol.statement)}</p>"
-        f'<p class="faint">{count} picture{"" if count == 1 else "s"}</p></header>'
+        f'<p class="faint">{count} image{"" if count == 1 else "s"}</p></header>'
     )
 
 
@@ -120,22 +120,22 @@ def _crop(report: Report, crop: Crop) -> str:
     return views(crop.image, crop.box, shown, columns=columns)
 
 
-def _pictures(report: Report) -> str:
-    """Lay out the scores of each picture: a column for each candidate, with bars for the gain over the floor."""
+def _images(report: Report) -> str:
+    """Lay out the scores of each image: a column for each candidate, with bars for the gain over the floor."""
     gains = [report.gain(facts.label, image) for image in report.images for facts in report.candidates]
     longest = max((abs(gain) for gain in gains if gain is not None and math.isfinite(gain)), default=0.0) or 1.0
     rows = "".join(
         f"<tr><td>{escape(image)}</td>"
-        f"{''.join(_picture_cell(report, image, candidate, longest) for candidate in report.candidates)}</tr>"
+        f"{''.join(_image_cell(report, image, candidate, longest) for candidate in report.candidates)}</tr>"
         for image in report.images
     )
     first, *others = (TITLES[metric] for metric in report.protocol.metrics)
     explanation = f"{first}; below it {', '.join(others)} and the {first} above {report.floor.label}."
-    scores = table(["", *(candidate.label for candidate in report.candidates)], rows, kind="pictures")
-    return f"<h2>Each picture</h2><p class='note'>{escape(explanation)}</p>{scores}"
+    scores = table(["", *(candidate.label for candidate in report.candidates)], rows, kind="images")
+    return f"<h2>Each image</h2><p class='note'>{escape(explanation)}</p>{scores}"
 
 
-def _picture_cell(report: Report, image: str, candidate: CandidateFacts, longest: float) -> str:
+def _image_cell(report: Report, image: str, candidate: CandidateFacts, longest: float) -> str:
     score = report.score(image, candidate.label)
     if score is None:
         return "<td>-</td>"

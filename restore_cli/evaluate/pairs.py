@@ -1,7 +1,7 @@
-"""Pair degraded with clean pictures, by name and never by sorted order.
+"""Pair degraded with clean images, by name and never by sorted order.
 
-Stage 2 of scoring, PLAN: names and folders only, no pixels. A picture is known by its file name without the suffix. A
-degraded picture has its clean one's name, or that name with the factor behind it, as the published test sets write it
+Stage 2 of scoring, PLAN: names and folders only, no pixels. An image is known by its file name without the suffix. A
+degraded image has its clean one's name, or that name with the factor behind it, as the published test sets write it
 (`babyx4.png`, `baby_x4.png`, `baby-X4.png` for `baby.png` at factor 4). What has no partner is an error that names it:
 a missing file would change the mean without a word.
 """
@@ -22,7 +22,7 @@ _NAMED_AT_MOST = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One picture to score.
+    """One image to score.
 
     Attributes:
         name: What tables and files call it: the clean file's name without its suffix.
@@ -36,7 +36,7 @@ class Pair:
 
 
 def find_pairs(clean: Path, degraded: Path | None = None, *, scale: int = 1) -> tuple[Pair, ...]:
-    """Pair the pictures of two folders (or two files) by name.
+    """Pair the images of two folders (or two files) by name.
 
     Args:
         clean: Folder of the truth, or one file.
@@ -47,21 +47,21 @@ def find_pairs(clean: Path, degraded: Path | None = None, *, scale: int = 1) -> 
         The pairs, ordered by name with numbers in their natural order.
 
     Raises:
-        UsageError: If a path is missing, a folder holds no picture, two files of a folder share a name, or a file has
+        UsageError: If a path is missing, a folder holds no image, two files of a folder share a name, or a file has
             no partner.
     """
     if degraded is not None and clean.is_file() and degraded.is_file():
         return (Pair(name=clean.stem, clean=clean, degraded=degraded),)
-    truths = _pictures_by_name(clean, "--clean")
+    truths = _images_by_name(clean, "--clean")
     if degraded is None:
         return tuple(Pair(name=name, clean=truths[name]) for name in _natural_order(truths))
-    inputs = _match(_pictures_by_name(degraded, "--degraded"), truths, scale)
-    _refuse_unpaired(truths.keys() - inputs.keys(), truths, f"no degraded picture in {degraded}")
+    inputs = _match(_images_by_name(degraded, "--degraded"), truths, scale)
+    _refuse_unpaired(truths.keys() - inputs.keys(), truths, f"no degraded image in {degraded}")
     return tuple(Pair(name=name, clean=truths[name], degraded=inputs[name]) for name in _natural_order(truths))
 
 
-def _pictures_by_name(path: Path, option: str) -> dict[str, Path]:
-    """Return the pictures of a folder (or the one file) under their names without suffix, NFC-normalised."""
+def _images_by_name(path: Path, option: str) -> dict[str, Path]:
+    """Return the images of a folder (or the one file) under their names without suffix, NFC-normalised."""
     if path.is_file():
         return {_name_of(path): path}
     if not path.is_dir():
@@ -77,7 +77,7 @@ def _pictures_by_name(path: Path, option: str) -> dict[str, Path]:
             )
         found[name] = file
     if not found:
-        raise UsageError(f"{option} {path}: no pictures in this folder")
+        raise UsageError(f"{option} {path}: no images in this folder")
     return found
 
 
@@ -86,7 +86,7 @@ def _name_of(path: Path) -> str:
 
 
 def _match(inputs: Mapping[str, Path], truths: Mapping[str, Path], scale: int) -> dict[str, Path]:
-    """Return the degraded files under their clean pictures' names."""
+    """Return the degraded files under their clean images' names."""
     matched: dict[str, Path] = {}
     lost: set[str] = set()
     for name, file in inputs.items():
@@ -97,7 +97,7 @@ def _match(inputs: Mapping[str, Path], truths: Mapping[str, Path], scale: int) -
             raise UsageError(f"{matched[truth]} and {file.name} both belong to {truths[truth]}", hint="remove one")
         else:
             matched[truth] = file
-    _refuse_unpaired(lost, inputs, "no clean picture of that name")
+    _refuse_unpaired(lost, inputs, "no clean image of that name")
     return matched
 
 
@@ -111,7 +111,7 @@ def _refuse_unpaired(names: set[str], files: Mapping[str, Path], reason: str) ->
         return
     shown = [str(files[name]) for name in _natural_order(names)]
     more = "" if len(shown) <= _NAMED_AT_MOST else f" and {len(shown) - _NAMED_AT_MOST} more"
-    raise UsageError(f"{', '.join(shown[:_NAMED_AT_MOST])}{more}: {reason}", hint="pictures are paired by name")
+    raise UsageError(f"{', '.join(shown[:_NAMED_AT_MOST])}{more}: {reason}", hint="images are paired by name")
 
 
 def _natural_order(names: Mapping[str, Path] | set[str]) -> list[str]:

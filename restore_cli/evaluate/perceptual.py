@@ -1,6 +1,6 @@
 """LPIPS (Zhang et al. 2018, arXiv 1801.03924), through the extra `restore-cli[lpips]`.
 
-A learned distance, lower is better: how far a network trained to tell things apart sees two pictures. The package
+A learned distance, lower is better: how far a network trained to tell things apart sees two images. The package
 `lpips` is BSD-2-Clause and brings torchvision along; AlexNet's ImageNet weights are not in it: torch.hub downloads them
 on first use. Nothing of this is imported, and nothing fetched, unless it is asked for.
 """
@@ -28,7 +28,7 @@ def lpips_missing() -> str | None:
 
 
 def load_lpips(*, offline: bool) -> Callable[[Uint8Image, Uint8Image, int], float]:
-    """Load LPIPS with AlexNet and return it as a metric of uint8 (H, W, C) pictures with a border to cut.
+    """Load LPIPS with AlexNet and return it as a metric of uint8 (H, W, C) images with a border to cut.
 
     Raises:
         UsageError: If the extra is not installed, or does not work with this torch.
@@ -73,7 +73,7 @@ def _build_network() -> Any:
 
 
 def _signed(image: Uint8Image, border: int) -> Any:
-    """Return float32 (1, 3, H, W) in [-1, 1], as LPIPS takes pictures; gray is repeated."""
+    """Return float32 (1, 3, H, W) in [-1, 1], as LPIPS takes images; gray is repeated."""
     import torch
 
     inside = slice(border, -border or None)

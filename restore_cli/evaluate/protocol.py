@@ -4,9 +4,9 @@ Stage 2 of scoring, PLAN: facts only. A number without its protocol compares wit
 one of these, and `Protocol.statement` says it in words:
 
     paper      as publications do. sr: MATLAB's bicubic, Y channel, `scale` pixels cut. denoise: float Gaussian noise
-               from seed 0 for every picture, neither clipped nor rounded. Pairs of files: the files as they are
+               from seed 0 for every image, neither clipped nor rounded. Pairs of files: the files as they are
     8bit       denoise only: the same noise, clipped and rounded to 8 bit, as a file would hold it
-    synthetic  the task's own degradation, seeded by the picture's name, clipped and rounded to 8 bit
+    synthetic  the task's own degradation, seeded by the image's name, clipped and rounded to 8 bit
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ InputKind = Literal["files", "matlab-bicubic", "float-noise", "8bit-noise", "syn
 PROTOCOL_NAMES: tuple[ProtocolName, ...] = ("paper", "8bit", "synthetic")
 
 _INPUT_STATEMENTS: dict[InputKind, str] = {
-    "files": "degraded pictures from files",
+    "files": "degraded images from files",
     "matlab-bicubic": "MATLAB bicubic input",
     "float-noise": "Gaussian noise, seed 0, neither clipped nor rounded",
     "8bit-noise": "Gaussian noise, seed 0, clipped and rounded to 8 bit",
@@ -37,11 +37,11 @@ class Protocol:
     Attributes:
         name: "paper", "8bit" or "synthetic".
         task: Command name of the task.
-        input: Where the degraded pictures come from.
+        input: Where the degraded images come from.
         metrics: Names of the scores, the first decides.
         crop_border: Pixels cut off each side of restored and clean before scoring.
         scale: Factor of super-resolution, 1 elsewhere.
-        channels: 1 scores gray pictures, 3 RGB.
+        channels: 1 scores gray images, 3 RGB.
         sigma: Noise level on the 0..255 scale, or None.
         variant: The task's special form, or None.
     """
@@ -86,8 +86,8 @@ class ScoringRequest:
 
     Attributes:
         task: Command name of the task.
-        paired: Whether degraded pictures are given as files.
-        protocol: The wished protocol, or None for the task's usual one.
+        paired: Whether degraded images are given as files.
+        protocol: The requested protocol, or None for the task's usual one.
         scale: Factor of super-resolution, 1 elsewhere.
         channels: 1 for gray, 3 for RGB.
         sigma: Noise level on the 0..255 scale, or None.
@@ -109,7 +109,7 @@ def choose_protocol(request: ScoringRequest) -> Protocol:
     """Settle the protocol of a request.
 
     Raises:
-        UsageError: If the wished protocol does not exist for this task and input; the possible ones are named.
+        UsageError: If the requested protocol does not exist for this task and input; the possible ones are named.
     """
     task = get_task(request.task)
     possible = _possible_inputs(request)

@@ -19,13 +19,13 @@ from restore_cli.weights.manifest import Score
 
 DECIMALS: Mapping[str, int] = {"psnr": 3, "psnr_y": 3, "ssim": 4, "ssim_y": 4, "lpips": 4}
 TITLES: Mapping[str, str] = {"psnr": "PSNR", "psnr_y": "PSNR-Y", "ssim": "SSIM", "ssim_y": "SSIM-Y", "lpips": "LPIPS"}
-# Folders that say what their pictures are for, not which they are.
+# Folders that say what their images are for, not which they are.
 _NAMES_OF_TRUTH = frozenset({"hr", "hq", "gt", "clean", "target", "truth"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageScore:
-    """The scores of one picture, restored in one way.
+    """The scores of one image, restored in one way.
 
     Attributes:
         image: The pair's name.
@@ -42,7 +42,7 @@ class ImageScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A picture that could not be scored, and why; `candidate` is None where it could not even be read."""
+    """An image that could not be scored, and why; `candidate` is None where it could not even be read."""
 
     image: str
     candidate: str | None
@@ -51,7 +51,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateFacts:
-    """What restored the pictures.
+    """What restored the images.
 
     Attributes:
         label: What tables call it.
@@ -83,9 +83,9 @@ class Report:
 
     Attributes:
         protocol: How they were taken.
-        dataset: Name of the pictures, as manifest entries write it where they know it.
+        dataset: Name of the images, as manifest entries write it where they know it.
         candidates: What restored them, the floor first.
-        scores: Per picture and candidate, in the order they were taken.
+        scores: Per image and candidate, in the order they were taken.
         failures: What could not be scored.
         seconds: Wall time of the whole run.
     """
@@ -99,7 +99,7 @@ class Report:
 
     @property
     def images(self) -> tuple[str, ...]:
-        """List the names of the pictures that have scores."""
+        """List the names of the images that have scores."""
         return tuple(dict.fromkeys(score.image for score in self.scores))
 
     @property
@@ -108,7 +108,7 @@ class Report:
         return self.candidates[0]
 
     def score(self, image: str, label: str) -> ImageScore | None:
-        """Return one picture's scores under one candidate, or None where it failed."""
+        """Return one image's scores under one candidate, or None where it failed."""
         return next((score for score in self.scores if score.image == image and score.candidate == label), None)
 
     def mean(self, label: str, metric: str) -> float | None:
@@ -117,7 +117,7 @@ class Report:
         return math.fsum(values) / len(values) if values else None
 
     def gain(self, label: str, image: str | None = None) -> float | None:
-        """Return a candidate's first metric less the floor's, for one picture or, without one, of the means."""
+        """Return a candidate's first metric less the floor's, for one image or, without one, of the means."""
         metric = self.protocol.metrics[0]
         if image is None:
             ours, theirs = self.mean(label, metric), self.mean(self.floor.label, metric)
@@ -147,7 +147,7 @@ class Report:
 
 
 def guess_dataset(clean: Path, reported: Sequence[Score]) -> str:
-    """Name the pictures: a reported dataset whose name is a folder on the way to them, else their own folder's name.
+    """Name the images: a reported dataset whose name is a folder on the way to them, else their own folder's name.
 
     Example:
         >>> guess_dataset(Path("/data/My Set/HR"), ())
@@ -162,7 +162,7 @@ def guess_dataset(clean: Path, reported: Sequence[Score]) -> str:
 
 
 def rounded(value: float | None, metric: str, *, signed: bool = False) -> str:
-    """Write a score with its usual decimals, "inf" for equal pictures, "-" for none; nothing is written as -0."""
+    """Write a score with its usual decimals, "inf" for equal images, "-" for none; nothing is written as -0."""
     if value is None:
         return "-"
     decimals = DECIMALS[metric]
@@ -170,7 +170,7 @@ def rounded(value: float | None, metric: str, *, signed: bool = False) -> str:
 
 
 def image_json(score: ImageScore, protocol: Protocol) -> dict[str, Any]:
-    """Return one picture's scores as a JSON object."""
+    """Return one image's scores as a JSON object."""
     return {
         "type": "image",
         "image": score.image,

@@ -32,7 +32,7 @@ _SMALLEST_SIDE_PIXELS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One picture, ready to be restored and scored.
+    """One image, ready to be restored and scored.
 
     Attributes:
         name: The pair's name.
@@ -59,7 +59,7 @@ def as_float(image: Uint8Image) -> FloatImage:
 
 
 def make_sample(pair: Pair, protocol: Protocol) -> Sample:
-    """Read a pair, or read the clean picture and make its input.
+    """Read a pair, or read the clean image and make its input.
 
     Raises:
         ImageError: If a file cannot be read, is too small to score, or the two sizes do not belong together.
@@ -80,22 +80,22 @@ def make_sample(pair: Pair, protocol: Protocol) -> Sample:
 
 def _read(path: Path, channels: int) -> tuple[Uint8Image, tuple[str, ...]]:
     """Decode a file to 8 bit with the channels that are scored."""
-    picture = decode(path)
-    warnings = [f"{path}: {warning}" for warning in picture.warnings]
-    if picture.alpha is not None and float(picture.alpha.min()) < 1.0:
+    image = decode(path)
+    warnings = [f"{path}: {warning}" for warning in image.warnings]
+    if image.alpha is not None and float(image.alpha.min()) < 1.0:
         warnings.append(f"{path}: transparency is not scored")
-    if picture.bit_depth != 8:
+    if image.bit_depth != 8:
         warnings.append(f"{path}: scored as 8 bit")
-    image = as_8bit(picture.pixels)
-    if channels == 3 and picture.channels == 1:
-        image = np.repeat(image, 3, axis=2)
-    elif channels == 1 and picture.channels == 3:
-        image = _gray(image)
-    return image, tuple(warnings)
+    pixels = as_8bit(image.pixels)
+    if channels == 3 and image.channels == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    elif channels == 1 and image.channels == 3:
+        pixels = _gray(pixels)
+    return pixels, tuple(warnings)
 
 
 def _gray(image: Uint8Image) -> Uint8Image:
-    """Return rounded full-range luma (H, W, 1), as OpenCV makes gray pictures of coloured ones."""
+    """Return rounded full-range luma (H, W, 1), as OpenCV makes gray images of coloured ones."""
     luma: npt.NDArray[np.float64] = image.astype(np.float64) @ np.array(_GRAY_WEIGHTS)
     return np.rint(luma).astype(np.uint8)[..., np.newaxis]
 
@@ -115,13 +115,13 @@ def _cut(clean: Uint8Image, height: int, width: int, protocol: Protocol, path: P
     least = _SMALLEST_SIDE_PIXELS + 2 * protocol.crop_border
     if min(height, width) < least:
         raise ImageError(
-            f"{path}: {_size(clean)} pixels are too few to score", hint=f"use pictures from {least}x{least} on"
+            f"{path}: {_size(clean)} pixels are too few to score", hint=f"use images from {least}x{least} on"
         )
     return clean[:height, :width]
 
 
 def _degrade(clean: Uint8Image, protocol: Protocol, name: str) -> FloatImage:
-    """Make the input of a clean picture, float32 (H / scale, W / scale, C)."""
+    """Make the input of a clean image, float32 (H / scale, W / scale, C)."""
     if protocol.input == "matlab-bicubic":
         return as_float(downscale_matlab(clean, protocol.scale))
     if protocol.input == "synthetic":
@@ -131,7 +131,7 @@ def _degrade(clean: Uint8Image, protocol: Protocol, name: str) -> FloatImage:
 
 
 def _noise(shape: tuple[int, ...], sigma: float) -> FloatImage:
-    """Draw the published noise: seed 0 for every picture, channels first, sigma on the 0..255 scale."""
+    """Draw the published noise: seed 0 for every image, channels first, sigma on the 0..255 scale."""
     import torch
 
     height, width, channels = shape
@@ -141,7 +141,7 @@ def _noise(shape: tuple[int, ...], sigma: float) -> FloatImage:
 
 
 def _synthesise(clean: FloatImage, protocol: Protocol, name: str) -> FloatImage:
-    """Degrade as the task does, seeded by the picture's name: the same whatever else lies in the folder."""
+    """Degrade as the task does, seeded by the image's name: the same whatever else lies in the folder."""
     import torch
 
     sigma = protocol.sigma or 0.0

@@ -1,7 +1,7 @@
-"""Restore each picture with each candidate and score it against the truth.
+"""Restore each image with each candidate and score it against the truth.
 
-Stage 5 of scoring, RUN. A candidate is anything that turns a degraded picture into a restored one: weights, or the
-floor that needs none. Each picture is read (and degraded) once and given to all of them, so that they see the same
+Stage 5 of scoring, RUN. A candidate is anything that turns a degraded image into a restored one: weights, or the
+floor that needs none. Each image is read (and degraded) once and given to all of them, so that they see the same
 noise; what cannot be read or restored is told and left out, and the others go on.
 """
 
@@ -18,7 +18,7 @@ from restore_cli.evaluate.pairs import Pair
 from restore_cli.evaluate.protocol import Protocol
 from restore_cli.evaluate.report import Failure, ImageScore
 from restore_cli.evaluate.sample import Sample, Uint8Image, as_8bit, make_sample
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.metrics.psnr import psnr, psnr_y
 from restore_cli.metrics.ssim import ssim, ssim_y
 
@@ -35,14 +35,14 @@ _METRICS: Mapping[str, Metric] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one picture.
+    """What became of one image.
 
     Attributes:
         name: The pair's name.
         sample: Its pixels, or None where it could not be read.
         restored: uint8 (H, W, C) by candidate label; those that failed are missing.
         scores: One for each of `restored`.
-        failures: One for each candidate that failed, or a single one for the picture.
+        failures: One for each candidate that failed, or a single one for the image.
         warnings: What was decided on the way, a line each.
     """
 
@@ -54,17 +54,17 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
     def without_pixels(self) -> Self:
-        """Return the scores alone: a folder of pictures need not fit the memory."""
+        """Return the scores alone: a folder of images need not fit the memory."""
         return replace(self, sample=None, restored={})
 
 
-def score_pictures(
+def score_images(
     pairs: Iterable[Pair],
     protocol: Protocol,
     candidates: Iterable[Candidate],
     extra_metrics: Mapping[str, Metric],
 ) -> Iterator[Outcome]:
-    """Score pictures one after the other, each with every candidate.
+    """Score images one after the other, each with every candidate.
 
     Args:
         pairs: What to score.
@@ -73,7 +73,7 @@ def score_pictures(
         extra_metrics: Metrics of the protocol that this module does not carry, by name.
 
     Yields:
-        One outcome a picture, in the order of `pairs`; its pixels are not kept here.
+        One outcome an image, in the order of `pairs`; its pixels are not kept here.
     """
     ways = tuple(candidates)
     metrics = {name: ({**_METRICS, **extra_metrics})[name] for name in protocol.metrics}
@@ -83,30 +83,30 @@ def score_pictures(
         except ImageError as error:
             yield Outcome(name=pair.name, failures=(Failure(image=pair.name, candidate=None, reason=str(error)),))
             continue
-        yield _score_picture(sample, protocol, ways, metrics)
+        yield _score_image(sample, protocol, ways, metrics)
 
 
-def _score_picture(
+def _score_image(
     sample: Sample, protocol: Protocol, candidates: tuple[Candidate, ...], metrics: Mapping[str, Metric]
 ) -> Outcome:
     restored: dict[str, Uint8Image] = {}
     scores: list[ImageScore] = []
     failures: list[Failure] = []
     warnings = list(sample.warnings)
-    degraded = Picture(pixels=sample.degraded)
+    degraded = DecodedImage(pixels=sample.degraded)
     for candidate in candidates:
         label = candidate.facts.label
         start = time.perf_counter()
         try:
-            picture = candidate.restore(degraded)
+            image = candidate.restore(degraded)
         except ImageError as error:
             failures.append(Failure(image=sample.name, candidate=label, reason=str(error)))
             continue
         seconds = time.perf_counter() - start
-        image = as_8bit(picture.pixels)
-        warnings += [f"{sample.name}, {label}: {warning}" for warning in picture.warnings]
-        values = {name: metric(image, sample.clean, protocol.crop_border) for name, metric in metrics.items()}
-        restored[label] = image
+        pixels = as_8bit(image.pixels)
+        warnings += [f"{sample.name}, {label}: {warning}" for warning in image.warnings]
+        values = {name: metric(pixels, sample.clean, protocol.crop_border) for name, metric in metrics.items()}
+        restored[label] = pixels
         scores.append(ImageScore(image=sample.name, candidate=label, values=values, seconds=seconds))
     return Outcome(
         name=sample.name,

@@ -1,6 +1,6 @@
 """Scores as rows of text for people; printed by `cli.output`.
 
-Stage 7 of scoring, WRITE. The means have a row for each candidate and carry the protocol's name in each; the pictures
+Stage 7 of scoring, WRITE. The means have a row for each candidate and carry the protocol's name in each; the images
 have a row each and a column for each candidate, all metrics in one cell, so that several candidates fit a terminal.
 """
 
@@ -34,8 +34,8 @@ def means_table(report: Report) -> TextTable:
     return TextTable(headers=(*headers, "protocol"), rows=tuple(rows))
 
 
-def pictures_table(report: Report) -> TextTable:
-    """Lay out a row for each picture, a column for each candidate."""
+def images_table(report: Report) -> TextTable:
+    """Lay out a row for each image, a column for each candidate."""
     metrics = report.protocol.metrics
     headers = (" / ".join(TITLES[metric] for metric in metrics), *(each.label for each in report.candidates))
     rows = [(image, *(_scores(report, image, each) for each in report.candidates)) for image in report.images]

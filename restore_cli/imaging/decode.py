@@ -1,6 +1,6 @@
-"""The one gate through which picture files come in: bytes to a `Picture`, or one line that says why not.
+"""The one gate through which image files come in: bytes to a `Image`, or one line that says why not.
 
-Stage 3, READ. Whatever lies under a picture's name is met here: folders, pipes, scripts, bombs, half a download. So
+Stage 3, READ. Whatever lies under an image's name is met here: folders, pipes, scripts, bombs, half a download. So
 the file is opened without waiting, recognised by its bytes (never by trying every decoder Pillow has: one of them
 starts Ghostscript), taken apart and measured before memory is spent on it, and only then decoded.
 """
@@ -27,11 +27,11 @@ from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableErr
 from restore_cli.imaging.containers.pillow import decoding, load, open_as
 from restore_cli.imaging.containers.plugins import require_plugin
 from restore_cli.imaging.containers.png import is_deep_color_png, is_png_short, read_deep_png
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.formats import READABLE_FORMATS, SUFFIXES, foreign_kind, format_of_bytes, promised_format
 from restore_cli.imaging.layout import read_layout
 from restore_cli.imaging.modes import Separated, floats_from, separate
-from restore_cli.settings import MAX_PIXELS, ReadWishes
+from restore_cli.settings import MAX_PIXELS, ReadSettings
 from restore_cli.storage.regular_file import open_regular_file
 
 __all__ = ["MAX_PIXELS", "MOST_BYTES", "SUFFIXES", "decode", "decode_bytes", "read_file"]
@@ -42,7 +42,7 @@ _ROOM_FOR_METADATA_BYTES = 256 * 1024 * 1024
 _FIRST_BYTES = 4096
 
 MOST_BYTES = MAX_PIXELS * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
-"""No file of a picture within the usual limit is longer."""
+"""No file of an image within the usual limit is longer."""
 
 # Formats whose decoders give 8 bits of colour, however many there are.
 _CUT_BY_DECODERS = ("AVIF", "HEIF", "JXL")
@@ -50,12 +50,14 @@ _CUT_BY_DECODERS = ("AVIF", "HEIF", "JXL")
 _TOLD_BY_DECODERS = ("exif", "xmp", "icc_profile", "dpi")
 
 
-def decode(path: Path, *, max_pixels: int = MAX_PIXELS, strict: bool = False, allow_damaged: bool = False) -> Picture:
-    """Read one picture file.
+def decode(
+    path: Path, *, max_pixels: int = MAX_PIXELS, strict: bool = False, allow_damaged: bool = False
+) -> DecodedImage:
+    """Read one image file.
 
     Args:
         path: The file.
-        max_pixels: Refuse pictures with more pixels than this, before memory is spent on them.
+        max_pixels: Refuse images with more pixels than this, before memory is spent on them.
         strict: Refuse what would otherwise cost a warning.
         allow_damaged: Read what there is of a damaged file, with a warning.
 
@@ -63,7 +65,7 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS, strict: bool = False, al
         Upright, sRGB-encoded pixels, with all that its file says and an output should keep.
 
     Raises:
-        DecodeError: If it is no regular file, cannot be read, is no whole picture of a format we read, or too large.
+        DecodeError: If it is no regular file, cannot be read, is no whole image of a format we read, or too large.
     """
     data = read_file(path, max_pixels)
     return decode_bytes(data, str(path), max_pixels=max_pixels, strict=strict, allow_damaged=allow_damaged)
@@ -71,41 +73,41 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS, strict: bool = False, al
 
 def decode_bytes(
     data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, strict: bool = False, allow_damaged: bool = False
-) -> Picture:
-    """Read one picture from the bytes of its file.
+) -> DecodedImage:
+    """Read one image from the bytes of its file.
 
     Args:
         data: The whole file.
         name: What messages call it; its suffix is compared with the content.
-        max_pixels: Refuse pictures with more pixels than this, before memory is spent on them.
+        max_pixels: Refuse images with more pixels than this, before memory is spent on them.
         strict: Refuse what would otherwise cost a warning.
         allow_damaged: Read what there is of a damaged file, with a warning.
 
     Raises:
-        DecodeError: If the bytes are no whole picture of a format we read, or it is too large.
+        DecodeError: If the bytes are no whole image of a format we read, or it is too large.
     """
-    wishes = ReadWishes(max_pixels=max_pixels, strict=strict, allow_damaged=allow_damaged)
+    settings = ReadSettings(max_pixels=max_pixels, strict=strict, allow_damaged=allow_damaged)
     format_name = format_of_bytes(data)
     if format_name is None:
-        hint = f"pictures are read from {', '.join(READABLE_FORMATS)}"
+        hint = f"images are read from {', '.join(READABLE_FORMATS)}"
         raise DecodeError(f"{name}: it is {foreign_kind(data)}", hint=hint)
     with _one_line(name, format_name):
         require_plugin(format_name)
-        picture = _decode_known(data, name, format_name, wishes)
-    if strict and picture.warnings:
-        raise DecodeError(f"{name}: {picture.warnings[0]}", hint="leave --strict out to take it as it is")
-    return picture
+        image = _decode_known(data, name, format_name, settings)
+    if strict and image.warnings:
+        raise DecodeError(f"{name}: {image.warnings[0]}", hint="leave --strict out to take it as it is")
+    return image
 
 
 def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
-    """Return the bytes of what may be a picture file, for `decode_bytes`; the first few if it is surely none.
+    """Return the bytes of what may be an image file, for `decode_bytes`; the first few if it is surely none.
 
     Args:
         path: The file.
-        max_pixels: What `decode_bytes` will be told; no picture of so many is longer than what is read.
+        max_pixels: What `decode_bytes` will be told; no image of so many is longer than what is read.
 
     Raises:
-        DecodeError: If it is no regular file, cannot be read, is empty, or longer than any such picture.
+        DecodeError: If it is no regular file, cannot be read, is empty, or longer than any such image.
     """
     with open_regular_file(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -119,7 +121,7 @@ def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
             pixels = declared_pixels(format_name, file)
         most_bytes = min(max_pixels, pixels or 0) * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
         if size > most_bytes:
-            raise DecodeError(f"{path}: it is larger ({size} bytes) than any picture of its kind that is read")
+            raise DecodeError(f"{path}: it is larger ({size} bytes) than any image of its kind that is read")
         file.seek(0)
         return file.read(most_bytes)
 
@@ -158,17 +160,17 @@ class _Decoded:
     damage: str | None = None
 
 
-def _decode_known(data: bytes, name: str, format_name: str, wishes: ReadWishes) -> Picture:
+def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettings) -> DecodedImage:
     parts = dissect(format_name, data)
-    _check_size(parts.size, wishes.max_pixels)
-    # An icon is what its largest picture is.
+    _check_size(parts.size, settings.max_pixels)
+    # An icon is what its largest image is.
     coded_as = format_of_bytes(parts.core) or format_name if format_name == "ICO" else format_name
     if coded_as == "PNG" and parts.damage is None and is_png_short(parts.core):
         parts = replace(parts, damage=TRUNCATED)
-    if parts.damage is not None and not wishes.allow_damaged:
+    if parts.damage is not None and not settings.allow_damaged:
         raise UnreadableError(parts.damage)
-    with decoding(lenient=wishes.allow_damaged):
-        decoded = _decode_parts(parts, coded_as, wishes)
+    with decoding(lenient=settings.allow_damaged):
+        decoded = _decode_parts(parts, coded_as, settings)
         if coded_as != format_name:
             decoded = replace(decoded, format=format_name)
         parts, alpha = decoded.parts, decoded.planes.alpha
@@ -179,7 +181,7 @@ def _decode_known(data: bytes, name: str, format_name: str, wishes: ReadWishes) 
     del decoded  # a third of the memory that floats take, not to be held beside them
     pixels = floats_from(turned(srgb.samples, metadata.orientation))
     alpha = None if alpha is None else turned(alpha, metadata.orientation)
-    return Picture(
+    return DecodedImage(
         pixels=pixels if alpha is None else bleed_color(pixels, alpha),
         alpha=alpha,
         bit_depth=srgb.samples.dtype.itemsize * 8,
@@ -194,24 +196,24 @@ def _decode_known(data: bytes, name: str, format_name: str, wishes: ReadWishes) 
     )
 
 
-def _decode_parts(parts: Parts, format_name: str, wishes: ReadWishes) -> _Decoded:
+def _decode_parts(parts: Parts, format_name: str, settings: ReadSettings) -> _Decoded:
     """Decode with the reader made for the kind of samples, or else with Pillow."""
     if format_name == "PPM":
         samples, damage = read_netpbm(parts.core, read_netpbm_header(parts.core))
-        if damage is not None and not wishes.allow_damaged:
+        if damage is not None and not settings.allow_damaged:
             raise UnreadableError(damage)
         return _Decoded(planes=Separated(color=samples, alpha=None), parts=parts, format="PPM", damage=damage)
     if format_name == "PNG" and is_deep_color_png(parts.core):
         color, alpha = read_deep_png(parts.core)
         return _Decoded(planes=Separated(color=color, alpha=alpha), parts=parts, format="PNG", damage=parts.damage)
     if format_name == "TIFF" and is_deep_tiff(parts.core):
-        color, alpha = read_deep_tiff(parts.core, lenient=wishes.allow_damaged)
+        color, alpha = read_deep_tiff(parts.core, lenient=settings.allow_damaged)
         return _Decoded(planes=Separated(color=color, alpha=alpha), parts=parts, format="TIFF", damage=parts.damage)
     with open_as(format_name, parts.core) as image:
-        _check_size((image.height, image.width), wishes.max_pixels)
+        _check_size((image.height, image.width), settings.max_pixels)
         layout = read_layout(image, parts.core)
         frames = max(parts.frames, int(getattr(image, "n_frames", 1)))
-        damage = load(image, lenient=wishes.allow_damaged)
+        damage = load(image, lenient=settings.allow_damaged)
         told = _told_by(image, parts)
         if format_name == "JPEG" and parts.damage is None and damage is None:
             fault = fault_of_scans(parts.core, image.width * image.height)
@@ -251,7 +253,7 @@ def _notes(name: str, format_name: str, decoded: _Decoded) -> list[str]:
         notes.append(f"its name promises {promised}, its bytes are {format_name}: read as {format_name}")
     if decoded.parts.frames > 1:
         which = "largest" if format_name == "ICO" else "first"
-        notes.append(f"it holds {decoded.parts.frames} pictures: only the {which} is used")
+        notes.append(f"it holds {decoded.parts.frames} images: only the {which} is used")
     if decoded.damage is not None:
         notes.append(f"only what could be decoded is used: {decoded.damage}")
     if format_name in _CUT_BY_DECODERS and decoded.parts.bits > 8 and not _is_deep(decoded.planes):

@@ -1,4 +1,4 @@
-"""A decoded picture: its pixels as the networks want them, and everything else a file must not lose.
+"""A decoded image: its pixels as the networks want them, and everything else a file must not lose.
 
 Stages 3 and 7, READ and WRITE: `decode` makes one, the networks change `pixels` (and the size), `encode` writes it.
 """
@@ -14,8 +14,8 @@ FloatImage = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """Hold one picture in memory.
+class DecodedImage:
+    """Hold one image in memory.
 
     Attributes:
         pixels: float32 (H, W, C), C = 1 (gray) or 3 (RGB), sRGB-encoded, in [0, 1].

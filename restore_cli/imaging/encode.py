@@ -1,4 +1,4 @@
-"""A `Picture` to the bytes of a file, with all that its source said, or a clear word on what the format cannot hold.
+"""A `Image` to the bytes of a file, with all that its source said, or a clear word on what the format cannot hold.
 
 Stage 7, WRITE. Pillow drops profiles and metadata unless they are handed over by name, and drops alpha and depth
 without a word: both are decided here, `writers` does the writing. Bytes go to memory first; `publish` puts them on the
@@ -16,7 +16,7 @@ from restore_cli.errors import EncodeError
 from restore_cli.imaging.color.profiles import srgb_profile
 from restore_cli.imaging.containers.plugins import has_plugin
 from restore_cli.imaging.containers.writers import WRITERS, too_long_for_jpeg
-from restore_cli.imaging.decoded_image import FloatImage, Picture
+from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
 from restore_cli.imaging.formats import EXTRA_BY_FORMAT, WRITABLE_FORMATS, output_format, suffix_of
 from restore_cli.imaging.modes import integers_from
 
@@ -70,7 +70,7 @@ _WORDS = {
 
 
 def encode(
-    picture: Picture,
+    image: DecodedImage,
     *,
     format: str,  # noqa: A002 - Pillow's word for it
     quality: int = 95,
@@ -78,13 +78,13 @@ def encode(
     strip: bool = False,
     background: Background = WHITE,
 ) -> bytes:
-    """Write a picture to the bytes of a file.
+    """Write an image to the bytes of a file.
 
     Values are clipped to [0, 1] and rounded half to even. Gray stays gray where the format knows it, 16 bits stay so in
     PNG, TIFF and PPM, and alpha is laid on the background in formats without it; `losses` says what is left behind.
 
     Args:
-        picture: Pixels, finite, and what to embed.
+        image: Pixels, finite, and what to embed.
         format: One of PNG, JPEG (4:4:4), WEBP, TIFF, AVIF (4:4:4), PPM, HEIF (4:4:4), JXL.
         quality: 1..100, of JPEG, WebP, AVIF, HEIF and JPEG XL.
         lossless: Keep every 8-bit value; PNG, TIFF and PPM always do.
@@ -92,7 +92,7 @@ def encode(
         background: What transparency is laid on, where the format knows none.
 
     Raises:
-        EncodeError: If the picture is larger than the format allows, holds values that are no numbers, or the encoder
+        EncodeError: If the image is larger than the format allows, holds values that are no numbers, or the encoder
             fails.
         ValueError: If the format is not written or the quality is out of range.
     """
@@ -101,13 +101,13 @@ def encode(
         msg = f"quality must be within 1 and 100, not {quality}"
         raise ValueError(msg)
     check_format(format, lossless=lossless)
-    check_size(picture.height, picture.width, format=format)
-    if not np.isfinite(picture.pixels).all() or not (picture.alpha is None or np.isfinite(picture.alpha).all()):
+    check_size(image.height, image.width, format=format)
+    if not np.isfinite(image.pixels).all() or not (image.alpha is None or np.isfinite(image.alpha).all()):
         msg = "the result holds values that are not finite"
         raise EncodeError(msg)
-    samples = _drawn(picture, limits, background)
-    kept = replace(picture, exif=None, xmp=None, iptc=None, text=(), dpi=None) if strip else picture
-    kept = replace(kept, icc_profile=_profile_for(samples, picture))
+    samples = _drawn(image, limits, background)
+    kept = replace(image, exif=None, xmp=None, iptc=None, text=(), dpi=None) if strip else image
+    kept = replace(kept, icc_profile=_profile_for(samples, image))
     try:
         return WRITERS[format](samples, kept, quality, lossless)
     except Exception as error:
@@ -116,7 +116,7 @@ def encode(
 
 
 def check_format(format: str, *, lossless: bool = False) -> None:  # noqa: A002 - as in `encode`
-    """Refuse a format that cannot be written as wished, before a picture is made.
+    """Refuse a format that cannot be written as requested, before an image is made.
 
     Raises:
         EncodeError: If it cannot be without loss, or its encoder is not installed.
@@ -131,7 +131,7 @@ def check_format(format: str, *, lossless: bool = False) -> None:  # noqa: A002 
 
 
 def check_size(height: int, width: int, *, format: str) -> None:  # noqa: A002 - as in `encode`
-    """Refuse a size that a format cannot hold, before a picture of that size is made.
+    """Refuse a size that a format cannot hold, before an image of that size is made.
 
     Raises:
         EncodeError: If a side is longer than the format allows.
@@ -146,34 +146,34 @@ def check_size(height: int, width: int, *, format: str) -> None:  # noqa: A002 -
 
 
 def losses(
-    picture: Picture,
+    image: DecodedImage,
     *,
     format: str,  # noqa: A002 - as in `encode`
     strip: bool = False,
     background: Background = WHITE,
 ) -> tuple[str, ...]:
-    """Say what of a picture a format cannot hold, a line each, for a warning beside the written file.
+    """Say what of an image a format cannot hold, a line each, for a warning beside the written file.
 
     Raises:
         ValueError: If the format is not written.
     """
     limits = _limits_of(format)
     lost = []
-    if picture.alpha is not None and not _knows_alpha(limits):
+    if image.alpha is not None and not _knows_alpha(limits):
         color = "white" if background == WHITE else "the background"
         lost.append(f"{format} knows no transparency: laid on {color}")
-    if picture.bit_depth == 16 and _written_bits(picture, limits) == 8:
+    if image.bit_depth == 16 and _written_bits(image, limits) == 8:
         lost.append(f"16 bits a channel are written as 8 in this {format}")
     names = ("icc_profile",) if strip else tuple(_WORDS)
-    left = [_WORDS[name] for name in names if getattr(picture, name) and name not in limits.keeps]
+    left = [_WORDS[name] for name in names if getattr(image, name) and name not in limits.keeps]
     if limits.keeps and "resolution" in left:
         left.remove("resolution")  # where there is EXIF it stands there
-    if format == "JXL" and "colour profile" in left and picture.icc_profile == srgb_profile():
+    if format == "JXL" and "colour profile" in left and image.icc_profile == srgb_profile():
         left.remove("colour profile")  # what an untagged JPEG XL means
     if left:
         lost.append(f"{format} carries no {' and no '.join(left)}: left out")
     if format == "JPEG" and not strip:
-        lost += [f"{name} data is too long for a JPEG: left out" for name in too_long_for_jpeg(picture)]
+        lost += [f"{name} data is too long for a JPEG: left out" for name in too_long_for_jpeg(image)]
     return tuple(lost)
 
 
@@ -188,14 +188,14 @@ def _knows_alpha(limits: _Format) -> bool:
     return 4 in limits.channels
 
 
-def _written_bits(picture: Picture, limits: _Format) -> int:
-    return 16 if picture.bit_depth == 16 and limits.deep else 8
+def _written_bits(image: DecodedImage, limits: _Format) -> int:
+    return 16 if image.bit_depth == 16 and limits.deep else 8
 
 
-def _drawn(picture: Picture, limits: _Format, background: Background) -> npt.NDArray[np.unsignedinteger]:
+def _drawn(image: DecodedImage, limits: _Format, background: Background) -> npt.NDArray[np.unsignedinteger]:
     """Return the samples to be written, uint8 or uint16 (H, W, C): alpha and depth as far as the format holds them."""
-    bits = _written_bits(picture, limits)
-    pixels, alpha = picture.pixels, picture.alpha
+    bits = _written_bits(image, limits)
+    pixels, alpha = image.pixels, image.alpha
     if alpha is not None and not _knows_alpha(limits):
         pixels, alpha = _laid_on(pixels, alpha, background), None
     samples = integers_from(pixels, bits)
@@ -220,8 +220,8 @@ def _laid_on(pixels: FloatImage, alpha: FloatImage, background: Background) -> F
     return laid
 
 
-def _profile_for(samples: npt.NDArray[np.unsignedinteger], picture: Picture) -> bytes | None:
+def _profile_for(samples: npt.NDArray[np.unsignedinteger], image: DecodedImage) -> bytes | None:
     """Return the profile for the samples as drawn: gray that had to become RGB needs an RGB one."""
-    if picture.icc_profile is not None and picture.channels == 1 and samples.shape[2] >= 3:
+    if image.icc_profile is not None and image.channels == 1 and samples.shape[2] >= 3:
         return srgb_profile()
-    return picture.icc_profile
+    return image.icc_profile

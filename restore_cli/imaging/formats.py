@@ -1,4 +1,4 @@
-"""Picture formats by name, suffix and first bytes; no Pillow, so that planning can ask without loading it.
+"""Image formats by name, suffix and first bytes; no Pillow, so that planning can ask without loading it.
 
 Stages 2, 3 and 7: the plan looks for files by suffix, `decode` goes by the bytes, `encode` by the wanted format.
 """
@@ -39,7 +39,7 @@ _FORMAT_BY_SUFFIX = {
 }
 
 SUFFIXES: frozenset[str] = frozenset(_FORMAT_BY_SUFFIX)
-"""Lower-case suffixes of the files that are taken for pictures in a folder."""
+"""Lower-case suffixes of the files that are taken for images in a folder."""
 
 READABLE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "ICO", "AVIF", "PPM")
 
@@ -80,7 +80,7 @@ _MAGIC = (
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 
-# First bytes of what people rename or drop among their pictures, for a message that says what the file really is.
+# First bytes of what people rename or drop among their images, for a message that says what the file really is.
 _FOREIGN_MAGIC = (
     (b"%PDF", "a PDF document"),
     (b"%!PS", "a PostScript file"),
@@ -93,13 +93,13 @@ _FOREIGN_MAGIC = (
     (b"#!", "a script"),
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x7fELF", "a program"),
-    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
-    (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
     (b"\x00\x00\x02\x00", "a mouse pointer"),
-    (b"\x0a\x05\x01\x08", "a PCX picture"),
+    (b"\x0a\x05\x01\x08", "a PCX image"),
     (b"DDS ", "a DDS texture"),
-    (b"v/1\x01", "an OpenEXR picture"),
-    (b"#?RADIANCE", "a Radiance picture"),
+    (b"v/1\x01", "an OpenEXR image"),
+    (b"#?RADIANCE", "a Radiance image"),
     (b"{\\rtf", "a document"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf", "a 7z archive"),
@@ -129,7 +129,7 @@ def output_format(source_format: str, target_suffix: str) -> str:
     if promised == "MPO":
         return "JPEG"
     if promised not in WRITABLE_FORMATS:
-        msg = f"pictures are not written as {target_suffix}"
+        msg = f"images are not written as {target_suffix}"
         known = ", ".join(_SUFFIX_BY_WRITABLE_FORMAT.values())
         raise EncodeError(msg, hint=f"choose one of {known}")
     return promised

@@ -46,7 +46,7 @@ def separate(image: Image.Image, layout: Layout) -> Separated:
         layout: How its file stores samples.
 
     Raises:
-        ValueError: If the mode is none a picture is stored in, or samples lie outside the range it stands for.
+        ValueError: If the mode is none an image is stored in, or samples lie outside the range it stands for.
     """
     key = image.info.get("transparency")
     if image.mode in _DEEP_GRAY_MODES:

@@ -3,7 +3,7 @@
 Stages 3 and 7, READ and WRITE: alpha channels are enlarged with it. Every library rounds, filters or places samples
 its own way; papers used MATLAB, so its rules are kept exactly: Keys' cubic with a = -0.5, widened when shrinking
 (antialiasing), samples at pixel centres, half-sample symmetric borders, the dimension that shrinks most first, and for
-8-bit pictures a rounding to 8 bit after each of the two passes.
+8-bit images a rounding to 8 bit after each of the two passes.
 """
 
 from __future__ import annotations

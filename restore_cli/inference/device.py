@@ -48,21 +48,21 @@ class DtypeChoice:
         return str(self.dtype).removeprefix("torch.")
 
 
-def choose_device(wish: str) -> DeviceChoice:
-    """Return the device for a wish ("auto", "cpu", "cuda", "cuda:1", "mps").
+def choose_device(setting: str) -> DeviceChoice:
+    """Return the device for a setting ("auto", "cpu", "cuda", "cuda:1", "mps").
 
     Raises:
-        UsageError: If the wish names no kind of device known here.
+        UsageError: If the setting names no kind of device known here.
         DeviceError: If the device is not there; what is there stands in the message.
     """
-    if wish == "auto":
+    if setting == "auto":
         return _best_device()
-    kind, _, index = wish.partition(":")
-    if kind not in {"cpu", "cuda", "mps"} or (":" in wish and not (kind == "cuda" and index.isdecimal())):
-        msg = f"unknown device {wish!r}"
+    kind, _, index = setting.partition(":")
+    if kind not in {"cpu", "cuda", "mps"} or (":" in setting and not (kind == "cuda" and index.isdecimal())):
+        msg = f"unknown device {setting!r}"
         raise UsageError(msg, hint="take auto, cpu, cuda, cuda:<number> or mps")
     if kind == "cuda":
-        return _cuda_device(wish, int(index or 0))
+        return _cuda_device(setting, int(index or 0))
     if kind == "mps" and not torch.backends.mps.is_available():
         msg = f"device mps is not there; there is {', '.join(available_devices())}"
         raise DeviceError(msg, hint="take --device auto")
@@ -76,23 +76,25 @@ def available_devices() -> tuple[str, ...]:
     return (*cuda, *mps, "cpu")
 
 
-def choose_dtype(wish: str, device: torch.device, measured_good: tuple[str, ...]) -> DtypeChoice:
-    """Return the precision for a wish ("auto", "float32", "bfloat16", "float16").
+def choose_dtype(setting: str, device: torch.device, measured_good: tuple[str, ...]) -> DtypeChoice:
+    """Return the precision for a setting ("auto", "float32", "bfloat16", "float16").
 
     Args:
-        wish: What the user asked for.
+        setting: What the user asked for.
         device: Where the network runs.
         measured_good: Names of the dtypes the architecture was measured to be good in.
 
     Raises:
-        UsageError: If the wish names no dtype known here.
+        UsageError: If the setting names no dtype known here.
     """
-    if wish != "auto":
-        if wish not in _DTYPES:
-            msg = f"unknown dtype {wish!r}"
+    if setting != "auto":
+        if setting not in _DTYPES:
+            msg = f"unknown dtype {setting!r}"
             raise UsageError(msg, hint=f"take auto, {', '.join(_DTYPES)}")
-        reason = "asked for" if wish in measured_good else "asked for, though not measured to be good for this network"
-        return DtypeChoice(dtype=_DTYPES[wish], reason=reason)
+        reason = (
+            "asked for" if setting in measured_good else "asked for, though not measured to be good for this network"
+        )
+        return DtypeChoice(dtype=_DTYPES[setting], reason=reason)
     if device.type != "cuda":
         return DtypeChoice(dtype=torch.float32, reason=f"exact, and the rule on {device.type}")
     if "bfloat16" not in measured_good:
@@ -148,9 +150,9 @@ def _best_device() -> DeviceChoice:
     return DeviceChoice(device=torch.device("cpu"), reason="torch finds no CUDA device (no card, or no driver), no MPS")
 
 
-def _cuda_device(wish: str, index: int) -> DeviceChoice:
+def _cuda_device(setting: str, index: int) -> DeviceChoice:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if index >= count:
-        msg = f"device {wish} is not there; there is {', '.join(available_devices())}"
+        msg = f"device {setting} is not there; there is {', '.join(available_devices())}"
         raise DeviceError(msg, hint="take --device auto")
     return DeviceChoice(device=torch.device(f"cuda:{index}"), reason=f"asked for, {torch.cuda.get_device_name(index)}")

@@ -1,6 +1,6 @@
 """One image through one network: padded, cut, run, stitched, cropped, and redone smaller where memory runs out.
 
-Stage 5, RUN, between tiling and the network. Knows arrays only; what a gray picture, an alpha channel or a file means
+Stage 5, RUN, between tiling and the network. Knows arrays only; what a gray image, an alpha channel or a file means
 is `restorer`'s and `imaging`'s business.
 """
 
@@ -36,7 +36,7 @@ from restore_cli.inference.footprint import (
 from restore_cli.inference.layout import (
     Layout,
     MemoryModel,
-    check_wishes,
+    check_settings,
     choose_layout,
     context_of,
     note_on_compiling,
@@ -45,9 +45,9 @@ from restore_cli.inference.layout import (
 from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
 from restore_cli.inference.padding import pad_to_multiple
 from restore_cli.inference.runner import NetworkRunner, Warn, check_stop
-from restore_cli.jobs.plan import RunWishes
 from restore_cli.models import Arch
 from restore_cli.models._bands import BAND_POSITIONS, Execution
+from restore_cli.settings import RunSettings
 from restore_cli.tiling.blend import Canvas
 from restore_cli.tiling.grid import Box, plan_grid, round_up
 from restore_cli.weights.entry import BestContext
@@ -78,12 +78,12 @@ class Engine:
         channels: Image channels of each view that goes in, and of the result.
         views: Views of a scene that go in, stacked in channels.
         scale: Factor from input to output size.
-        wishes: How to run it.
+        settings: How to run it.
         best: The context its weights were measured best with, None for the whole image's.
-        patch: Side of the pictures its weights were trained on: of cells, where they are wanted and `best` names none.
+        patch: Side of the images its weights were trained on: of cells, where they are wanted and `best` names none.
 
     Raises:
-        UsageError: If the wishes do not exist or contradict themselves.
+        UsageError: If the settings do not exist or contradict themselves.
         DeviceError: If the device is not there.
     """
 
@@ -95,31 +95,31 @@ class Engine:
         channels: int,
         views: int = 1,
         scale: int,
-        wishes: RunWishes,
+        settings: RunSettings,
         best: BestContext | None = None,
         patch: int = Execution.cell,
     ) -> None:
-        check_wishes(wishes, arch)
-        self.device: DeviceChoice = choose_device(wishes.device)
-        self.dtype: DtypeChoice = choose_dtype(wishes.dtype, self.device.device, arch.dtypes)
+        check_settings(settings, arch)
+        self.device: DeviceChoice = choose_device(settings.device)
+        self.dtype: DtypeChoice = choose_dtype(settings.dtype, self.device.device, arch.dtypes)
         self._network = network
         self._arch = arch
         self._channels = channels
         self._views = views
         self._scale = scale
-        self._wishes = wishes
+        self._settings = settings
         self._best = best
         self._patch = patch
         self._runner = NetworkRunner(
-            network, device=self.device.device, dtype=self.dtype.dtype, compiled=wishes.compile
+            network, device=self.device.device, dtype=self.dtype.dtype, compiled=settings.compile
         )
         self._memory = self._memory_of(self._runner)
 
     @property
     def note(self) -> str | None:
-        """Return what a person should know of the wishes before anything is run, None for nothing."""
+        """Return what a person should know of the settings before anything is run, None for nothing."""
         on_cpu = self.device.device.type == "cpu"
-        return note_on_compiling(self._arch, self._wishes, self._best, on_cpu=on_cpu)
+        return note_on_compiling(self._arch, self._settings, self._best, on_cpu=on_cpu)
 
     def layout(self, height: int, width: int) -> Layout:
         """Return how an image of this size, before padding, would go through the network."""
@@ -141,11 +141,11 @@ class Engine:
         self._check_result_fits(*pixels.shape[:2])
         warnings: dict[str, None] = {}
         restore = partial(self._restore, warn=warnings.setdefault, stop=stop)
-        result = mean_over_symmetries(restore, pixels) if self._wishes.tta else restore(pixels)
+        result = mean_over_symmetries(restore, pixels) if self._settings.tta else restore(pixels)
         return Restored(pixels=result, warnings=tuple(warnings))
 
     def _restore(self, pixels: FloatImage, *, warn: Warn, stop: threading.Event | None) -> FloatImage:
-        padded = pad_to_multiple(pixels, self._arch.multiple_of, self._wishes.pad)
+        padded = pad_to_multiple(pixels, self._arch.multiple_of, self._settings.pad)
         restored = self._try_until_it_fits(padded, warn, stop)
         height, width = (self._scale * length for length in pixels.shape[:2])
         cropped = restored[:height, :width]
@@ -159,7 +159,7 @@ class Engine:
         if layout.note:
             warn(layout.note)
         while (restored := self._attempt(runner, padded, layout, warn, stop)) is None:
-            less = smaller_layout(layout, height, width, arch=self._arch, overlap=self._wishes.overlap)
+            less = smaller_layout(layout, height, width, arch=self._arch, overlap=self._settings.overlap)
             if less is not None:
                 warn(f"memory ran out on {runner.device}; redone in {_in_words(less)}")
                 layout = less
@@ -169,7 +169,7 @@ class Engine:
                 memory = self._memory_of(runner)
                 layout = self._layout(height, width, runner, memory)
             else:
-                msg = "memory does not suffice for this picture"
+                msg = "memory does not suffice for this image"
                 raise ImageError(msg, hint="leave --tile off and --context global out" if layout.demanded else None)
         return restored
 
@@ -199,10 +199,10 @@ class Engine:
                 height,
                 width,
                 tile=layout.tile,
-                overlap=self._wishes.overlap,
+                overlap=self._settings.overlap,
                 align=self._arch.multiple_of,
                 # A size that was asked for is meant; so is one that the compiler has seen.
-                even=self._wishes.tile == "auto" and not runner.needs_fixed_shapes,
+                even=self._settings.tile == "auto" and not runner.needs_fixed_shapes,
             )
         canvas = Canvas(grid, scale=self._scale, channels=self._channels)
         boxes = grid.boxes
@@ -223,7 +223,7 @@ class Engine:
             height,
             width,
             arch=self._arch,
-            wishes=self._wishes,
+            settings=self._settings,
             memory=memory,
             best=self._best,
             patch=self._patch,
@@ -231,23 +231,23 @@ class Engine:
         )
 
     def _memory_of(self, runner: NetworkRunner) -> MemoryModel:
-        wish = self._wishes.max_memory
+        setting = self._settings.max_memory
 
         def budget(*, in_bands: bool) -> int:
             return plan_budget(free_memory(runner.device), runner.device.type, in_bands=in_bands)
 
         return MemoryModel(
-            budget=partial(budget, in_bands=False) if wish is None else lambda: wish,
+            budget=partial(budget, in_bands=False) if setting is None else lambda: setting,
             footprint=lambda: self._footprint_of(runner),
             bands=partial(self._bands_of, runner) if self._arch.in_bands else None,
-            bands_budget=partial(budget, in_bands=True) if wish is None else None,
+            bands_budget=partial(budget, in_bands=True) if setting is None else None,
         )
 
     def _bands_of(self, runner: NetworkRunner) -> BandsFootprint:
         if self._arch.footprint is not None:
             fixed, per_pixel, per_band_pixel = (UNSEEN_SHARE * s for s in self._arch.footprint(self._network.config))
             return BandsFootprint(fixed_bytes=fixed, bytes_per_pixel=per_pixel, bytes_per_band_pixel=per_band_pixel)
-        how = context_of(self._wishes, self._best, self._patch)
+        how = context_of(self._settings, self._best, self._patch)
         return measure_bands(
             lambda batch, rows: runner.forward_plainly(batch, replace(how, rows=rows)),
             channels=self._channels * self._views,
@@ -265,7 +265,7 @@ class Engine:
         )
 
     def _check_result_fits(self, height: int, width: int) -> None:
-        """Refuse a picture whose result alone is more than the machine's memory, before any work."""
+        """Refuse an image whose result alone is more than the machine's memory, before any work."""
         values = height * width * self._scale**2 * self._channels
         needed, free = values * _RESULT_BYTES_PER_VALUE, host_free_memory()
         if needed > free:

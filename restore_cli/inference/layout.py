@@ -1,6 +1,6 @@
-"""Whole image or tiles, and how large: decided from the wishes, the network and the memory.
+"""Whole image or tiles, and how large: decided from the settings, the network and the memory.
 
-Stage 5, RUN. Integers and words only. The same size, wishes and budget always give the same layout, since tiles of a
+Stage 5, RUN. Integers and words only. The same size, settings and budget always give the same layout, since tiles of a
 network with global channel attention are other pixels than the whole image.
 """
 
@@ -15,9 +15,9 @@ from typing import get_args
 from restore_cli.errors import UsageError
 from restore_cli.inference.footprint import BandsFootprint, Footprint
 from restore_cli.inference.memory import GIB
-from restore_cli.jobs.plan import Context, Padding, RunWishes
 from restore_cli.models import Arch
 from restore_cli.models._bands import Execution, usual_rows
+from restore_cli.settings import Context, Padding, RunSettings
 from restore_cli.tiling.grid import round_up, smallest_tile
 from restore_cli.weights.entry import BestContext
 
@@ -29,7 +29,7 @@ _USUAL_TILE = 256
 # Out of memory with less than this is no matter of the tile's size.
 _SMALLEST_TILE = 64
 _LARGEST_BATCH = 16
-# No network here takes more for a pixel; a picture that fits even so is run whole without measuring first.
+# No network here takes more for a pixel; an image that fits even so is run whole without measuring first.
 _CERTAIN_BYTES_PER_PIXEL = 16 * 1024
 # Bands are of whole windows; out of memory with the least is no matter of the band's height.
 _LEAST_ROWS = 8
@@ -122,29 +122,29 @@ class MemoryModel:
         return certain or self.footprint.peak_bytes(pixels) <= self.budget
 
 
-def check_wishes(wishes: RunWishes, arch: Arch) -> None:
-    """Refuse wishes that do not exist or contradict themselves, before any work.
+def check_settings(settings: RunSettings, arch: Arch) -> None:
+    """Refuse settings that do not exist or contradict themselves, before any work.
 
     Raises:
         UsageError: What was refused and what can be asked for.
     """
-    _check_known("context", wishes.context, ("auto", *get_args(Context)))
-    _check_known("padding", wishes.pad, get_args(Padding))
-    if wishes.context in {"local", "mixed"} and arch.global_attention and not arch.in_bands:
-        msg = f"{arch.name} has no --context {wishes.context}"
+    _check_known("context", settings.context, ("auto", *get_args(Context)))
+    _check_known("padding", settings.pad, get_args(Padding))
+    if settings.context in {"local", "mixed"} and arch.global_attention and not arch.in_bands:
+        msg = f"{arch.name} has no --context {settings.context}"
         raise UsageError(msg, hint="take auto, global or tile")
-    if wishes.overlap < 0:
-        msg = f"an overlap of {wishes.overlap} pixels does not exist"
+    if settings.overlap < 0:
+        msg = f"an overlap of {settings.overlap} pixels does not exist"
         raise UsageError(msg, hint="take 0 or more")
-    if isinstance(wishes.tile, str):
-        _check_known("tile", wishes.tile, ("auto", "off"))
+    if isinstance(settings.tile, str):
+        _check_known("tile", settings.tile, ("auto", "off"))
         return
-    least = smallest_tile(wishes.overlap, arch.multiple_of)
-    if round_up(max(wishes.tile, 1), arch.multiple_of) < least or wishes.tile <= wishes.overlap:
-        msg = f"tiles of {wishes.tile} pixels do not advance at an overlap of {wishes.overlap}"
+    least = smallest_tile(settings.overlap, arch.multiple_of)
+    if round_up(max(settings.tile, 1), arch.multiple_of) < least or settings.tile <= settings.overlap:
+        msg = f"tiles of {settings.tile} pixels do not advance at an overlap of {settings.overlap}"
         raise UsageError(msg, hint=f"take --tile {least} or more, or less --overlap")
-    if wishes.context not in {"auto", "tile"} and arch.global_attention:
-        msg = f"--context {wishes.context} needs the whole image, --tile cuts it"
+    if settings.context not in {"auto", "tile"} and arch.global_attention:
+        msg = f"--context {settings.context} needs the whole image, --tile cuts it"
         raise UsageError(msg, hint="leave one of them out")
 
 
@@ -153,7 +153,7 @@ def choose_layout(
     width: int,
     *,
     arch: Arch,
-    wishes: RunWishes,
+    settings: RunSettings,
     memory: MemoryModel,
     best: BestContext | None = None,
     patch: int = Execution.cell,
@@ -165,28 +165,28 @@ def choose_layout(
         height: Rows of the padded image.
         width: Columns of the padded image.
         arch: What is to be known of the network.
-        wishes: Checked by `check_wishes`.
+        settings: Checked by `check_settings`.
         memory: Asked only where the answer matters.
         best: What the context "auto" is, None for the whole image.
         patch: Side of the cells that are taken where `best` names none: what the network was trained on.
         on_cpu: Whether bands had better suit the cache; other devices gain from several tiles at once instead.
     """
-    whole_demanded = wishes.tile == "off" or (wishes.context in _WHOLE and arch.global_attention)
-    if _runs_in_bands(arch, wishes, best):
-        how = context_of(wishes, best, patch)
-        return _in_bands(height, width, arch, wishes, memory, how, demanded=whole_demanded, on_cpu=on_cpu)
+    whole_demanded = settings.tile == "off" or (settings.context in _WHOLE and arch.global_attention)
+    if _runs_in_bands(arch, settings, best):
+        how = context_of(settings, best, patch)
+        return _in_bands(height, width, arch, settings, memory, how, demanded=whole_demanded, on_cpu=on_cpu)
     if whole_demanded:
         note = None if memory.fits(height * width) else f"{_shortage(height, width, memory)}; --context tile needs less"
         return Layout(tile=None, demanded=True, note=note)
-    if wishes.tile == "auto" and wishes.context != "tile" and memory.fits(height * width):
+    if settings.tile == "auto" and settings.context != "tile" and memory.fits(height * width):
         return Layout(tile=None)
-    return _in_tiles(height, width, arch, wishes, memory, on_cpu=on_cpu)
+    return _in_tiles(height, width, arch, settings, memory, on_cpu=on_cpu)
 
 
-def context_of(wishes: RunWishes, best: BestContext | None, patch: int) -> Execution:
+def context_of(settings: RunSettings, best: BestContext | None, patch: int) -> Execution:
     """Return the context that is meant, whatever the bands; arguments as in `choose_layout`."""
     cell, share = (best.cell, best.share) if best is not None else (None, None)
-    context = wishes.context
+    context = settings.context
     if context == "auto":
         context = "global" if best is None else best.kind
     if context == "tile":
@@ -198,37 +198,35 @@ def context_of(wishes: RunWishes, best: BestContext | None, patch: int) -> Execu
     )
 
 
-def note_on_compiling(arch: Arch, wishes: RunWishes, best: BestContext | None, *, on_cpu: bool) -> str | None:
-    """Return what a person who wished for the compiler had better know, None for nothing."""
-    if not wishes.compile:
+def note_on_compiling(arch: Arch, settings: RunSettings, best: BestContext | None, *, on_cpu: bool) -> str | None:
+    """Return what a person who requested the compiler had better know, None for nothing."""
+    if not settings.compile:
         return None
-    if _runs_in_bands(arch, wishes, best):
-        context = context_of(wishes, best, Execution.cell).context
-        why = ", the best of these weights," if wishes.context == "auto" else ""
+    if _runs_in_bands(arch, settings, best):
+        context = context_of(settings, best, Execution.cell).context
+        why = ", the best of these weights," if settings.context == "auto" else ""
         bands = f"--context {context}{why} runs in bands, which are not compiled"
         return f"--compile changes nothing: {bands}; --context global is"
     if not on_cpu:
         return None
-    if arch.in_bands and not isinstance(wishes.tile, int) and wishes.context != "tile":
-        return (
-            "--compile takes minutes on the CPU for each size of picture, and then is slower than without it, in bands"
-        )
-    return "--compile takes minutes on the CPU: it pays on many pictures of one size, or with --tile"
+    if arch.in_bands and not isinstance(settings.tile, int) and settings.context != "tile":
+        return "--compile takes minutes on the CPU for each size of image, and then is slower than without it, in bands"
+    return "--compile takes minutes on the CPU: it pays on many images of one size, or with --tile"
 
 
-def _runs_in_bands(arch: Arch, wishes: RunWishes, best: BestContext | None) -> bool:
+def _runs_in_bands(arch: Arch, settings: RunSettings, best: BestContext | None) -> bool:
     """Tell whether the image stays whole and its layers run in bands."""
-    if not arch.in_bands or isinstance(wishes.tile, int) or wishes.context == "tile":
+    if not arch.in_bands or isinstance(settings.tile, int) or settings.context == "tile":
         return False
     # A compiler takes the plain form alone, whose context is the whole image's; speed must not cost a better one.
-    return not wishes.compile or context_of(wishes, best, Execution.cell).context != "global"
+    return not settings.compile or context_of(settings, best, Execution.cell).context != "global"
 
 
 def _in_bands(
     height: int,
     width: int,
     arch: Arch,
-    wishes: RunWishes,
+    settings: RunSettings,
     memory: MemoryModel,
     how: Execution,
     *,
@@ -240,18 +238,20 @@ def _in_bands(
     note = None
     if rows is None:
         if not demanded:
-            return _in_tiles(height, width, arch, wishes, memory, on_cpu=on_cpu)
+            return _in_tiles(height, width, arch, settings, memory, on_cpu=on_cpu)
         rows, note = _LEAST_ROWS, f"{_shortage(height, width, memory)}; --context tile needs less"
     return Layout(tile=None, how=replace(how, rows=rows), demanded=demanded, note=note)
 
 
-def _in_tiles(height: int, width: int, arch: Arch, wishes: RunWishes, memory: MemoryModel, *, on_cpu: bool) -> Layout:
-    side = _tile_side(wishes, arch, memory)
+def _in_tiles(
+    height: int, width: int, arch: Arch, settings: RunSettings, memory: MemoryModel, *, on_cpu: bool
+) -> Layout:
+    side = _tile_side(settings, arch, memory)
     if side >= max(height, width):
         return Layout(tile=None)
     fitting = 1 if on_cpu else memory.footprint.pixels_within(memory.budget) // side**2
     chosen = Layout(tile=side, batch=min(max(1, fitting), _LARGEST_BATCH))
-    if arch.global_attention and wishes.tile == "auto" and wishes.context == "auto":
+    if arch.global_attention and settings.tile == "auto" and settings.context == "auto":
         note = f"{_shortage(height, width, memory)}: in tiles of {side}, each with channel statistics of its own"
         return replace(chosen, note=note)
     return chosen
@@ -260,7 +260,7 @@ def _in_tiles(height: int, width: int, arch: Arch, wishes: RunWishes, memory: Me
 def smaller_layout(layout: Layout, height: int, width: int, *, arch: Arch, overlap: int) -> Layout | None:
     """Return what to try after memory ran out, or None where nothing smaller is left to try.
 
-    However large the picture, there is nothing left after seven tries: each is time spent for nothing.
+    However large the image, there is nothing left after seven tries: each is time spent for nothing.
     """
     if layout.how is not None and layout.how.rows is not None and layout.how.rows > _LEAST_ROWS:
         rows = min(layout.how.rows, height) // 8 // _LEAST_ROWS * _LEAST_ROWS
@@ -277,12 +277,12 @@ def smaller_layout(layout: Layout, height: int, width: int, *, arch: Arch, overl
     return Layout(tile=less) if less < side else None
 
 
-def _tile_side(wishes: RunWishes, arch: Arch, memory: MemoryModel) -> int:
-    if isinstance(wishes.tile, int):
-        return round_up(wishes.tile, arch.multiple_of)
-    most = _USUAL_TILE if wishes.context == "tile" else _LARGEST_AUTO_TILE
+def _tile_side(settings: RunSettings, arch: Arch, memory: MemoryModel) -> int:
+    if isinstance(settings.tile, int):
+        return round_up(settings.tile, arch.multiple_of)
+    most = _USUAL_TILE if settings.context == "tile" else _LARGEST_AUTO_TILE
     affordable = min(most, math.isqrt(memory.footprint.pixels_within(memory.budget)))
-    return max(affordable // arch.multiple_of * arch.multiple_of, _least_side(arch, wishes.overlap))
+    return max(affordable // arch.multiple_of * arch.multiple_of, _least_side(arch, settings.overlap))
 
 
 def _least_side(arch: Arch, overlap: int) -> int:
@@ -297,7 +297,7 @@ def _shortage(height: int, width: int, memory: MemoryModel) -> str:
     return f"the whole image takes about {needed / GIB:.1f} GiB, {budget / GIB:.1f} GiB are planned with"
 
 
-def _check_known(what: str, wish: str, known: tuple[str, ...]) -> None:
-    if wish not in known:
-        msg = f"unknown {what} {wish!r}"
+def _check_known(what: str, setting: str, known: tuple[str, ...]) -> None:
+    if setting not in known:
+        msg = f"unknown {what} {setting!r}"
         raise UsageError(msg, hint=f"take {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""How much memory there is and how much of it a picture may take.
+"""How much memory there is and how much of it an image may take.
 
 Stage 5, RUN. The machine's free memory is not what a process may have: containers set limits of their own, and what
 they do not forbid they kill for. So the least of all limits counts, and of that only a part is planned with.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from restore_cli.imaging.decoded_image import FloatImage
-from restore_cli.jobs.plan import Padding
+from restore_cli.settings import Padding
 from restore_cli.tiling.grid import round_up
 
 

@@ -1,6 +1,6 @@
-"""One picture in memory through the network of one weights file.
+"""One image in memory through the network of one weights file.
 
-Stage 5, RUN. What a network of RGB or of gray means for a picture of the other kind, and what becomes of alpha, is
+Stage 5, RUN. What a network of RGB or of gray means for an image of the other kind, and what becomes of alpha, is
 settled here; how an image of any size gets through a network is `engine`'s business.
 """
 
@@ -17,18 +17,18 @@ import numpy as np
 import torch
 
 from restore_cli.errors import ImageError
-from restore_cli.imaging.convert import KeptImage, PilImage, as_kind_of, image_of, picture_from
+from restore_cli.imaging.convert import KeptImage, PilImage, as_kind_of, decoded_from, pil_image_of
 from restore_cli.imaging.decode import decode
-from restore_cli.imaging.decoded_image import FloatImage, Picture
+from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.engine import Engine, Restored
-from restore_cli.jobs.plan import RunWishes
 from restore_cli.models import get_architecture
+from restore_cli.settings import RunSettings
 from restore_cli.weights.load import LoadedWeights
 
 # BT.601, as Pillow and most tools turn RGB into gray.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-# How far beyond [0, 1] pixels may be: five standard deviations of sigma 50 are 1.0, a picture in 0..255 reaches 254.
+# How far beyond [0, 1] pixels may be: five standard deviations of sigma 50 are 1.0, an image in 0..255 reaches 254.
 _NOISE_REACH = 2.0
 
 
@@ -40,7 +40,7 @@ class RunFacts:
         device: "cpu", "cuda:0", "mps".
         dtype: "float32", "bfloat16", "float16".
         reason: Why that device and that dtype.
-        tile: "auto", "off" (the whole picture) or the side in input pixels.
+        tile: "auto", "off" (the whole image) or the side in input pixels.
         context: "auto", "mixed", "local", "global" or "tile".
         cell: Side of the cells of "mixed" and "local" in input pixels, else None.
         share: Share of the whole image in "mixed", else None.
@@ -56,21 +56,21 @@ class RunFacts:
 
 
 class Restorer:
-    """Restore pictures with one network, loaded once; one picture at a time.
+    """Restore images with one network, loaded once; one image at a time.
 
     Args:
         weights: The network and what it was trained for.
-        wishes: How to run it; None lets everything be decided here.
+        settings: How to run it; None lets everything be decided here.
 
     Raises:
-        UsageError: If the wishes do not exist or contradict themselves.
+        UsageError: If the settings do not exist or contradict themselves.
         DeviceError: If the device is not there.
 
     """
 
-    def __init__(self, weights: LoadedWeights, wishes: RunWishes | None = None) -> None:
+    def __init__(self, weights: LoadedWeights, settings: RunSettings | None = None) -> None:
         self._weights = weights
-        self._wishes = wishes or RunWishes()
+        self._settings = settings or RunSettings()
         entry, arch = weights.entry, get_architecture(weights.entry.arch).of(weights.config)
         self._views = arch.views_of(weights.config)
         self._engine = Engine(
@@ -79,12 +79,12 @@ class Restorer:
             channels=entry.channels,
             views=self._views,
             scale=entry.scale,
-            wishes=self._wishes,
+            settings=self._settings,
             best=entry.context,
             patch=entry.training_patch,
         )
-        if self._wishes.threads is not None:
-            torch.set_num_threads(self._wishes.threads)
+        if self._settings.threads is not None:
+            torch.set_num_threads(self._settings.threads)
 
     @overload
     def __call__(self, image: str | os.PathLike[str]) -> PilImage: ...
@@ -98,16 +98,16 @@ class Restorer:
                 (H, W, 4), gray, RGB or RGBA, uint8, uint16, or float32 or float64 in [0, 1].
 
         Raises:
-            DecodeError: If a file is no picture.
+            DecodeError: If a file is no image.
             TypeError: If it is none of these.
             ValueError: If its shape, dtype or range are not as above, or the network does not take its channels.
             RestoreError: As in `restore_pixels`.
         """
         is_path = isinstance(image, str | os.PathLike)
-        restored = self.restore_picture(decode(Path(image)) if is_path else picture_from(image))
+        restored = self.restore_image(decode(Path(image)) if is_path else decoded_from(image))
         for line in restored.warnings:
             warnings.warn(line, stacklevel=2)
-        return image_of(restored) if is_path else as_kind_of(restored, image)
+        return pil_image_of(restored) if is_path else as_kind_of(restored, image)
 
     @property
     def weights(self) -> LoadedWeights:
@@ -121,17 +121,17 @@ class Restorer:
 
     @property
     def note(self) -> str | None:
-        """Return what a person should know of the wishes before the first picture, None for nothing."""
+        """Return what a person should know of the settings before the first image, None for nothing."""
         return self._engine.note
 
     def describe(self, size: tuple[int, int] | None = None) -> RunFacts:
-        """Return how pictures are run: as it was wished, or as it comes out for one size.
+        """Return how images are run: as it was requested, or as it comes out for one size.
 
         Args:
-            size: (height, width) of a picture in pixels; None for no picture in particular.
+            size: (height, width) of an image in pixels; None for no image in particular.
         """
         engine = self._engine
-        tile, context = str(self._wishes.tile), str(self._wishes.context)
+        tile, context = str(self._settings.tile), str(self._settings.context)
         how = None
         if size is not None:
             layout = engine.layout(*size)
@@ -166,61 +166,61 @@ class Restorer:
         """
         return self._restore(pixels, stop).pixels
 
-    def restore_picture(self, picture: Picture, *, stop: threading.Event | None = None) -> Picture:
-        """Restore a picture; everything but size and pixels stays, warnings are added.
+    def restore_image(self, image: DecodedImage, *, stop: threading.Event | None = None) -> DecodedImage:
+        """Restore an image; everything but size and pixels stays, warnings are added.
 
-        A gray picture goes through an RGB network as three equal channels and comes back as their BT.601 luma; an RGB
-        picture of equal channels goes through a gray network as one of them. Alpha never enters a network: it is
+        A gray image goes through an RGB network as three equal channels and comes back as their BT.601 luma; an RGB
+        image of equal channels goes through a gray network as one of them. Alpha never enters a network: it is
         enlarged bicubically.
 
         Args:
-            picture: Any picture whose channels the network takes.
+            image: Any image whose channels the network takes.
             stop: As in `restore_pixels`.
 
         Raises:
-            ImageError: If the picture is in colour and the network gray, and as in `restore_pixels`.
+            ImageError: If the image is in colour and the network gray, and as in `restore_pixels`.
             DeviceError: As in `restore_pixels`.
             StopRequestedError: As in `restore_pixels`.
         """
-        restored = self._restore(self._views_of(picture), stop)
+        restored = self._restore(self._views_of(image), stop)
         pixels = restored.pixels
-        if pixels.shape[2] > picture.channels:
+        if pixels.shape[2] > image.channels:
             pixels = _luma(pixels)
-        elif pixels.shape[2] < picture.channels:
-            pixels = np.repeat(pixels, picture.channels, axis=2)
+        elif pixels.shape[2] < image.channels:
+            pixels = np.repeat(pixels, image.channels, axis=2)
         return replace(
-            picture,
+            image,
             pixels=pixels,
             right=None,
-            alpha=None if picture.alpha is None else self._enlarge_alpha(picture.alpha),
-            warnings=(*picture.warnings, *restored.warnings),
+            alpha=None if image.alpha is None else self._enlarge_alpha(image.alpha),
+            warnings=(*image.warnings, *restored.warnings),
         )
 
-    def _views_of(self, picture: Picture) -> FloatImage:
-        """Return what goes in of a picture: its pixels, and behind them those of the other view where there are two."""
+    def _views_of(self, image: DecodedImage) -> FloatImage:
+        """Return what goes in of an image: its pixels, and behind them those of the other view where there are two."""
         entry = self._weights.entry
-        if self._views == 1 and picture.right is None:
-            return self._in_channels_of_the_network(picture.pixels)
-        if picture.right is None:
+        if self._views == 1 and image.right is None:
+            return self._in_channels_of_the_network(image.pixels)
+        if image.right is None:
             msg = f"{entry.id} restores two views of a scene, and this is one"
             raise ImageError(msg, hint="name the other with `restore deblur --kind dual-pixel --right PATH`")
         if self._views == 1:
-            raise ImageError(f"{entry.id} restores one picture, not two views", hint="leave --right out")
-        if picture.right.shape != picture.pixels.shape:
-            sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (picture.pixels, picture.right)]
-            kinds = ["color" if pixels.shape[2] == 3 else "gray" for pixels in (picture.pixels, picture.right)]
+            raise ImageError(f"{entry.id} restores one image, not two views", hint="leave --right out")
+        if image.right.shape != image.pixels.shape:
+            sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (image.pixels, image.right)]
+            kinds = ["color" if pixels.shape[2] == 3 else "gray" for pixels in (image.pixels, image.right)]
             msg = f"its views are not of one scene: {sizes[0]} in {kinds[0]}, {sizes[1]} in {kinds[1]}"
             raise ImageError(msg, hint="look at --right")
-        both = [self._in_channels_of_the_network(pixels) for pixels in (picture.pixels, picture.right)]
+        both = [self._in_channels_of_the_network(pixels) for pixels in (image.pixels, image.right)]
         return np.concatenate(both, axis=2)
 
     def _in_channels_of_the_network(self, pixels: FloatImage) -> FloatImage:
-        """Return a picture's pixels in as many channels as the network takes, if nothing is lost by it."""
+        """Return an image's pixels in as many channels as the network takes, if nothing is lost by it."""
         wanted = self._weights.entry.channels
         if wanted < pixels.shape[2]:
             gray = pixels[..., :1]
             if not (pixels == gray).all():
-                msg = f"it is in color, and {self._weights.entry.id} is for gray pictures"
+                msg = f"it is in color, and {self._weights.entry.id} is for gray images"
                 raise ImageError(msg, hint="leave --gray out, or take weights for color")
             return np.ascontiguousarray(gray)
         return np.repeat(pixels, wanted, axis=2) if wanted > pixels.shape[2] else pixels

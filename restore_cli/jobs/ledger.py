@@ -1,15 +1,15 @@
 """The ledger: what was written into a folder, from what and how, one line of JSON a result.
 
 Stages 2, PLAN (what is done already?) and 7, WRITE. That a file exists proves nothing: it may be another program's, of
-other weights, or of a picture that has changed since. So each result leaves a line with the digests of all it depends
-on and of its own bytes, and `--resume` passes over a picture only where all of them are found again, the output's own
+other weights, or of an image that has changed since. So each result leaves a line with the digests of all it depends
+on and of its own bytes, and `--resume` passes over an image only where all of them are found again, the output's own
 by reading it anew. Sizes and times are not asked instead: they can be set, they are coarse on some file systems, and
 reading a file back costs next to nothing beside restoring it.
 
 The line is written before its file gets its name. A kill in between leaves a line whose output is not there, which
 proves nothing and is redone; the other order would leave a result that nobody vouches for.
 
-Several processes may work on one folder. Each line is one write to the end of the file, and who works on a picture
+Several processes may work on one folder. Each line is one write to the end of the file, and who works on an image
 holds a lock on a byte of the ledger that stands for it: the system itself drops the locks of a process that dies, so
 there is nothing to clean up.
 """
@@ -33,7 +33,7 @@ from restore_cli.errors import StorageError
 
 try:
     import fcntl
-except ImportError:  # Windows: processes on one folder may do a picture twice there, with the same result
+except ImportError:  # Windows: processes on one folder may do an image twice there, with the same result
     _HAS_LOCKS = False
 else:
     _HAS_LOCKS = True
@@ -46,7 +46,7 @@ _READ_BYTES = 1 << 20
 _FILE_MODE = 0o666  # what the umask leaves of it, as for any new file
 _WITHOUT_WAITING = os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _SAFELY = _WITHOUT_WAITING | getattr(os, "O_NOFOLLOW", 0)
-# Names of pictures are spread over offsets that any file system takes; two that meet only wait for each other.
+# Names of images are spread over offsets that any file system takes; two that meet only wait for each other.
 _LOCK_BYTES = 6
 # A file system without locks answers otherwise; there processes do without claims.
 _HELD_BY_ANOTHER = {errno.EACCES, errno.EAGAIN}
@@ -128,7 +128,7 @@ class Ledger:
         return bool(outputs) and (input_digest if in_place else digest_of_file(target)) in outputs
 
     def claim(self, target: Path, *, create: bool) -> bool:
-        """Take a picture for this process, unless another living one has it.
+        """Take an image for this process, unless another living one has it.
 
         Args:
             target: Where its result goes.
@@ -295,7 +295,7 @@ def digest_of_file(path: Path) -> str | None:
 
 
 def _place_of(name: str) -> int:
-    """Return the offset of the byte whose lock stands for a picture."""
+    """Return the offset of the byte whose lock stands for an image."""
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:_LOCK_BYTES], "big")
 
 

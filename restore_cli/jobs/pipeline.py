@@ -1,8 +1,8 @@
-"""Many pictures: while one is in the net, the next are decoded and the last are encoded and published.
+"""Many images: while one is in the net, the next are decoded and the last are encoded and published.
 
-Stages 3 to 7, around the restorer. One coordinator moves each picture from stage to stage; the stages run in threads of
+Stages 3 to 7, around the restorer. One coordinator moves each image from stage to stage; the stages run in threads of
 their own and never wait for each other, so nothing can lock up, and Pillow and torch let other threads run while they
-work. A picture that fails travels on as its error: each job gives exactly one result, in the order of the plan; only
+work. An image that fails travels on as its error: each job gives exactly one result, in the order of the plan; only
 those that another process on the same folder is busy with come last, when it has done them or died.
 """
 
@@ -22,16 +22,18 @@ from typing import get_args
 
 from restore_cli.errors import DeviceError, ImageError, RestoreError, StorageError, TargetExistsError
 from restore_cli.imaging.decode import decode_bytes, read_file
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import check_format, check_size, encode, losses, output_format
 from restore_cli.imaging.fit import check_result, fitted, fitted_size
 from restore_cli.inference.device import is_out_of_memory
 from restore_cli.inference.restorer import Restorer
 from restore_cli.inference.runner import StopRequestedError
 from restore_cli.jobs.ledger import digest_of_bytes, digest_of_views
-from restore_cli.jobs.plan import ImageJob, JobPlan, ReadWishes, WriteWishes
+from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult, Status, Summary
 from restore_cli.jobs.resume import Ledgers, recipe_of
+from restore_cli.jobs.targets import ImageJob
+from restore_cli.settings import ReadSettings, WriteSettings
 from restore_cli.storage.publish import make_folder, publish
 
 __all__ = ["JobResult", "Summary", "run_jobs"]
@@ -50,14 +52,14 @@ def run_jobs(
     stop: threading.Event | None = None,
     deliver: Deliver | None = None,
 ) -> Summary:
-    """Restore every picture of a plan.
+    """Restore every image of a plan.
 
     Args:
         plan: What to do.
         restorer: The network, loaded.
-        on_result: Called in this thread with each result, skipped pictures first, then in the plan's order, then those
+        on_result: Called in this thread with each result, skipped images first, then in the plan's order, then those
             another process had in hand.
-        stop: Set it to end early: no picture is begun, the one in the net is left, what is being written is finished.
+        stop: Set it to end early: no image is begun, the one in the net is left, what is being written is finished.
         deliver: Takes the bytes of the result that goes to standard output, in another thread.
 
     Returns:
@@ -78,29 +80,29 @@ def run_jobs(
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """A picture that was read, and the digest of its file where a ledger asks for it."""
+    """An image that was read, and the digest of its file where a ledger asks for it."""
 
-    picture: Picture
+    image: DecodedImage
     digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Written:
-    """What writing a picture gave: what its format could not hold."""
+    """What writing an image gave: what its format could not hold."""
 
     warnings: tuple[str, ...]
 
 
 class _DoneAlreadyError(Exception):
-    """Leave a picture that another process, or an earlier run, has done."""
+    """Leave an image that another process, or an earlier run, has done."""
 
 
-# What a stage gives: a picture read, a picture restored, a picture written.
-_Outcome = _Read | Picture | _Written
+# What a stage gives: an image read, an image restored, an image written.
+_Outcome = _Read | DecodedImage | _Written
 
 
 class _Stage(Enum):
-    """Where a picture is; a thread works on it in the stages ending in ING."""
+    """Where an image is; a thread works on it in the stages ending in ING."""
 
     READING = auto()
     READ = auto()
@@ -117,12 +119,12 @@ _BEFORE_WRITING = {*_AHEAD_OF_THE_NET, _Stage.RUNNING, _Stage.RAN}
 
 @dataclass(kw_only=True)
 class _Flight:
-    """One picture on its way; `picture` is held here only while no thread has it."""
+    """One image on its way; `image` is held here only while no thread has it."""
 
     job: ImageJob
     stage: _Stage = _Stage.READING
     digest: str = ""
-    picture: Picture | None = None
+    image: DecodedImage | None = None
     future: Future[_Outcome] | None = None
     since: float = 0.0
     seconds: float = 0.0
@@ -133,7 +135,7 @@ class _Flight:
 
     def launch(self, stage: _Stage, pool: Executor, work: Callable[[], _Outcome]) -> None:
         """Let a thread do the work of a stage."""
-        self.stage, self.picture, self.since = stage, None, time.monotonic()
+        self.stage, self.image, self.since = stage, None, time.monotonic()
         self.future = pool.submit(work)
 
     def take(self, outcome: _Outcome) -> None:
@@ -143,17 +145,17 @@ class _Flight:
             self.finish("ok")
             return
         if isinstance(outcome, _Read):
-            self.picture, self.digest = outcome.picture, outcome.digest
+            self.image, self.digest = outcome.image, outcome.digest
         else:
-            self.picture = outcome
+            self.image = outcome
         self.stage = _NEXT_STAGE[self.stage]
-        self.warnings = self.picture.warnings
-        self.size_out = (self.picture.height, self.picture.width)
+        self.warnings = self.image.warnings
+        self.size_out = (self.image.height, self.image.width)
         self.size_in = self.size_in or self.size_out
 
     def finish(self, status: Status, error: RestoreError | None = None) -> None:
-        """Settle the result; the picture is let go."""
-        self.stage, self.picture, self.future = _Stage.DONE, None, None
+        """Settle the result; the image is let go."""
+        self.stage, self.image, self.future = _Stage.DONE, None, None
         self.result = JobResult(
             source=self.job.source,
             target=self.job.target,
@@ -167,7 +169,7 @@ class _Flight:
 
 
 class _Coordinator:
-    """Move pictures from stage to stage; only its own thread touches flights, so there is nothing to lock."""
+    """Move images from stage to stage; only its own thread touches flights, so there is nothing to lock."""
 
     def __init__(
         self,
@@ -210,7 +212,7 @@ class _Coordinator:
                     elif self._held_elsewhere and not self._flights:
                         time.sleep(_POLL_SECONDS)
             finally:
-                self._leaving.set()  # after an interrupt the pools would wait for the picture in the net
+                self._leaving.set()  # after an interrupt the pools would wait for the image in the net
         return self._fatal
 
     def _take_up(self, readers: Executor) -> None:
@@ -231,7 +233,7 @@ class _Coordinator:
             self._flights.append(flight)
 
     def _claim(self, flight: _Flight) -> bool:
-        """Take a picture for this process; tell whether it is ours, or has failed at that."""
+        """Take an image for this process; tell whether it is ours, or has failed at that."""
         resume = self._plan.write.resume
         try:
             return self._ledgers is None or self._ledgers.claim(flight.job, create=resume) or not resume
@@ -240,24 +242,24 @@ class _Coordinator:
             return True
 
     def _advance(self, net: Executor, writers: Executor) -> None:
-        """Take what threads have finished and give them what comes next, the earliest picture first."""
+        """Take what threads have finished and give them what comes next, the earliest image first."""
         writing = sum(flight.stage is _Stage.WRITING for flight in self._flights)
         net_is_free = True
         for flight in self._flights:
             self._land(flight)
-            picture = flight.picture
-            if picture is None:
+            image = flight.image
+            if image is None:
                 pass  # a thread has it, or it is done
             elif flight.stage is _Stage.RAN and writing < self._most:
-                work = partial(_write, picture, flight.job, flight.digest, self._plan, self._ledgers, self._deliver)
+                work = partial(_write, image, flight.job, flight.digest, self._plan, self._ledgers, self._deliver)
                 flight.launch(_Stage.WRITING, writers, work)
                 writing += 1
             elif flight.stage is _Stage.READ and self._leaving.is_set():
                 flight.finish("stopped")
             elif flight.stage is _Stage.READ and net_is_free:
-                run = partial(_restore, picture, flight.job, self._plan, self._restorer, self._leaving)
+                run = partial(_restore, image, flight.job, self._plan, self._restorer, self._leaving)
                 flight.launch(_Stage.RUNNING, net, run)
-            # The order of the plan holds in the net, and only one restored picture may wait for a writer.
+            # The order of the plan holds in the net, and only one restored image may wait for a writer.
             net_is_free &= flight.stage not in _BEFORE_WRITING
 
     def _land(self, flight: _Flight) -> None:
@@ -303,59 +305,61 @@ def _ledgers_of(plan: JobPlan, restorer: Restorer) -> Ledgers | None:
 
 
 def _read(job: ImageJob, plan: JobPlan, ledgers: Ledgers | None) -> _Read:
-    """Read and decode a picture.
+    """Read and decode an image.
 
     Raises:
         _DoneAlreadyError: If its result is there, proved.
     """
-    wishes = plan.read
-    data = read_file(job.source, wishes.max_pixels) if job.data is None else job.data
+    settings = plan.read
+    data = read_file(job.source, settings.max_pixels) if job.data is None else job.data
     digest = "" if job.home is None else digest_of_bytes(data)
-    right = None if job.right is None else read_file(job.right, wishes.max_pixels)
+    right = None if job.right is None else read_file(job.right, settings.max_pixels)
     if right is not None and digest:
         digest = digest_of_views(digest, digest_of_bytes(right))
     if plan.write.resume and ledgers is not None and ledgers.prove(job, digest):
         raise _DoneAlreadyError
-    picture = _decoded(data, job.source_name, wishes)
+    image = _decoded(data, job.source_name, settings)
     if right is not None:
-        picture = replace(picture, right=_decoded(right, str(job.right), wishes).pixels)
-    return _Read(picture=picture, digest=digest)
+        image = replace(image, right=_decoded(right, str(job.right), settings).pixels)
+    return _Read(image=image, digest=digest)
 
 
-def _decoded(data: bytes, name: str, wishes: ReadWishes) -> Picture:
+def _decoded(data: bytes, name: str, settings: ReadSettings) -> DecodedImage:
     return decode_bytes(
-        data, name, max_pixels=wishes.max_pixels, strict=wishes.strict, allow_damaged=wishes.allow_damaged
+        data, name, max_pixels=settings.max_pixels, strict=settings.strict, allow_damaged=settings.allow_damaged
     )
 
 
-def _restore(picture: Picture, job: ImageJob, plan: JobPlan, restorer: Restorer, stop: threading.Event) -> Picture:
-    """Run the net and bring its result to the wished size, unless that could not be written."""
-    height, width = picture.height * restorer.scale, picture.width * restorer.scale
+def _restore(
+    image: DecodedImage, job: ImageJob, plan: JobPlan, restorer: Restorer, stop: threading.Event
+) -> DecodedImage:
+    """Run the net and bring its result to the requested size, unless that could not be written."""
+    height, width = image.height * restorer.scale, image.width * restorer.scale
     check_result(height, width, plan.read)
     height, width = fitted_size(height, width, plan.write.size)
     check_result(height, width, plan.read)
-    format_name = _format_of(picture, job, plan.write)
+    format_name = _format_of(image, job, plan.write)
     check_format(format_name, lossless=plan.write.lossless)
     check_size(height, width, format=format_name)
-    restored = fitted(restorer.restore_picture(picture, stop=stop), plan.write.size)
+    restored = fitted(restorer.restore_image(image, stop=stop), plan.write.size)
     if plan.read.strict:
         _refuse_losses(restored, plan.write, format_name)
     return restored
 
 
-def _refuse_losses(picture: Picture, wishes: WriteWishes, format_name: str) -> None:
+def _refuse_losses(image: DecodedImage, settings: WriteSettings, format_name: str) -> None:
     """Refuse to write what would cost a warning.
 
     Raises:
         ImageError: If there is any.
     """
-    lines = losses(picture, format=format_name, strip=wishes.strip, background=wishes.background)
-    for line in (*picture.warnings, *lines):
+    lines = losses(image, format=format_name, strip=settings.strip, background=settings.background)
+    for line in (*image.warnings, *lines):
         raise ImageError(line, hint="leave --strict out to take it as it is")
 
 
 def _write(
-    picture: Picture,
+    image: DecodedImage,
     job: ImageJob,
     digest: str,
     plan: JobPlan,
@@ -365,7 +369,7 @@ def _write(
     """Encode and publish.
 
     Args:
-        picture: The result.
+        image: The result.
         job: Where it goes.
         digest: Of its source's bytes, for the ledger.
         plan: How it is written.
@@ -375,27 +379,27 @@ def _write(
     Raises:
         _DoneAlreadyError: If another process was faster and that is as good.
     """
-    wishes = plan.write
-    format_name = _format_of(picture, job, wishes)
+    settings = plan.write
+    format_name = _format_of(image, job, settings)
     data = encode(
-        picture,
+        image,
         format=format_name,
-        quality=wishes.quality,
-        lossless=wishes.lossless,
-        strip=wishes.strip,
-        background=wishes.background,
+        quality=settings.quality,
+        lossless=settings.lossless,
+        strip=settings.strip,
+        background=settings.background,
     )
     if deliver is not None and job.to_stdout:
         deliver(data)
     else:
         try:
-            _publish(data, job, digest, ledgers, overwrite=wishes.existing == "overwrite" or job.replaces)
+            _publish(data, job, digest, ledgers, overwrite=settings.existing == "overwrite" or job.replaces)
         except TargetExistsError as error:
-            proved = wishes.resume and ledgers is not None and ledgers.prove(job, digest)
-            if proved or wishes.existing == "skip":
+            proved = settings.resume and ledgers is not None and ledgers.prove(job, digest)
+            if proved or settings.existing == "skip":
                 raise _DoneAlreadyError from error
             raise
-    lost = losses(picture, format=format_name, strip=wishes.strip, background=wishes.background)
+    lost = losses(image, format=format_name, strip=settings.strip, background=settings.background)
     return _Written(warnings=lost)
 
 
@@ -408,8 +412,8 @@ def _publish(data: bytes, job: ImageJob, digest: str, ledgers: Ledgers | None, *
     publish(data, job.target, overwrite=overwrite)
 
 
-def _format_of(picture: Picture, job: ImageJob, wishes: WriteWishes) -> str:
-    return wishes.format or output_format(picture.format, job.target.suffix)
+def _format_of(image: DecodedImage, job: ImageJob, settings: WriteSettings) -> str:
+    return settings.format or output_format(image.format, job.target.suffix)
 
 
 def _named_fault(error: BaseException, flight: _Flight) -> RestoreError:
@@ -428,7 +432,7 @@ def _named_fault(error: BaseException, flight: _Flight) -> RestoreError:
 
 
 def _let_go_of_pixels(error: BaseException) -> None:
-    """Keep an error's lines but not the variables of its frames: results may be kept, pictures not."""
+    """Keep an error's lines but not the variables of its frames: results may be kept, images not."""
     link: BaseException | None = error
     while link is not None:
         traceback.clear_frames(link.__traceback__)

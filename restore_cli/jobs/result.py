@@ -1,4 +1,4 @@
-"""What became of one picture, and of all of them: what the pipeline tells those who watch it.
+"""What became of one image, and of all of them: what the pipeline tells those who watch it.
 
 Stage 5, RUN, and the way back. Apart from the pipeline, because a run that has nothing to do needs no torch to say so.
 """
@@ -16,10 +16,10 @@ Status = Literal["ok", "skipped", "failed", "stopped"]
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """What became of one picture.
+    """What became of one image.
 
     Attributes:
-        source: The picture read.
+        source: The image read.
         target: The file written, or that would have been.
         status: "ok"; "skipped" by the plan, or since another process has done it; "failed" with an error; "stopped"
             before it was done, nothing written.
@@ -42,14 +42,14 @@ class JobResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What became of all pictures.
+    """What became of all images.
 
     Attributes:
         ok: How many were written.
         skipped: How many were left out, by the plan or since another process has done them.
         failed: How many failed.
         stopped: How many were not done because the run ended early.
-        seconds: From the first picture to the last.
+        seconds: From the first image to the last.
         fatal: The fault that ended the run early (storage or device gone), or None.
     """
 

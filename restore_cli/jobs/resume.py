@@ -1,6 +1,6 @@
 """What of a plan is done already, proved by the ledgers of its output folders.
 
-Stage 2, PLAN, for `--resume`, and asked again by the pipeline at each picture's turn, since other processes may work on
+Stage 2, PLAN, for `--resume`, and asked again by the pipeline at each image's turn, since other processes may work on
 the same folder. Loads no torch: a run that finds everything done ends before the network is built.
 """
 
@@ -18,14 +18,14 @@ from restore_cli.jobs.targets import ImageJob
 from restore_cli.storage.publish import make_folder
 from restore_cli.weights.entry import WeightsEntry
 
-# They change how fast a picture is restored, or rounding far below a level of 8 bits, but not what is wished for: a
+# They change how fast an image is restored, or rounding far below a level of 8 bits, but not what is requested: a
 # batch may be resumed on another machine.
-_WISHES_OF_THE_MACHINE = {"device", "threads", "compile"}
-_WISHES_OF_THE_RUN = {"existing", "resume"}
+_SETTINGS_OF_THE_MACHINE = {"device", "threads", "compile"}
+_SETTINGS_OF_THE_RUN = {"existing", "resume"}
 
 
 class Ledgers:
-    """The ledgers of a plan's output folders, and whether they prove a picture done.
+    """The ledgers of a plan's output folders, and whether they prove an image done.
 
     Args:
         recipe: What results are made with.
@@ -57,7 +57,7 @@ class Ledgers:
         """Take a job for this process, unless another living one has it.
 
         Args:
-            job: A picture of the plan.
+            job: An image of the plan.
             create: Make the folder and its ledger if need be, so that other processes see the claim; and take in what
                 they have written, for `prove`.
 
@@ -86,7 +86,7 @@ class Ledgers:
         """Tell whether a job's result is there, whole, and made of this very input in this very way.
 
         Args:
-            job: A picture of the plan.
+            job: An image of the plan.
             input_digest: Digest of its source, if it is known already.
         """
         ledger = self.of(job)
@@ -128,15 +128,15 @@ def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str) -> Recipe
         entry: The entry of its weights.
         weights_digest: Digest of the weights file's bytes.
     """
-    said = {
+    request = {
         "task": plan.task,
         "config": entry.config,
         "read": asdict(plan.read),
-        "run": {name: wish for name, wish in asdict(plan.run).items() if name not in _WISHES_OF_THE_MACHINE},
+        "run": {name: setting for name, setting in asdict(plan.run).items() if name not in _SETTINGS_OF_THE_MACHINE},
         "allow_damaged": plan.read.allow_damaged,
-        "write": {name: wish for name, wish in asdict(plan.write).items() if name not in _WISHES_OF_THE_RUN},
+        "write": {name: setting for name, setting in asdict(plan.write).items() if name not in _SETTINGS_OF_THE_RUN},
     }
-    options = digest_of_bytes(json.dumps(said, sort_keys=True, default=str).encode())
+    options = digest_of_bytes(json.dumps(request, sort_keys=True, default=str).encode())
     return Recipe(weights=weights_digest, options=options, version=__version__)
 
 

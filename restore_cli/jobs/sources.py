@@ -1,7 +1,7 @@
-"""Find the pictures that paths on the command line mean.
+"""Find the images that paths on the command line mean.
 
 Stage 2, PLAN: looks at names and folders, opens nothing. A file that is named is always taken, whatever it is called;
-in a folder only names with a picture's suffix are, and hidden ones (our unfinished files among them) never. Patterns
+in a folder only names with an image's suffix are, and hidden ones (our unfinished files among them) never. Patterns
 that no shell expanded (quoted ones, or on Windows) are expanded here.
 """
 
@@ -21,7 +21,7 @@ from restore_cli.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One picture to read.
+    """One image to read.
 
     Attributes:
         path: Where it is, as it was named.
@@ -42,7 +42,7 @@ class Selection:
     the path below the folder that was named, where `*` passes over slashes too.
 
     Attributes:
-        suffixes: Lower-case suffixes (".png") of pictures in folders.
+        suffixes: Lower-case suffixes (".png") of images in folders.
         recursive: Take subfolders too. Links to folders are not followed.
         include: Take only what fits one of these patterns; none takes all.
         exclude: Leave out what fits one of these patterns, folders with all that is in them; also files named outright.
@@ -92,7 +92,7 @@ def expand_patterns(typed: Sequence[str]) -> tuple[str, ...]:
 
 
 def find_sources(inputs: Sequence[Path], selection: Selection, *, leave_out: Path | None = None) -> tuple[Source, ...]:
-    """List the pictures of some files and folders, each once, folders in the order of their names.
+    """List the images of some files and folders, each once, folders in the order of their names.
 
     Args:
         inputs: Files and folders.
@@ -100,14 +100,14 @@ def find_sources(inputs: Sequence[Path], selection: Selection, *, leave_out: Pat
         leave_out: A folder that is not read, the output's, if it lies inside an input.
 
     Raises:
-        UsageError: If no input exists, a folder cannot be listed, or there is no picture at all.
+        UsageError: If no input exists, a folder cannot be listed, or there is no image at all.
     """
     _require_some(inputs)
     forbidden = _identity(leave_out) if leave_out is not None else None
     found: dict[str, Source] = {}
     for root in inputs:
         if root.is_dir():
-            sources = _pictures_in(root, selection, forbidden)
+            sources = _images_in(root, selection, forbidden)
         else:
             sources = iter([Source(path=root, root=root, inner=root.name)] if selection.takes(root.name) else [])
         for source in sources:
@@ -117,7 +117,7 @@ def find_sources(inputs: Sequence[Path], selection: Selection, *, leave_out: Pat
         hint = "name the files themselves" if selection.recursive else "add -r to look into subfolders"
         if selection.include or selection.exclude:
             hint = "look at --include and --exclude"
-        raise UsageError(f"no pictures in {names}", hint=hint)
+        raise UsageError(f"no images in {names}", hint=hint)
     return tuple(found.values())
 
 
@@ -140,7 +140,7 @@ def _nearest_name(path: Path) -> Path | None:
     return path.with_name(nearest[0]) if nearest else None
 
 
-def _pictures_in(root: Path, selection: Selection, forbidden: tuple[int, int] | None) -> Iterator[Source]:
+def _images_in(root: Path, selection: Selection, forbidden: tuple[int, int] | None) -> Iterator[Source]:
     waiting = [(root, "")]
     while waiting:
         folder, below = waiting.pop()

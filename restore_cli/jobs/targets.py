@@ -17,22 +17,21 @@ from typing import Literal
 
 from restore_cli.errors import UsageError
 from restore_cli.jobs.sources import Source
-
-Existing = Literal["error", "skip", "overwrite", "rename"]
+from restore_cli.settings import Existing
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageJob:
-    """One picture to restore: read `source`, write `target`.
+    """One image to restore: read `source`, write `target`.
 
     Attributes:
         source: The file to read.
         target: The file to write.
         home: The folder whose ledger tells of the result; None for no ledger.
         is_in_place: The result replaces the source.
-        replaces: What lies at `target` is replaced whatever else is wished: the result in place, or one of ours that
+        replaces: What lies at `target` is replaced whatever else is requested: the result in place, or one of ours that
             the ledger knows.
-        from_stdin: The picture comes through standard input, and `source` only says so.
+        from_stdin: The image comes through standard input, and `source` only says so.
         to_stdout: The result goes to standard output, and `target` only says so.
         data: The bytes that came through standard input, once they were read.
         right: The right view of the scene whose left view is `source`; None where there is one view.

@@ -1,6 +1,6 @@
 """Find the right view of each scene that a dual-pixel sensor took as two.
 
-Stage 2, PLAN, behind `plan`: looks at names and folders, opens nothing. A left view is named as any picture is; its
+Stage 2, PLAN, behind `plan`: looks at names and folders, opens nothing. A left view is named as any image is; its
 right view is a file named outright, or the file of a folder that has the left one's name, whatever its suffix. What has
 no partner, or shares one, is refused before any work: a wrong pair would be restored to nonsense without a sound.
 """
@@ -47,7 +47,7 @@ def pair_views(jobs: Sequence[ImageJob], right: Path) -> tuple[ImageJob, ...]:
 
 
 def _partners_in(folder: Path) -> dict[tuple[str, ...], Path]:
-    """Return the pictures below a folder by their place in it, suffixes left out."""
+    """Return the images below a folder by their place in it, suffixes left out."""
     partners: dict[tuple[str, ...], Path] = {}
     for source in find_sources([folder], Selection(suffixes=SUFFIXES, recursive=True)):
         place = Path(source.inner).with_suffix("").parts

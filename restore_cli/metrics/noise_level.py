@@ -1,7 +1,7 @@
-"""Estimate how strong the noise in a picture is, from the picture alone.
+"""Estimate how strong the noise in an image is, from the image alone.
 
 Chen, Zhu and Heng, "An Efficient Statistical Method for Image Noise Level Estimation" (ICCV 2015): small patches of a
-clean picture lie in few directions, noise fills all of them alike. So the smaller eigenvalues of the patches'
+clean image lie in few directions, noise fills all of them alike. So the smaller eigenvalues of the patches'
 covariance are the variance of the noise; the largest are left out until the rest lies symmetrically about its mean.
 """
 
@@ -22,7 +22,7 @@ def estimate_sigma(pixels: npt.NDArray[np.float32]) -> float:
         pixels: (H, W, C) in [0, 1].
 
     Returns:
-        Sigma on the 0..255 scale; 0.0 for pictures too small to tell (fewer patches than a patch has numbers). Noise
+        Sigma on the 0..255 scale; 0.0 for images too small to tell (fewer patches than a patch has numbers). Noise
         that was clipped at black or white is underestimated.
     """
     patches = _patches(pixels.astype(np.float64) * 255.0)

@@ -63,8 +63,8 @@ class Arch:
         global_attention: Whether its channel attention takes statistics over the whole input, so that a tile gives
             other results than the image.
         in_bands: Whether its forward takes an `_bands.Execution` beside the batch, and so any context of its channel
-            attention, in as little memory as wished. Without it a network still runs, in tiles where memory is short.
-        restores: Whether it maps pictures to pictures (False for a classifier or backbone).
+            attention, in little memory. Without it a network still runs, in tiles where memory is short.
+        restores: Whether it maps images to images (False for a classifier or backbone).
         dtypes: Names of the dtypes measured to be good, "float32" first.
         paper: Title and arXiv id.
         views: Takes a configuration, returns how many views of a scene go in, stacked in channels; None for one.
@@ -101,7 +101,7 @@ class Arch:
         return 1 if self.views is None else self.views(config)
 
     def channels_in(self, config: Config) -> int:
-        """Return how many channels go in: those of the picture, for each view."""
+        """Return how many channels go in: those of the image, for each view."""
         return config.channels * self.views_of(config)
 
 

@@ -19,7 +19,7 @@ class Config(JsonConfig):
     """Describe one CrossFormer completely; the names are those of the origin's constructor.
 
     Attributes:
-        img_size: Side of the pictures it was trained on; any size of at least `least_size` goes in.
+        img_size: Side of the images it was trained on; any size of at least `least_size` goes in.
         patch_size: Sides of the embedding's kernels; all step by the first.
         in_chans: Image channels, 1 or 3.
         num_classes: Classes told apart; 0 leaves the features.

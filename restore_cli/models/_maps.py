@@ -34,7 +34,7 @@ def new_map(like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tens
 
 
 def prefer_large_pages(address: int, length: int) -> None:
-    """Ask for large pages in a range of memory; a wish, so no answer matters."""
+    """Ask for large pages in a range of memory; a setting, so no answer matters."""
     madvise = _madvise()
     first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
     whole = (address + length - first) // mmap.PAGESIZE * mmap.PAGESIZE

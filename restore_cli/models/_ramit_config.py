@@ -138,7 +138,7 @@ _SHAPES = {
     "ramit-slim-sr": Config(dim=48, depths=(8, 2, 2, 8), mix_exp_factor=2.0, mix_exp_groups=1),
     "ramit-slim-lle": Config(dim=48, depths=(4, 2, 2, 4), mix_exp_factor=1.2, mix_exp_groups=3),
 }
-# Task, scale, channels: mean and standard deviation of the training pictures. The x1 networks add their input behind
+# Task, scale, channels: mean and standard deviation of the training images. The x1 networks add their input behind
 # the last layer, so a wrong digit here shifts every pixel.
 _STATISTICS = {
     ("sr", 2, 3): ((0.4485, 0.4375, 0.4045), (0.2397, 0.2290, 0.2389)),

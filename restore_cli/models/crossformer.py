@@ -7,7 +7,7 @@ cheerss/CrossFormer@7952010, MIT. This file is written from a description of the
 keys.
 
 What differs from the origin, and why:
-- Sizes are worked out from the picture at hand, not from `img_size`: any height and width of at least 32 pixels, groups
+- Sizes are worked out from the image at hand, not from `img_size`: any height and width of at least 32 pixels, groups
   padded and masked. At the size of training the results are the same.
 - The position bias needs no buffers; those of older checkpoints are left out when they are loaded.
 - What the origin only tries out (`group_type`, `use_cpe`, `adaptive_interval`, `ape`) is taken at its default alone.
@@ -153,7 +153,7 @@ class Stage(nn.Module):
 
 
 class CrossFormer(nn.Module):
-    """Classify a picture by attention near and far over tokens of several scales.
+    """Classify an image by attention near and far over tokens of several scales.
 
     The arguments are the origin's, in its order. One mlp_ratio may stand for all stages; qk_scale None is d^-0.5.
 

@@ -1,4 +1,4 @@
-"""Pictures in a page: PNG data URIs at their own resolution, enlarged by the browser without smoothing.
+"""Images in a page: PNG data URIs at their own resolution, enlarged by the browser without smoothing.
 
 What is seen is what was scored: no pixel is resampled or compressed on the way.
 """
@@ -13,7 +13,7 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode
 
 Uint8Image = npt.NDArray[np.uint8]
@@ -22,7 +22,7 @@ Box = tuple[int, int, int, int]
 
 
 def figure(image: Uint8Image, box: Box, title: str, detail: str, *, style: str = "") -> str:
-    """Return a picture with a caption.
+    """Return an image with a caption.
 
     Args:
         image: uint8 (h, w, C); shown in the shape of `box` whatever its own size.
@@ -31,7 +31,7 @@ def figure(image: Uint8Image, box: Box, title: str, detail: str, *, style: str =
         detail: What is to be said of it.
         style: CSS of the figure.
     """
-    png = encode(Picture(pixels=image.astype(np.float32) / np.float32(255.0)), format="PNG")
+    png = encode(DecodedImage(pixels=image.astype(np.float32) / np.float32(255.0)), format="PNG")
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
     return (
         f'<figure style="{style}"><img style="--shape:{box[3]}/{box[2]}" alt="{escape(title)}" src="{source}">'
@@ -40,7 +40,7 @@ def figure(image: Uint8Image, box: Box, title: str, detail: str, *, style: str =
 
 
 def views(name: str, box: Box, figures: Sequence[str], *, columns: int) -> str:
-    """Return several views of one place beside each other, under the name of the picture they are from."""
+    """Return several views of one place beside each other, under the name of the image they are from."""
     top, left, height, width = box
     place_text = f"{width}x{height} pixels at {left}, {top}"
     return (

@@ -1,4 +1,4 @@
-"""Find the place in a picture that says most: the box with the largest mean of some weight."""
+"""Find the place in an image that says most: the box with the largest mean of some weight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEP_PIXELS = 48
 
 
 def squared_error(a: Uint8Image, b: Uint8Image) -> Weights:
-    """Return the squared difference of two pictures, mean over channels: float64 (H, W)."""
+    """Return the squared difference of two images, mean over channels: float64 (H, W)."""
     difference = a.astype(np.float64) - b.astype(np.float64)
     return np.asarray((difference * difference).mean(axis=2))
 

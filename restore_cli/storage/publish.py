@@ -35,7 +35,7 @@ _HEADER_BYTES = 64
 _ORDINARY_FILE_MODE = 0o666  # what the umask leaves of it, as for any new file
 _OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_BINARY", 0)
 
-# Faults of this one name; any other means that the next picture would fare no better.
+# Faults of this one name; any other means that the next image would fare no better.
 _FAULTS_OF_THE_NAME = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ, errno.ENOTEMPTY}
 # File systems without hard links (FAT, some network shares) answer with one of these.
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}

@@ -1,4 +1,4 @@
-"""Open what lies under a picture's name, without waiting and without surprises.
+"""Open what lies under an image's name, without waiting and without surprises.
 
 Stage 3, READ (and 2, PLAN, for headers). A pipe named photo.png would make an ordinary open wait for ever, a device
 would hand out bytes without end; so the file is opened without waiting and looked at before it is read.

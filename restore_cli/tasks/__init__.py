@@ -1,7 +1,7 @@
-"""What ails a picture, one file each; this folder is the registry of tasks.
+"""What ails an image, one file each; this folder is the registry of tasks.
 
 Stage 2, PLAN, and the source of degradations for training and scoring. A task says how its scores are taken, what the
-outputs are called, and how a clean picture is degraded; which weights serve it stands in weights_manifest.json. Adding
+outputs are called, and how a clean image is degraded; which weights serve it stands in weights_manifest.json. Adding
 `tasks/<task>.py` with a `TASK` is all a new task needs here. Nothing in this folder imports torch at module level.
 """
 

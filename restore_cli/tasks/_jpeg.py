@@ -2,7 +2,7 @@
 
 Serves the degradation of real photos. Colour conversion, chroma subsampling by two, 8x8 DCT, the example quantisation
 tables of the JPEG standard (ITU-T T.81, annex K) scaled by the quality as libjpeg scales them, and back. Entropy coding
-loses nothing and is left out, so a batch of pictures of different qualities is a handful of matrix products.
+loses nothing and is left out, so a batch of images of different qualities is a handful of matrix products.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ TO_YCBCR = (
 
 
 def compress_jpeg(images: torch.Tensor, quality: torch.Tensor, *, subsample: bool = True) -> torch.Tensor:
-    """Return RGB pictures as they would come back from JPEG files.
+    """Return RGB images as they would come back from JPEG files.
 
     Args:
         images: float32 (N, 3, H, W) in [0, 1].
-        quality: libjpeg's quality 1..100 of each picture, shape (N,).
+        quality: libjpeg's quality 1..100 of each image, shape (N,).
         subsample: Halve the colour planes (4:2:0), as cameras and most programs do.
 
     Returns:

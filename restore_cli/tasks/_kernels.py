@@ -1,7 +1,7 @@
-"""Blur kernels and the filtering they are for, one kernel a picture.
+"""Blur kernels and the filtering they are for, one kernel an image.
 
-Serves the degradations of this folder: everything is drawn from a `torch.Generator` on the pictures' device, so that a
-degradation is a function of the picture and the generator's state alone.
+Serves the degradations of this folder: everything is drawn from a `torch.Generator` on the images' device, so that a
+degradation is a function of the image and the generator's state alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def draw_log_uniform(count: int, low: float, high: float, generator: torch.Gener
 
 
 def draw_chance(count: int, probability: float, generator: torch.Generator) -> torch.Tensor:
-    """Draw `count` booleans, true with the given probability, shaped (N, 1, 1, 1) to choose between pictures."""
+    """Draw `count` booleans, true with the given probability, shaped (N, 1, 1, 1) to choose between images."""
     return (draw_uniform(count, 0.0, 1.0, generator) < probability).view(-1, 1, 1, 1)
 
 
@@ -113,7 +113,7 @@ def trajectory_kernels(extent: torch.Tensor, size: int, generator: torch.Generat
 
 
 def filter_each(images: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """Filter each picture of a batch with its own kernel, borders continued by reflection.
+    """Filter each image of a batch with its own kernel, borders continued by reflection.
 
     Args:
         images: Shape (N, C, H, W); H and W must exceed half the kernel's side.
@@ -128,7 +128,7 @@ def filter_each(images: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     height, width = images.shape[-2:]
     half = kernels.shape[-1] // 2
     padded = functional.pad(images, (half, half, half, half), mode="reflect")
-    # By spectra: eight pictures of 128x128 and kernels of 31x31 take 0.015 s on a CPU thread, and 0.4 s place by place.
+    # By spectra: eight images of 128x128 and kernels of 31x31 take 0.015 s on a CPU thread, and 0.4 s place by place.
     sizes = [-(-length // _FAST_LENGTHS) * _FAST_LENGTHS for length in padded.shape[-2:]]
     spectra = torch.fft.rfft2(padded, s=sizes) * torch.fft.rfft2(kernels, s=sizes).conj().unsqueeze(1)
     filtered: torch.Tensor = torch.fft.irfft2(spectra, s=sizes)

@@ -18,7 +18,7 @@ NOISE_SIGMA_MAX = 2.0
 
 
 def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
-    """Blur pictures, in linear light as a sensor does, with a little noise.
+    """Blur images, in linear light as a sensor does, with a little noise.
 
     Args:
         clean: float32 (N, C, H, W) in [0, 1]; H and W of at least 16 pixels.

@@ -1,7 +1,7 @@
 """Denoising: Gaussian noise of known or unknown level, and the noise of real cameras.
 
 Without a variant the noise is the papers': Gaussian, added in float, neither clipped nor rounded. "8bit" is the same
-noise as a file would hold it; "mixed" draws one of the two for each picture, so that one blind network serves the
+noise as a file would hold it; "mixed" draws one of the two for each image, so that one blind network serves the
 paper's protocol and people's files alike; "real" is photon and read noise with the cross-talk of neighbouring pixels.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
-    """Add noise whose level is drawn for each picture from `options.sigma_range` (0..255 scale).
+    """Add noise whose level is drawn for each image from `options.sigma_range` (0..255 scale).
 
     Args:
         clean: float32 (N, C, H, W) in [0, 1].

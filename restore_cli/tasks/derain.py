@@ -1,6 +1,6 @@
-"""Deraining: remove the bright streaks that falling drops leave in a picture.
+"""Deraining: remove the bright streaks that falling drops leave in an image.
 
-The rain is made, not recorded: drops are sparse points, each drawn out to a stroke of its picture's wind and exposure
+The rain is made, not recorded: drops are sparse points, each drawn out to a stroke of its image's wind and exposure
 time. Strokes are gray and add light, since a drop gathers light from all around; a veil of far drops may lie between.
 """
 
@@ -47,17 +47,17 @@ def degrade(clean: torch.Tensor, _options: DegradeOptions, generator: torch.Gene
 
 
 def _streaks(height: int, width: int, angle: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Draw one layer of streaks, one wind direction and exposure a picture, shape (N, 1, H, W), not below 0."""
+    """Draw one layer of streaks, one wind direction and exposure an image, shape (N, 1, H, W), not below 0."""
     import torch
 
     count = angle.shape[0]
     length = draw_log_uniform(count, 9.0, float(LENGTH_MAX_PIXELS), generator)
     thickness = draw_uniform(count, 0.35, 1.1, generator)
     kernels = line_kernels(length, thickness, angle, KERNEL_SIZE)
-    # The share of the picture under streaks, from a few drops to a downpour.
+    # The share of the image under streaks, from a few drops to a downpour.
     cover = draw_log_uniform(count, 0.03, 0.35, generator)
     drops_per_pixel = cover / (length * 2.5 * thickness.clamp_min(0.5))
-    # Drops outside the picture reach into it, hence the margin. It is also what keeps the circular product of
+    # Drops outside the image reach into it, hence the margin. It is also what keeps the circular product of
     # spectra from showing its wrap-around.
     rows, columns = height + KERNEL_SIZE, width + KERNEL_SIZE
     position = torch.rand(count, rows, columns, generator=generator, device=angle.device)

@@ -1,6 +1,6 @@
-"""Low light: brighten a picture taken with too little of it.
+"""Low light: brighten an image taken with too little of it.
 
-A dark picture is made from a good one in linear light: less exposure, a colour cast, photon noise (which grows with the
+A dark image is made from a good one in linear light: less exposure, a colour cast, photon noise (which grows with the
 square root of the light), the sensor's read noise, then the camera's tone curve and 8 bit.
 """
 

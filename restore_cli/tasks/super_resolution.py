@@ -1,7 +1,7 @@
-"""Super-resolution: a small picture, two to four times larger.
+"""Super-resolution: a small image, two to four times larger.
 
 The plain degradation is the field's own, MATLAB's antialiased bicubic rounded to 8 bit; the variant "photo" is what
-real pictures went through on their way to us: lens and motion blur, reduction, sensor noise, JPEG.
+real images went through on their way to us: lens and motion blur, reduction, sensor noise, JPEG.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PHOTO_QUALITY = (40.0, 95.0)
 
 
 def degrade(hr: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
-    """Reduce pictures by `options.scale`.
+    """Reduce images by `options.scale`.
 
     Args:
         hr: float32 (N, C, H, W) in [0, 1]; H and W are multiples of the scale.
@@ -55,7 +55,7 @@ def _downscale(hr: torch.Tensor, scale: int) -> torch.Tensor:
     if scale == 1:
         return hr
     pixels = (hr * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    small = np.stack([downscale_matlab(picture, scale) for picture in pixels])
+    small = np.stack([downscale_matlab(image, scale) for image in pixels])
     return torch.from_numpy(small).permute(0, 3, 1, 2).to(device=hr.device, dtype=torch.float32).contiguous() / 255.0
 
 
@@ -66,7 +66,7 @@ def _degrade_photo(hr: torch.Tensor, scale: int, generator: torch.Generator) -> 
     count = hr.shape[0]
     blurred = _blur(hr, scale, generator)
     size = (hr.shape[-2] // scale, hr.shape[-1] // scale)
-    # Three filters, since nobody knows which program reduced a picture; chosen per picture.
+    # Three filters, since nobody knows which program reduced an image; chosen per image.
     bicubic = functional.interpolate(blurred, size=size, mode="bicubic", antialias=True, align_corners=False)
     bilinear = functional.interpolate(blurred, size=size, mode="bilinear", antialias=True, align_corners=False)
     area = functional.interpolate(blurred, size=size, mode="area")
@@ -74,7 +74,7 @@ def _degrade_photo(hr: torch.Tensor, scale: int, generator: torch.Generator) -> 
     lr = torch.where(draw_chance(count, 0.2, generator), area, lr).clamp(0.0, 1.0)
     noise = _noise(lr, generator)
     quality = draw_uniform(count, *PHOTO_QUALITY, generator)
-    # Mostly the noise of the sensor is in the picture before it is compressed; scans and edits have it after.
+    # Mostly the noise of the sensor is in the image before it is compressed; scans and edits have it after.
     noisy_then_compressed = _compress((lr + noise).clamp(0.0, 1.0), quality)
     compressed_then_noisy = (_compress(lr, quality) + noise).clamp(0.0, 1.0)
     degraded = torch.where(draw_chance(count, 0.8, generator), noisy_then_compressed, compressed_then_noisy)
@@ -92,7 +92,7 @@ def _blur(hr: torch.Tensor, scale: int, generator: torch.Generator) -> torch.Ten
     angle = draw_uniform(count, 0.0, math.pi, generator)
     size = min(PHOTO_KERNEL_SIZE, 2 * (min(hr.shape[-2:]) // 2) - 1)
     blurred = filter_each(hr, gaussian_kernels(along, across, angle, size))
-    # One picture in five is sharp: then the reduction's own filter is all the blur there is.
+    # One image in five is sharp: then the reduction's own filter is all the blur there is.
     return torch.where(draw_chance(count, 0.2, generator), hr, blurred)
 
 
@@ -100,7 +100,7 @@ def _noise(lr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     import torch
 
     count = lr.shape[0]
-    # Squared, so that clean pictures are as frequent as they are in real life.
+    # Squared, so that clean images are as frequent as they are in real life.
     sigma = draw_uniform(count, 0.0, 1.0, generator) ** 2 * (PHOTO_NOISE_SIGMA_MAX / 255.0)
     noise = torch.randn(lr.shape, generator=generator, device=lr.device)
     gray = noise[:, :1].expand_as(noise)

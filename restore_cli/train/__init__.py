@@ -1,1 +1,1 @@
-"""Train networks from folders of pictures."""
+"""Train networks from folders of images."""

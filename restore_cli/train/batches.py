@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from restore_cli.tasks import DegradeOptions, Task
-from restore_cli.train.images import PictureStore, Uint8Image
+from restore_cli.train.images import ImageStore, Uint8Image
 from restore_cli.train.sampling import CropSampler, cut, degradation_seed
 
 GROUPS_MOST = 8
@@ -66,9 +66,9 @@ class BatchMaker:
     """Make the batch of any step.
 
     Args:
-        store: The pictures.
+        store: The images.
         sampler: Where to cut.
-        task: Whose degradation is applied to pictures that carry no degraded partner.
+        task: Whose degradation is applied to images that carry no degraded partner.
         options: What the degradation does.
         device: Where batches are wanted.
         rank: Number of this process.
@@ -77,7 +77,7 @@ class BatchMaker:
 
     def __init__(
         self,
-        store: PictureStore,
+        store: ImageStore,
         sampler: CropSampler,
         task: Task,
         options: DegradeOptions,
@@ -102,7 +102,7 @@ class BatchMaker:
         inputs: list[Uint8Image] = []
         for index in range(first, first + share):
             crop = self.sampler.draw(step, index, shape.patch)
-            clean, degraded = cut(self.store.get(crop.picture), crop, shape.patch, self.options.scale)
+            clean, degraded = cut(self.store.get(crop.image), crop, shape.patch, self.options.scale)
             cleans.append(clean)
             if degraded is not None:
                 inputs.append(degraded)

@@ -45,13 +45,13 @@ class MemoryEstimate:
         state: Weights, average and the optimiser's moments.
         step: Activations and gradients of the largest step, with the batches that wait for theirs.
         validation: Feature maps of the largest validation; 0 where nothing is held out.
-        pictures: Decoded pictures to train on; always in the machine's own memory.
+        images: Decoded images to train on; always in the machine's own memory.
     """
 
     state: int
     step: int
     validation: int
-    pictures: int
+    images: int
 
     @property
     def device(self) -> int:
@@ -77,7 +77,7 @@ def estimate_memory(session: Session, machine: Machine) -> MemoryEstimate:
         state=_STATE_COPIES * _FLOAT_BYTES * session.facts.parameters,
         step=max(_step_bytes(network, session, share, patch) for share, patch in shares),
         validation=validation,
-        pictures=session.maker.store.kept_bytes,
+        images=session.maker.store.kept_bytes,
     )
 
 

@@ -32,7 +32,7 @@ _FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportWishes:
+class ExportSettings:
     """Say what the run itself does not know.
 
     Attributes:
@@ -63,24 +63,24 @@ class Export:
     state_dict: Mapping[str, torch.Tensor]
 
 
-def read_export(folder: Path, wishes: ExportWishes) -> Export:
+def read_export(folder: Path, settings: ExportSettings) -> Export:
     """Read the best weights of a run, finished or not, and say what they are.
 
     Raises:
         TrainingError: If the folder holds no run, or no checkpoint yet.
-        ManifestError: If the id or another wish cannot stand in a manifest.
+        ManifestError: If the id or another setting cannot stand in a manifest.
     """
     request, facts = read_run(folder)
     recipe = facts.recipe
     last = read_checkpoint(folder / LAST)
     best = read_checkpoint(folder / BEST) if (folder / BEST).is_file() else None
     state_dict: dict[str, torch.Tensor] = last["averaged"] if best is None else best["network"]
-    if wishes.half:
+    if settings.half:
         state_dict = {
             name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()
         }
-    weights_id = wishes.id or (f"{recipe.name}-own" if recipe.paper else recipe.name)
-    commit = facts.commit or wishes.commit
+    weights_id = settings.id or (f"{recipe.name}-own" if recipe.paper else recipe.name)
+    commit = facts.commit or settings.commit
     entry = WeightsEntry(
         id=weights_id,
         model=recipe.family,
@@ -94,10 +94,10 @@ def read_export(folder: Path, wishes: ExportWishes) -> Export:
         training_patch=recipe.phases[-1].patch,
         file=f"{weights_id}.safetensors",
         bundled=True,
-        licence=wishes.licence,
+        licence=settings.licence,
         origin=f"restore-cli {__version__}" if commit is None else f"restore-cli@{commit}",
         citation=get_architecture(recipe.network.arch).paper,
-        notes=wishes.notes,
+        notes=settings.notes,
         scores=() if best is None else (_score(request, recipe, float(best["score"])),),
         training=_training(request, facts, commit, last, int(last["step"] if best is None else best["step"])),
     )
@@ -187,7 +187,7 @@ def _training(
             "degraded": [Path(folder).name for folder in request.degraded],
             "validation": [Path(folder).name for folder in request.val],
             "val_degraded": [Path(folder).name for folder in request.val_degraded],
-            "pictures": facts.pictures,
+            "pictures": facts.images,
             "digest": facts.data_digest,
         },
         "seconds": round(float(last["seconds"])),

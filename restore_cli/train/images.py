@@ -1,6 +1,6 @@
-"""The pictures to train on, decoded once and kept in memory as far as a stated budget goes.
+"""The images to train on, decoded once and kept in memory as far as a stated budget goes.
 
-First stage of training, READ. Random crops touch every picture again and again, so decoding a file for each crop would
+First stage of training, READ. Random crops touch every image again and again, so decoding a file for each crop would
 starve the network; a folder of photographs fits into memory as uint8. What does not fit is decoded again when a crop
 needs it. All files are read once before training starts: a broken one is named then and not three hours later.
 """
@@ -29,8 +29,8 @@ _NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureFile:
-    """One picture of the training or validation set.
+class ImageFile:
+    """One image of the training or validation set.
 
     Attributes:
         clean: The truth.
@@ -43,7 +43,7 @@ class PictureFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """Hold one decoded picture.
+    """Hold one decoded image.
 
     Attributes:
         clean: uint8 (scale * h, scale * w, C).
@@ -60,14 +60,14 @@ class Pixels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureForm:
-    """Say in which form pictures are kept.
+class ImageForm:
+    """Say in which form images are kept.
 
     Attributes:
         channels: 1 for gray (rounded luma), 3 for RGB.
         scale: Factor from degraded to clean.
-        reduce: Make the degraded picture once, by MATLAB's bicubic: the plain degradation of super-resolution, which
-            draws nothing and must see the whole picture to be right at the borders of a crop.
+        reduce: Make the degraded image once, by MATLAB's bicubic: the plain degradation of super-resolution, which
+            draws nothing and must see the whole image to be right at the borders of a crop.
     """
 
     channels: int
@@ -75,21 +75,21 @@ class PictureForm:
     reduce: bool = False
 
 
-class PictureStore:
-    """Give out decoded pictures by number; safe to use from several threads.
+class ImageStore:
+    """Give out decoded images by number; safe to use from several threads.
 
     Args:
-        files: At least one picture.
+        files: At least one image.
         form: In which form they are kept.
-        budget: Bytes of memory for decoded pictures.
+        budget: Bytes of memory for decoded images.
 
     Raises:
         TrainingError: From `scan` or `get`, if a file cannot be read or a pair does not fit together.
     """
 
-    def __init__(self, files: Sequence[PictureFile], form: PictureForm, budget: int) -> None:
+    def __init__(self, files: Sequence[ImageFile], form: ImageForm, budget: int) -> None:
         if not files:
-            msg = "a picture store needs at least one picture"
+            msg = "an image store needs at least one image"
             raise ValueError(msg)
         self.files = tuple(files)
         self.form = form
@@ -102,7 +102,7 @@ class PictureStore:
         return len(self.files)
 
     def scan(self, threads: int = 2) -> tuple[tuple[int, int], ...]:
-        """Read every picture once, keep what the budget allows, and return the (height, width) of the clean ones.
+        """Read every image once, keep what the budget allows, and return the (height, width) of the clean ones.
 
         Raises:
             TrainingError: If some cannot be read or do not fit their partners; the first few are named.
@@ -122,14 +122,14 @@ class PictureStore:
             raise wrong[0]
         if wrong:
             raise TrainingError(
-                f"{len(wrong)} of {len(found)} pictures cannot be trained on: "
+                f"{len(wrong)} of {len(found)} images cannot be trained on: "
                 + named([error.message for error in wrong], separator="; "),
                 hint="remove or replace them",
             )
         return tuple(item for item in found if not isinstance(item, TrainingError))
 
     def get(self, index: int) -> Pixels:
-        """Return picture number `index`, decoding it if it is not in memory."""
+        """Return image number `index`, decoding it if it is not in memory."""
         with self._lock:
             kept = self._kept.get(index)
             if kept is not None:
@@ -148,7 +148,7 @@ class PictureStore:
 
     @property
     def kept(self) -> int:
-        """Return how many pictures are in memory now."""
+        """Return how many images are in memory now."""
         return len(self._kept)
 
     @property
@@ -156,7 +156,7 @@ class PictureStore:
         """Return how much memory they take."""
         return self._kept_bytes
 
-    def _read(self, file: PictureFile) -> Pixels:
+    def _read(self, file: ImageFile) -> Pixels:
         scale = self.form.scale
         clean = read_8bit(file.clean, self.form.channels)
         if file.degraded is not None:
@@ -196,11 +196,11 @@ def read_8bit(path: Path, channels: int) -> Uint8Image:
     return gray
 
 
-def find_pictures(folders: Iterable[Path]) -> tuple[Path, ...]:
-    """List the pictures of folders and all folders below them, in an order that does not depend on the file system.
+def find_images(folders: Iterable[Path]) -> tuple[Path, ...]:
+    """List the images of folders and all folders below them, in an order that does not depend on the file system.
 
     Raises:
-        TrainingError: If a folder is missing or holds no picture.
+        TrainingError: If a folder is missing or holds no image.
     """
     found: list[Path] = []
     for folder in folders:
@@ -212,16 +212,16 @@ def find_pictures(folders: Iterable[Path]) -> tuple[Path, ...]:
             if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
         )
         if not inside:
-            raise TrainingError(f"{folder} holds no pictures")
+            raise TrainingError(f"{folder} holds no images")
         found.extend(inside)
     return tuple(dict.fromkeys(found))
 
 
-def pair_pictures(clean: Sequence[Path], degraded: Sequence[Path], scale: int) -> tuple[PictureFile, ...]:
-    """Pair clean and degraded pictures by name; a degraded name may carry the scale ("babyx4", "baby_x4").
+def pair_images(clean: Sequence[Path], degraded: Sequence[Path], scale: int) -> tuple[ImageFile, ...]:
+    """Pair clean and degraded images by name; a degraded name may carry the scale ("babyx4", "baby_x4").
 
     Raises:
-        TrainingError: If a picture has no partner or two; some are named.
+        TrainingError: If an image has no partner or two; some are named.
     """
     partners: dict[str, list[Path]] = {}
     for path in degraded:
@@ -234,10 +234,10 @@ def pair_pictures(clean: Sequence[Path], degraded: Sequence[Path], scale: int) -
     wrong = [path for path in clean if len(partners.get(path.stem, [])) != 1]
     if wrong:
         raise TrainingError(
-            f"{len(wrong)} clean pictures have no degraded picture of their name, or several: {named(wrong)}",
+            f"{len(wrong)} clean images have no degraded image of their name, or several: {named(wrong)}",
             hint="pairs are found by file name",
         )
-    return tuple(PictureFile(clean=path, degraded=partners[path.stem][0]) for path in clean)
+    return tuple(ImageFile(clean=path, degraded=partners[path.stem][0]) for path in clean)
 
 
 def named(items: Sequence[object], *, separator: str = ", ") -> str:

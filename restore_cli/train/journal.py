@@ -35,7 +35,7 @@ class Interval:
         score: Mean validation PSNR in dB, None where this interval was not validated.
         best: Whether that score is the best so far.
         look_back: Whether this is a moment to validate, where anything is held out, and to draw the run's page.
-        views: Places of held-out pictures as restored now, where this interval was validated.
+        views: Places of held-out images as restored now, where this interval was validated.
     """
 
     step: int

@@ -71,7 +71,7 @@ class LoopOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class _Numbers:
-    """What all processes together came to in an interval, and what any of them wishes."""
+    """What all processes together came to in an interval, and what any of them settings."""
 
     loss: float
     gradient_norm: float
@@ -190,8 +190,8 @@ class Loop:
     def _agreed_numbers(self, means: torch.Tensor) -> _Numbers:
         """Return what all processes together came to: they must save and stop at the same step."""
         elapsed = time.monotonic() - self._saved
-        wishes = torch.tensor([self._stop.is_set(), elapsed > self._options.save_seconds], device=means.device)
-        loss, norm, stop, save = self._processes.mean(torch.cat([means, wishes.float()])).tolist()
+        settings = torch.tensor([self._stop.is_set(), elapsed > self._options.save_seconds], device=means.device)
+        loss, norm, stop, save = self._processes.mean(torch.cat([means, settings.float()])).tolist()
         self._require_finite(loss, norm)
         return _Numbers(loss=loss, gradient_norm=norm, stop=stop > 0.0, save=save > 0.0)
 

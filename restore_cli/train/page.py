@@ -1,4 +1,4 @@
-"""The page of a run: its curves, and what the network makes of held-out pictures by now.
+"""The page of a run: its curves, and what the network makes of held-out images by now.
 
 Stage of training, WRITE. The page is drawn anew at each look back, from the log alone, so that a resumed run's curves
 begin where the run did; it can be left open in a browser and reloaded.
@@ -46,7 +46,7 @@ def write_page(folder: Path, request: TrainRequest, facts: RunFacts, shown: Sequ
         folder: The run's folder.
         request: What was asked for.
         facts: What the run was begun with.
-        shown: Places of held-out pictures as restored now.
+        shown: Places of held-out images as restored now.
 
     Raises:
         StorageError: If it cannot be written; the old page stays.
@@ -67,7 +67,7 @@ def run_page(
         request: What was asked for.
         facts: What the run was begun with.
         lines: Its log, in order.
-        shown: Places of held-out pictures as restored now.
+        shown: Places of held-out images as restored now.
     """
     body = "".join(
         [
@@ -105,9 +105,7 @@ def _header(name: str, facts: RunFacts, lines: Sequence[Line]) -> str:
 
 def _subject(recipe: Recipe) -> str:
     words = [recipe.name, recipe.task, f"x{recipe.scale}" if recipe.scale > 1 else "", recipe.variant or ""]
-    return " ".join(
-        [f"recipe {words[0]}:", *filter(None, words[1:]), "of gray pictures" if recipe.channels == 1 else ""]
-    )
+    return " ".join([f"recipe {words[0]}:", *filter(None, words[1:]), "of gray images" if recipe.channels == 1 else ""])
 
 
 def _curves(facts: RunFacts, lines: Sequence[Line]) -> str:
@@ -147,7 +145,7 @@ def _views(shown: Sequence[View], lines: Sequence[Line]) -> str:
         return ""
     step = int(lines[-1]["step"]) if lines else 0
     return (
-        f"<h2>Held-out pictures</h2><p class='note'>As restored behind step {step:,}, always the same places: where "
+        f"<h2>Held-out images</h2><p class='note'>As restored behind step {step:,}, always the same places: where "
         "doing nothing is farthest from the truth.</p>" + "".join(map(_view, shown))
     )
 
@@ -169,7 +167,7 @@ def _settings(request: TrainRequest, facts: RunFacts) -> str:
     )
     told = [
         ("parameters", f"{facts.parameters:,}"),
-        ("pictures", f"{facts.pictures:,}"),
+        ("images", f"{facts.images:,}"),
         ("batches", batches),
         (
             "optimiser",

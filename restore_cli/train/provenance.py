@@ -36,7 +36,7 @@ def training_command(entry: WeightsEntry) -> str | None:
         return None
     recipe = _recipe(str(training["recipe"]))
     phases = tuple(Phase(**phase) for phase in training.get("phases", ()))
-    words = ["restore", "train", "--recipe", str(training["recipe"]), *_picture_words(training.get("data", {}))]
+    words = ["restore", "train", "--recipe", str(training["recipe"]), *_image_words(training.get("data", {}))]
     if "warm_start" in training:
         words += ["--warm-start", str(training["warm_start"])]
     words += ["--steps", str(training.get("planned_steps", training["steps"]))]
@@ -62,7 +62,7 @@ def _recipe(name: str) -> Recipe | None:
         return None
 
 
-def _picture_words(data: Mapping[str, Any]) -> list[str]:
+def _image_words(data: Mapping[str, Any]) -> list[str]:
     named = (("data", "folders"), ("degraded", "degraded"), ("val", "validation"), ("val-degraded", "val_degraded"))
     return [word for option, name in named for folder in data.get(name, ()) for word in (f"--{option}", str(folder))]
 

@@ -1,7 +1,7 @@
 """Recipes: which network is trained how, as data.
 
-First stage of training, ASK: a recipe is chosen by name and all else follows from it, the pictures and the length
-wished for. `ramit-*` are the paper's (arXiv 2305.11474) and need its data and days on several GPUs; `ramit-lite-*` are
+First stage of training, ASK: a recipe is chosen by name and all else follows from it, the images and the length
+requested. `ramit-*` are the paper's (arXiv 2305.11474) and need its data and days on several GPUs; `ramit-lite-*` are
 ours, small enough to be trained on two CPU cores or minutes of one GPU. `crossformer-lite-*` take the same time a step
 and the same everything else, so that the two networks can be compared; `crossformer-ir-*` are for a GPU. Imports no
 torch.
@@ -90,7 +90,7 @@ class Frozen:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything about a training that is not the user's pictures.
+    """Everything about a training that is not the user's images.
 
     Attributes:
         name: What --recipe takes.
@@ -104,7 +104,7 @@ class Recipe:
         phases: Batches, in order; the first starts at 0.
         steps: Usual length in steps; None where it is given in epochs.
         epochs: Usual length in epochs; None where it is given in steps.
-        crops: Crops a picture gives in an epoch.
+        crops: Crops an image gives in an epoch.
         frozen: What is held still at first; None for nothing.
         paper: Whether the recipe is the paper's own.
     """
@@ -203,7 +203,7 @@ def _ours(
         deblurring: Which network deblurs, if not the same: blur reaches far, so squares of pixels are folded.
     """
     first = Phase(patch=patch, batch=batch)
-    # Pictures that keep their size gain from a wider view at the end.
+    # Images that keep their size gain from a wider view at the end.
     widening = (first, Phase(start=0.7, patch=2 * patch, batch=max(1, batch // 2)))
     # A kernel of 25 pixels shows itself in no small patch, and what is folded affords a large one.
     phases = {"sr": (first,), "deblur": (Phase(patch=max(128, 2 * patch), batch=batch),)}

@@ -1,7 +1,7 @@
 """Draw the page of a run again, finished or not: after a kill, or to look at a run from another machine.
 
-Stage of training, WRITE. Curves come from the log; the held-out pictures are restored with the best weights there are,
-where the pictures still are where they were.
+Stage of training, WRITE. Curves come from the log; the held-out images are restored with the best weights there are,
+where the images still are where they were.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def redraw(folder: Path, machine: Machine) -> tuple[Path, str | None]:
     """Draw the page of the run in a folder.
 
     Returns:
-        The page, and why it shows no pictures; None where it does, or where nothing was held out.
+        The page, and why it shows no images; None where it does, or where nothing was held out.
 
     Raises:
         TrainingError: If the folder holds no run, or its checkpoint is damaged.

@@ -20,9 +20,9 @@ class TrainRequest:
 
     Attributes:
         recipe: Name of the recipe.
-        data: Folders of clean pictures.
+        data: Folders of clean images.
         degraded: Folders of their degraded partners; none makes them on the fly.
-        val: Folders of clean pictures to validate on.
+        val: Folders of clean images to validate on.
         val_degraded: Folders of their degraded partners.
         steps: Length in steps; None takes the recipe's, or `minutes`.
         minutes: Length as a budget of time.
@@ -61,10 +61,10 @@ class TrainRequest:
     validate_every: int | None = None
 
     def adjusted_recipe(self) -> Recipe:
-        """Return the recipe with this request's wishes in it.
+        """Return the recipe with this request's settings in it.
 
         Raises:
-            UsageError: If there is no such recipe, or wishes contradict each other.
+            UsageError: If there is no such recipe, or settings contradict each other.
         """
         recipe = get_recipe(self.recipe)
         if self.steps is not None and self.minutes is not None:

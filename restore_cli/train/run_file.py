@@ -1,7 +1,7 @@
 """The file in a run's folder that remembers what was asked for, and what was found out before the first step.
 
 First stage of training, ASK. A resumed run takes its request from here, so that it goes on as it began, and is refused
-where recipe or pictures are no longer those. An export takes from here what the weights are. Imports no torch.
+where recipe or images are no longer those. An export takes from here what the weights are. Imports no torch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from restore_cli.train.request import TrainRequest
 
 NAME = "run.json"
 
-_ASKED = {"recipe": "the recipe", "config": "the network", "pictures": "the pictures", "data_digest": "the pictures"}
+_ASKED = {"recipe": "the recipe", "config": "the network", "images": "the images", "data_digest": "the images"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,9 @@ class RunFacts:
     """What a run was begun with.
 
     Attributes:
-        recipe: The recipe with the request's wishes in it.
+        recipe: The recipe with the request's settings in it.
         config: JSON object of the network's configuration.
-        pictures: How many pictures are trained on.
+        images: How many images are trained on.
         data_digest: Digest of their names and sizes.
         parameters: Numbers the network learns.
         commit: Git commit of the code, None where it does not run from a checkout.
@@ -38,7 +38,7 @@ class RunFacts:
 
     recipe: Recipe
     config: Mapping[str, Any]
-    pictures: int
+    images: int
     data_digest: str
     parameters: int
     commit: str | None = None
@@ -57,7 +57,7 @@ class RunFacts:
         """Refuse to go on where what a run was begun with is not what is there now.
 
         Raises:
-            TrainingError: If recipe, network or pictures differ.
+            TrainingError: If recipe, network or images differ.
         """
         for name, words in _ASKED.items():
             if getattr(self, name) != getattr(now, name):

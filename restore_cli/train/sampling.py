@@ -22,29 +22,29 @@ _CROP_STREAM, _DEGRADE_STREAM = 0, 1
 
 @dataclass(frozen=True, kw_only=True)
 class Crop:
-    """One place in one picture.
+    """One place in one image.
 
     Attributes:
-        picture: Number of the picture.
-        top: First row in pixels of the degraded picture.
-        left: First column in pixels of the degraded picture.
+        image: Number of the image.
+        top: First row in pixels of the degraded image.
+        left: First column in pixels of the degraded image.
         orientation: 0..7, quarter turns plus 4 for a flip.
     """
 
-    picture: int
+    image: int
     top: int
     left: int
     orientation: int
 
 
 class CropSampler:
-    """Draw crops; larger pictures more often, with the square root of their area.
+    """Draw crops; larger images more often, with the square root of their area.
 
-    One crop a picture whatever its size would leave most of a large photograph unseen; by area alone a few large
+    One crop an image whatever its size would leave most of a large photograph unseen; by area alone a few large
     photographs would crowd out all others.
 
     Args:
-        sizes: (height, width) of every clean picture.
+        sizes: (height, width) of every clean image.
         scale: Factor from degraded to clean pixels.
         seed: Seed of the run.
     """
@@ -58,17 +58,17 @@ class CropSampler:
     def draw(self, step: int, index: int, patch: int) -> Crop:
         """Draw the crop of place `index` in the batch of `step`, `patch` degraded pixels a side."""
         random = _generator(self.seed, step, index, _CROP_STREAM)
-        picture = min(int(np.searchsorted(self._cumulative, random.random(), side="right")), len(self.sizes) - 1)
-        height, width = self.sizes[picture]
+        image = min(int(np.searchsorted(self._cumulative, random.random(), side="right")), len(self.sizes) - 1)
+        height, width = self.sizes[image]
         return Crop(
-            picture=picture,
+            image=image,
             top=int(random.integers(height - patch + 1)),
             left=int(random.integers(width - patch + 1)),
             orientation=int(random.integers(ORIENTATIONS)),
         )
 
     def smallest_side(self) -> int:
-        """Return the shortest side of all pictures in degraded pixels: no patch may be larger."""
+        """Return the shortest side of all images in degraded pixels: no patch may be larger."""
         return min(min(size) for size in self.sizes)
 
 
@@ -78,7 +78,7 @@ def degradation_seed(seed: int, step: int, group: int) -> int:
 
 
 def cut(pixels: Pixels, crop: Crop, patch: int, scale: int) -> tuple[Uint8Image, Uint8Image | None]:
-    """Cut a crop out of a picture and turn it.
+    """Cut a crop out of an image and turn it.
 
     Returns:
         The clean patch, uint8 (scale * patch, scale * patch, C), and the degraded one, (patch, patch, C), or None.

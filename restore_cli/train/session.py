@@ -24,12 +24,12 @@ from restore_cli.train.batches import GROUPS_MOST, BatchMaker
 from restore_cli.train.checkpoint import LAST, read_checkpoint
 from restore_cli.train.images import (
     MEBIBYTE,
-    PictureFile,
-    PictureForm,
-    PictureStore,
-    find_pictures,
+    ImageFile,
+    ImageForm,
+    ImageStore,
+    find_images,
     named,
-    pair_pictures,
+    pair_images,
 )
 from restore_cli.train.journal import Interval
 from restore_cli.train.loop import Loop, LoopOptions
@@ -56,8 +56,8 @@ class Machine:
         processes: Who else trains.
         compile: Run the network's blocks through torch.compile.
         recompute: Run them once more in the backward pass in place of keeping their activations.
-        cache_mebibytes: Memory for decoded pictures.
-        readers: Threads that decode pictures at the start.
+        cache_mebibytes: Memory for decoded images.
+        readers: Threads that decode images at the start.
     """
 
     device: torch.device
@@ -74,7 +74,7 @@ class Session:
 
     Attributes:
         request: What was asked for.
-        recipe: The recipe with the request's wishes in it.
+        recipe: The recipe with the request's settings in it.
         config: Of the network.
         state: Where training stands.
         maker: Makes batches.
@@ -94,7 +94,7 @@ class Session:
 
 
 def prepare(request: TrainRequest, machine: Machine, folder: Path | None = None) -> Session:
-    """Read the pictures, build the network, lay out the steps.
+    """Read the images, build the network, lay out the steps.
 
     Args:
         request: What is asked for.
@@ -102,8 +102,8 @@ def prepare(request: TrainRequest, machine: Machine, folder: Path | None = None)
         folder: The run's folder; a network that will be filled from its checkpoint needs no warm start.
 
     Raises:
-        UsageError: If wishes contradict each other.
-        TrainingError: If pictures are missing, broken or too small.
+        UsageError: If settings contradict each other.
+        TrainingError: If images are missing, broken or too small.
     """
     recipe = request.adjusted_recipe()
     task = get_task(recipe.task)
@@ -135,7 +135,7 @@ def prepare(request: TrainRequest, machine: Machine, folder: Path | None = None)
     facts = RunFacts(
         recipe=recipe,
         config=config.to_json(),
-        pictures=len(store),
+        images=len(store),
         data_digest=data_digest(store.files),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         commit=checkout_commit(),
@@ -208,7 +208,7 @@ def make_loop(
 
 
 def held_out(request: TrainRequest, recipe: Recipe, machine: Machine) -> Validation | None:
-    """Return the pictures to validate on; None where there are none, or on a process that does not lead.
+    """Return the images to validate on; None where there are none, or on a process that does not lead.
 
     Raises:
         TrainingError: If they are missing or cannot be read.
@@ -229,19 +229,19 @@ def degrade_options(recipe: Recipe) -> DegradeOptions:
     return DegradeOptions(scale=recipe.scale, sigma_range=sigma_range, variant=recipe.variant)
 
 
-def lay_timeline(recipe: Recipe, request: TrainRequest, pictures: int) -> Timeline:
+def lay_timeline(recipe: Recipe, request: TrainRequest, images: int) -> Timeline:
     """Return the steps of a training; under a budget of time they are a first guess."""
     if request.steps is not None:
         return timeline_of_steps(recipe.phases, request.steps)
     if recipe.epochs is not None:
-        return timeline_of_epochs(recipe.phases, recipe.epochs, pictures * recipe.crops)
+        return timeline_of_epochs(recipe.phases, recipe.epochs, images * recipe.crops)
     if recipe.steps is None:
         raise UsageError(f"recipe {recipe.name} has no length of its own", hint="give --steps or --minutes")
     return timeline_of_steps(recipe.phases, recipe.steps)
 
 
-def data_digest(files: Sequence[PictureFile]) -> str:
-    """Return a digest of the names and sizes of a set of pictures: enough to tell two sets apart."""
+def data_digest(files: Sequence[ImageFile]) -> str:
+    """Return a digest of the names and sizes of a set of images: enough to tell two sets apart."""
     digest = hashlib.sha256()
     for file in files:
         for path in (file.clean, file.degraded):
@@ -250,19 +250,19 @@ def data_digest(files: Sequence[PictureFile]) -> str:
     return digest.hexdigest()
 
 
-def _store(clean: Sequence[str], degraded: Sequence[str], recipe: Recipe, machine: Machine) -> PictureStore:
-    pictures = find_pictures(Path(folder) for folder in clean)
+def _store(clean: Sequence[str], degraded: Sequence[str], recipe: Recipe, machine: Machine) -> ImageStore:
+    images = find_images(Path(folder) for folder in clean)
     if degraded:
-        files = pair_pictures(pictures, find_pictures(Path(folder) for folder in degraded), recipe.scale)
+        files = pair_images(images, find_images(Path(folder) for folder in degraded), recipe.scale)
     else:
-        files = tuple(PictureFile(clean=path) for path in pictures)
-    # The plain degradation of super-resolution draws nothing, so it is made once a picture.
+        files = tuple(ImageFile(clean=path) for path in images)
+    # The plain degradation of super-resolution draws nothing, so it is made once an image.
     reduce = recipe.task == "sr" and recipe.variant is None and not degraded
-    form = PictureForm(channels=recipe.channels, scale=recipe.scale, reduce=reduce)
-    return PictureStore(files, form, machine.cache_mebibytes * MEBIBYTE)
+    form = ImageForm(channels=recipe.channels, scale=recipe.scale, reduce=reduce)
+    return ImageStore(files, form, machine.cache_mebibytes * MEBIBYTE)
 
 
-def _refuse_misfits(recipe: Recipe, sampler: CropSampler, store: PictureStore, processes: Processes) -> None:
+def _refuse_misfits(recipe: Recipe, sampler: CropSampler, store: ImageStore, processes: Processes) -> None:
     multiple_of = get_architecture(recipe.network.arch).of(recipe.config()).multiple_of
     for phase in recipe.phases:
         if phase.patch % multiple_of:
@@ -281,7 +281,7 @@ def _refuse_misfits(recipe: Recipe, sampler: CropSampler, store: PictureStore, p
     if small := [file.clean for file, size in sizes if min(size) < largest]:
         hint = "remove them" if largest == multiple_of else "remove them, or choose a smaller --patch"
         raise TrainingError(
-            f"{len(small)} of {len(store)} pictures are smaller than the {largest * recipe.scale} pixels a side that "
+            f"{len(small)} of {len(store)} images are smaller than the {largest * recipe.scale} pixels a side that "
             f"patches of {largest} need: {named(small)}",
             hint=hint,
         )

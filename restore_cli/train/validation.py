@@ -1,6 +1,6 @@
-"""Score the network on held-out pictures with the protocol's PSNR: what chooses the checkpoint that is kept.
+"""Score the network on held-out images with the protocol's PSNR: what chooses the checkpoint that is kept.
 
-The degraded pictures are made once, each from its own seed, so that all validations of all runs ask the same. Pictures
+The degraded images are made once, each from its own seed, so that all validations of all runs ask the same. Images
 larger than a training network wants to see at once are cut to their centre. Of a few of them one place is shown in the
 run's page, always the same: where doing nothing is farthest from the truth.
 """
@@ -21,7 +21,7 @@ from restore_cli.pages.images import Box
 from restore_cli.pages.places import heaviest_box, squared_error
 from restore_cli.tasks import DegradeOptions, Task
 from restore_cli.tiling.grid import round_up
-from restore_cli.train.images import PictureStore, Uint8Image
+from restore_cli.train.images import ImageStore, Uint8Image
 
 SIDE_MOST_PIXELS = 512
 SHOWN_MOST = 4
@@ -30,7 +30,7 @@ _SEED = 20_240_607
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """One picture to validate on.
+    """One image to validate on.
 
     Attributes:
         name: Of its file.
@@ -45,10 +45,10 @@ class HeldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One place of a held-out picture.
+    """One place of a held-out image.
 
     Attributes:
-        name: Of the picture's file.
+        name: Of the image's file.
         box: Where it lies in the truth.
         degraded: uint8 (height / scale, width / scale, C).
         floor: uint8 (height, width, C), what doing nothing gives.
@@ -69,7 +69,7 @@ class Verdict:
     """What a validation came to.
 
     Attributes:
-        score: Mean over the pictures, in dB.
+        score: Mean over the images, in dB.
         views: A place of some of them.
     """
 
@@ -78,78 +78,78 @@ class Verdict:
 
 
 class Validation:
-    """Score networks on the same degraded pictures again and again.
+    """Score networks on the same degraded images again and again.
 
     Args:
-        store: The held-out pictures.
+        store: The held-out images.
         task: Whose metric and degradation are used.
-        options: What the degradation does; a range of noise levels is spread evenly over the pictures.
+        options: What the degradation does; a range of noise levels is spread evenly over the images.
         multiple_of: Height and width the network takes are multiples of this.
         device: Where the network is.
     """
 
     def __init__(
-        self, store: PictureStore, task: Task, options: DegradeOptions, *, multiple_of: int, device: torch.device
+        self, store: ImageStore, task: Task, options: DegradeOptions, *, multiple_of: int, device: torch.device
     ) -> None:
         self.metric = task.metrics[0]
         self._crop_border = task.crop_border(options.scale)
         self._scale = options.scale
         self._multiple_of = multiple_of
         self._device = device
-        self._pictures = [_held_out(store, index, task, options) for index in range(len(store))]
+        self._images = [_held_out(store, index, task, options) for index in range(len(store))]
 
     @property
     def largest(self) -> tuple[int, int]:
-        """Return (height, width) of the largest degraded picture as the network takes it."""
-        sizes = [self._padded(*picture.degraded.shape[-2:]) for picture in self._pictures]
+        """Return (height, width) of the largest degraded image as the network takes it."""
+        sizes = [self._padded(*image.degraded.shape[-2:]) for image in self._images]
         return max(sizes, key=math.prod)
 
     def baseline(self) -> float:
-        """Return the mean score of the degraded pictures themselves, enlarged bicubically where that is the task."""
-        return self._mean([_to_8bit(self._enlarged(picture.degraded)) for picture in self._pictures])
+        """Return the mean score of the degraded images themselves, enlarged bicubically where that is the task."""
+        return self._mean([_to_8bit(self._enlarged(image.degraded)) for image in self._images])
 
     def judge(self, network: nn.Module) -> Verdict:
-        """Score a network, which is run in evaluation mode, float32, and show what it makes of some pictures."""
-        restored = self._restored(network, self._pictures)
+        """Score a network, which is run in evaluation mode, float32, and show what it makes of some images."""
+        restored = self._restored(network, self._images)
         shown = self._shown()
         return Verdict(
             score=self._mean(restored),
-            views=tuple(self._view(self._pictures[index], restored[index]) for index in shown),
+            views=tuple(self._view(self._images[index], restored[index]) for index in shown),
         )
 
     def views(self, network: nn.Module) -> tuple[View, ...]:
-        """Show what a network makes of some pictures, without a score."""
-        pictures = [self._pictures[index] for index in self._shown()]
-        restored = self._restored(network, pictures)
-        return tuple(self._view(picture, image) for picture, image in zip(pictures, restored, strict=True))
+        """Show what a network makes of some images, without a score."""
+        images = [self._images[index] for index in self._shown()]
+        restored = self._restored(network, images)
+        return tuple(self._view(image, pixels) for image, pixels in zip(images, restored, strict=True))
 
-    def _restored(self, network: nn.Module, pictures: Sequence[HeldOut]) -> list[Uint8Image]:
+    def _restored(self, network: nn.Module, images: Sequence[HeldOut]) -> list[Uint8Image]:
         training = network.training
         network.eval()
         try:
             with torch.inference_mode():
-                return [_to_8bit(self._restore(network, picture.degraded)) for picture in pictures]
+                return [_to_8bit(self._restore(network, image.degraded)) for image in images]
         finally:
             network.train(training)
 
     def _shown(self) -> list[int]:
-        """Return the numbers of the pictures to show, spread evenly over all."""
-        last, count = len(self._pictures) - 1, min(SHOWN_MOST, len(self._pictures))
+        """Return the numbers of the images to show, spread evenly over all."""
+        last, count = len(self._images) - 1, min(SHOWN_MOST, len(self._images))
         return sorted({round(place * last / max(1, count - 1)) for place in range(count)})
 
-    def _view(self, picture: HeldOut, restored: Uint8Image) -> View:
-        floor = _to_8bit(self._enlarged(picture.degraded))
-        box, _ = heaviest_box(squared_error(floor, picture.clean), self._scale)
+    def _view(self, image: HeldOut, restored: Uint8Image) -> View:
+        floor = _to_8bit(self._enlarged(image.degraded))
+        box, _ = heaviest_box(squared_error(floor, image.clean), self._scale)
         top, left, height, width = box
         inside = np.s_[top : top + height, left : left + width]
         small = np.s_[tuple(slice(part.start // self._scale, part.stop // self._scale) for part in inside)]
         return View(
-            name=picture.name,
+            name=image.name,
             box=box,
-            degraded=_to_8bit(picture.degraded)[small],
+            degraded=_to_8bit(image.degraded)[small],
             floor=floor[inside],
             restored=restored[inside],
-            clean=picture.clean[inside],
+            clean=image.clean[inside],
         )
 
     def _restore(self, network: nn.Module, degraded: torch.Tensor) -> torch.Tensor:
@@ -172,13 +172,13 @@ class Validation:
     def _mean(self, restored: Sequence[Uint8Image]) -> float:
         score = psnr_y if self.metric == "psnr_y" else psnr
         scores = [
-            score(image, picture.clean, crop_border=self._crop_border)
-            for image, picture in zip(restored, self._pictures, strict=True)
+            score(pixels, image.clean, crop_border=self._crop_border)
+            for pixels, image in zip(restored, self._images, strict=True)
         ]
         return float(np.mean(scores))
 
 
-def _held_out(store: PictureStore, index: int, task: Task, options: DegradeOptions) -> HeldOut:
+def _held_out(store: ImageStore, index: int, task: Task, options: DegradeOptions) -> HeldOut:
     pixels = store.get(index)
     scale = options.scale
     height, width = pixels.clean.shape[0] // scale, pixels.clean.shape[1] // scale

@@ -2,7 +2,7 @@
 
 What fits is copied. The few tensors whose shape follows the scale or the number of image channels are turned into what
 does the same work as nearly as can be, which is a far better start than chance. Before the first step, on the held-out
-pictures: x3 1.2 dB and x4 0.9 dB above bicubic from an x2 that is 2.5 dB above it.
+images: x3 1.2 dB and x4 0.9 dB above bicubic from an x2 that is 2.5 dB above it.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _for_channels(given: Mapping[str, torch.Tensor], channels: int, fold: int) -
     seen = {name: torch.unflatten(given[name], 1, (-1, fold**2)) for name in _inputs(given)}
     turned: dict[str, torch.Tensor] = {}
     if channels == 1:
-        # A gray picture is three equal channels, so their weights add up.
+        # A gray image is three equal channels, so their weights add up.
         weights = {name: tensor.sum(1) for name, tensor in seen.items()}
         shares = torch.full((head["bias"].shape[0],), 1 / head["bias"].shape[0])
         if final:

@@ -26,7 +26,7 @@ ScoreOrigin = Literal["published", "measured"]
 ContextKind = Literal["global", "local", "mixed"]
 
 CLASSIFY = "classify"
-"""What stands as the task of networks that tell what a picture shows: `restore bench` measures them, none restores."""
+"""What stands as the task of networks that tell what an image shows: `restore bench` measures them, none restores."""
 
 _KEBAB = r"[a-z0-9]+(-[a-z0-9]+)*"
 _FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*\.(pth|pt|safetensors)"
@@ -75,7 +75,7 @@ class Score:
         dataset: Test set, as people write it ("Set5").
         protocol: Name of the protocol (`restore eval --protocol`), then what else matters, after a comma.
         metric: "psnr_y", "ssim_y", "psnr" or "ssim"; decibels for the PSNRs.
-        value: The mean over the set's pictures.
+        value: The mean over the set's images.
         scale: Factor of super-resolution, None elsewhere.
         sigma: Noise level on the 0..255 scale, None elsewhere.
         origin: "published" by the authors or "measured" by this project.

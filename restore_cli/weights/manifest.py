@@ -59,7 +59,7 @@ class Manifest:
     ) -> WeightsEntry:
         """Return the entry that a model name means for a task and its options.
 
-        Gray pictures go through an RGB network where the model has no gray one. Of networks each trained at one noise
+        Gray images go through an RGB network where the model has no gray one. Of networks each trained at one noise
         level the nearest to `sigma` is taken, of two as near the stronger, which leaves no noise behind; else the
         narrowest range that holds it, or the nearest: the caller compares `sigma_range` and says so. Without `sigma`
         it is the widest.
@@ -68,7 +68,7 @@ class Manifest:
             model: A -m name or a full id; None means the bundled weights of the task, the first of several.
             task: Command name of the task.
             scale: Factor of super-resolution, 1 elsewhere.
-            channels: 1 for gray pictures, 3 for RGB.
+            channels: 1 for gray images, 3 for RGB.
             sigma: Noise level on the 0..255 scale, None where it is unknown or not the task.
             variant: Special form of the task.
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from restore_cli.bench.cases import BenchWishes, cases_of, growth_sizes, paper_size, select_entries
+from restore_cli.bench.cases import BenchSettings, cases_of, growth_sizes, paper_size, select_entries
 from restore_cli.errors import UsageError
 from restore_cli.models import get_architecture
 from restore_cli.weights.manifest import load_manifest
@@ -35,29 +35,29 @@ def test_an_unknown_model_is_refused_with_the_known_and_the_nearest():
 
 
 def test_conditions_are_crossed_and_those_of_a_network_stay_together():
-    wishes = BenchWishes(sizes=((64, 96), (128, 96)), batches=(1, 4), threads=(1, 2))
-    cases = cases_of(select_entries(load_manifest(), ["ramit-1"]), wishes)
+    settings = BenchSettings(sizes=((64, 96), (128, 96)), batches=(1, 4), threads=(1, 2))
+    cases = cases_of(select_entries(load_manifest(), ["ramit-1"]), settings)
     assert len(cases) == 4 * 2 * 2 * 2
     assert len({case.entry.id for case in cases[:8]}) == 1
     assert {(case.size, case.batch, case.threads) for case in cases[:8]} == {
-        (size, batch, threads) for size in wishes.sizes for batch in (1, 4) for threads in (1, 2)
+        (size, batch, threads) for size in settings.sizes for batch in (1, 4) for threads in (1, 2)
     }
 
 
 def test_an_output_of_less_than_one_input_pixel_is_refused():
     with pytest.raises(UsageError, match="9x3 is less than one input pixel at scale 4"):
-        cases_of(select_entries(load_manifest(), ["ramit-sr-x4"]), BenchWishes(sizes=((3, 9),)))
+        cases_of(select_entries(load_manifest(), ["ramit-sr-x4"]), BenchSettings(sizes=((3, 9),)))
 
 
 def test_the_engine_is_measured_where_only_it_can_answer():
-    assert BenchWishes().through == "network"
-    for wishes in (BenchWishes(tiles=(64,)), BenchWishes(contexts=("tile",)), BenchWishes(growth=(0.1, 1))):
-        assert wishes.through == "engine"
+    assert BenchSettings().through == "network"
+    for settings in (BenchSettings(tiles=(64,)), BenchSettings(contexts=("tile",)), BenchSettings(growth=(0.1, 1))):
+        assert settings.through == "engine"
 
 
 def test_contexts_and_tiles_are_crossed_too():
-    wishes = BenchWishes(tiles=("off", 64, 128), contexts=("auto", "tile"))
-    cases = cases_of([an_entry()], wishes)
+    settings = BenchSettings(tiles=("off", 64, 128), contexts=("auto", "tile"))
+    cases = cases_of([an_entry()], settings)
     assert {(case.context, case.tile) for case in cases} == {
         (context, tile) for context in ("auto", "tile") for tile in ("off", 64, 128)
     }
@@ -66,9 +66,9 @@ def test_contexts_and_tiles_are_crossed_too():
 
 def test_conditions_that_contradict_each_other_are_refused_before_anything_is_measured():
     with pytest.raises(UsageError, match="--context global --tile 64"):
-        cases_of([an_entry()], BenchWishes(tiles=(64,), contexts=("global",)))
-    with pytest.raises(UsageError, match="one picture at a time"):
-        cases_of([an_entry()], BenchWishes(engine=True, batches=(1, 2)))
+        cases_of([an_entry()], BenchSettings(tiles=(64,), contexts=("global",)))
+    with pytest.raises(UsageError, match="one image at a time"):
+        cases_of([an_entry()], BenchSettings(engine=True, batches=(1, 2)))
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
@@ -82,11 +82,11 @@ def test_sizes_that_grow_reach_from_end_to_end_and_need_no_padding(scale: int):
 
 
 def test_growth_takes_the_place_of_sizes():
-    sizes = [case.size for case in cases_of([an_entry()], BenchWishes(growth=(0.05, 0.2)))]
+    sizes = [case.size for case in cases_of([an_entry()], BenchSettings(growth=(0.05, 0.2)))]
     assert sizes == list(growth_sizes(0.05, 0.2, an_entry().scale))
 
 
-def test_a_classifier_is_measured_at_the_size_it_was_trained_at_and_gives_no_picture():
+def test_a_classifier_is_measured_at_the_size_it_was_trained_at_and_gives_no_image():
     arch = replace(get_architecture("ramit"), restores=False)
     assert paper_size(an_entry(training_patch=224), arch) == (224, 224)
     assert paper_size(an_entry(training_patch=64), get_architecture("ramit")) == (720, 1280)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.bench.cases import BenchWishes, cases_of, select_entries
+from restore_cli.bench.cases import BenchSettings, cases_of, select_entries
 from restore_cli.bench.counts import count, count_flops, count_traffic, geometry_of
 from restore_cli.models import architecture_names, get_architecture
 from restore_cli.weights.manifest import load_manifest
@@ -148,6 +148,6 @@ def test_params_and_mult_adds_are_the_published_ones_to_the_unit(name: str, shar
     index = json.loads((shared / "golden" / "ramit_index.json").read_text(encoding="utf-8"))
     entries = select_entries(load_manifest(), ["ramit-1"])
     (entry,) = (entry for entry in entries if entry.file.removesuffix(".pth") == name)
-    counts = count(cases_of([entry], BenchWishes())[0])
+    counts = count(cases_of([entry], BenchSettings())[0])
     assert counts.params == index[name]["params"]
     assert counts.mult_adds == counts.mult_adds_paper_size == index[name]["mult_adds_1280x720"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from restore_cli.bench.apart import measure_apart
-from restore_cli.bench.cases import BenchWishes
+from restore_cli.bench.cases import BenchSettings
 from restore_cli.bench.energy import Counter, EnergyMeter
 from restore_cli.bench.machine import CeilingSamples
 from restore_cli.bench.measure import Measurement, measure, run_and_tell
@@ -25,14 +25,16 @@ NO_METER = EnergyMeter(counters=(), method="not told")
 def ignore(*step: object) -> None: ...
 
 
-def told_of(durations: Iterator[float], wishes: BenchWishes, *, compiled: bool = False, meter: EnergyMeter = NO_METER):
+def told_of(
+    durations: Iterator[float], settings: BenchSettings, *, compiled: bool = False, meter: EnergyMeter = NO_METER
+):
     """Measure something that takes set times."""
-    return told_of_work(lambda: time.sleep(next(durations)), wishes, compiled=compiled, meter=meter)
+    return told_of_work(lambda: time.sleep(next(durations)), settings, compiled=compiled, meter=meter)
 
 
 def told_of_work(
     run: Callable[[], object],
-    wishes: BenchWishes,
+    settings: BenchSettings,
     *,
     beside: Callable[[], object] | None = None,
     compiled: bool = False,
@@ -50,7 +52,7 @@ def told_of_work(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("restore_cli.bench.measure.sample_ceilings", lambda *_: CEILINGS)
-        measurement: Measurement = run_and_tell(workload, wishes, meter, ignore)
+        measurement: Measurement = run_and_tell(workload, settings, meter, ignore)
     return measurement
 
 
@@ -58,8 +60,8 @@ def told_of_work(
 def test_a_network_is_measured_with_random_weights_and_no_file():
     steps: list[tuple[object, ...]] = []
     threads = torch.get_num_threads()
-    wishes = BenchWishes(device="cpu", runs=3, warmup=2)
-    measurement = measure(tiny_case(), wishes, lambda *step: steps.append(step))
+    settings = BenchSettings(device="cpu", runs=3, warmup=2)
+    measurement = measure(tiny_case(), settings, lambda *step: steps.append(step))
     assert measurement.device == "cpu"
     assert measurement.facts == WorkloadFacts(dtype="float32", dtype_reason="exact, and the rule on cpu")
     assert measurement.threads == threads
@@ -71,7 +73,7 @@ def test_a_network_is_measured_with_random_weights_and_no_file():
 
 
 def test_rows_that_are_only_counted_start_no_process():
-    (row,) = measure_rows([tiny_case()], BenchWishes(runs=0), ignore)
+    (row,) = measure_rows([tiny_case()], BenchSettings(runs=0), ignore)
     assert row.measurement is None
     assert row.error is None
     assert row.counts.params > 0
@@ -80,7 +82,7 @@ def test_rows_that_are_only_counted_start_no_process():
 def test_networks_that_differ_in_weights_alone_are_done_once():
     one, other = tiny_case(), replace(tiny_case(), entry=an_entry(id="other-weights"))
     larger = replace(tiny_case((64, 128)), entry=an_entry(id="other-weights"))
-    rows = list(measure_rows([one, other, larger], BenchWishes(runs=0), ignore))
+    rows = list(measure_rows([one, other, larger], BenchSettings(runs=0), ignore))
     assert [row.measured_as for row in rows] == [None, "tiny-sr", None]
     assert [row.case.entry.id for row in rows] == ["tiny-sr", "other-weights", "other-weights"]
     assert rows[0].counts is rows[1].counts
@@ -88,13 +90,13 @@ def test_networks_that_differ_in_weights_alone_are_done_once():
 
 def test_through_the_engine_every_entry_runs_by_itself():
     cases = [replace(tiny_case(through="engine"), entry=an_entry(id=name)) for name in ("one", "two")]
-    assert [row.measured_as for row in measure_rows(cases, BenchWishes(runs=0, engine=True), ignore)] == [None, None]
+    assert [row.measured_as for row in measure_rows(cases, BenchSettings(runs=0, engine=True), ignore)] == [None, None]
 
 
 @pytest.mark.slow
 def test_a_case_is_measured_in_a_process_of_its_own():
     seen: list[object] = []
-    (row,) = measure_rows([tiny_case()], BenchWishes(device="cpu", runs=2), lambda *step: seen.append(step[1]))
+    (row,) = measure_rows([tiny_case()], BenchSettings(device="cpu", runs=2), lambda *step: seen.append(step[1]))
     assert row.error is None
     assert row.measurement is not None
     assert len(row.measurement.timing.seconds) == 2
@@ -109,12 +111,12 @@ def test_a_process_that_is_killed_costs_only_its_own_row():
             process.kill()
 
     with pytest.raises(RestoreError, match="killed, most likely for want of memory"):
-        measure_apart(tiny_case(), BenchWishes(device="cpu", runs=1), kill)
+        measure_apart(tiny_case(), BenchSettings(device="cpu", runs=1), kill)
 
 
 @pytest.mark.slow
 def test_what_cannot_be_measured_keeps_its_counts_and_says_why():
-    (row,) = measure_rows([tiny_case()], BenchWishes(device="cuda:99", runs=1), ignore)
+    (row,) = measure_rows([tiny_case()], BenchSettings(device="cuda:99", runs=1), ignore)
     assert row.measurement is None
     assert row.error is not None
     assert "cuda:99" in row.error
@@ -123,27 +125,27 @@ def test_what_cannot_be_measured_keeps_its_counts_and_says_why():
 
 def test_what_a_first_run_takes_beyond_the_median_is_told_apart_as_compiling():
     durations = iter([0.3, 0.02, 0.02, 0.02])  # compiling, warming up, two timed
-    timing = told_of(durations, BenchWishes(runs=2, warmup=1), compiled=True).timing
+    timing = told_of(durations, BenchSettings(runs=2, warmup=1), compiled=True).timing
     assert timing.compile_seconds is not None
     assert timing.compile_seconds > timing.median
     assert max(timing.seconds) < 0.3
 
 
 def test_a_first_run_as_long_as_the_budget_is_timed_and_not_repeated():
-    timing = told_of(iter([0.2]), BenchWishes(seconds=0.05)).timing
+    timing = told_of(iter([0.2]), BenchSettings(seconds=0.05)).timing
     assert timing.warmup == 0
     assert len(timing.seconds) == 1
     assert timing.seconds[0] >= 0.2
 
 
 def test_a_growth_never_times_a_first_run():
-    timing = told_of(iter([1.1, 0.1]), BenchWishes(seconds=0.02, growth=(0.05, 1.0))).timing
+    timing = told_of(iter([1.1, 0.1]), BenchSettings(seconds=0.02, growth=(0.05, 1.0))).timing
     assert timing.warmup == 1
     assert max(timing.seconds) < 1.0
 
 
 def test_a_warm_up_that_was_asked_for_is_never_timed():
-    timing = told_of(iter([0.2, 0.06]), BenchWishes(seconds=0.02, warmup=1)).timing
+    timing = told_of(iter([0.2, 0.06]), BenchSettings(seconds=0.02, warmup=1)).timing
     assert timing.warmup == 1
     assert len(timing.seconds) == 1
     assert timing.seconds[0] < 0.2
@@ -159,7 +161,7 @@ def test_what_tells_the_machines_pace_is_timed_before_and_after():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("restore_cli.bench.measure.BESIDE_RUNS", 1)
         measurement = told_of_work(
-            lambda: run("measured", 0.0), BenchWishes(runs=1, warmup=1), beside=lambda: run("beside", 1.0)
+            lambda: run("measured", 0.0), BenchSettings(runs=1, warmup=1), beside=lambda: run("beside", 1.0)
         )
     assert order == ["measured", "beside", "beside", "measured", "beside", "beside"]
     assert measurement.beside_seconds == pytest.approx(1.0, abs=0.1)
@@ -168,7 +170,7 @@ def test_what_tells_the_machines_pace_is_timed_before_and_after():
 def test_energy_is_that_of_one_timed_run():
     readings = iter([0.0, 3.0, 5.0, 25.0])  # before and after the first run, before and after the timed ones
     meter = EnergyMeter(counters=(Counter(name="a", read=lambda: next(readings)),), method="a sample")
-    energy = told_of(iter([0.0] * 6), BenchWishes(runs=5, warmup=1), meter=meter).energy
+    energy = told_of(iter([0.0] * 6), BenchSettings(runs=5, warmup=1), meter=meter).energy
     assert energy.joules == pytest.approx(4.0)
     assert energy.method == "a sample"
 
@@ -176,24 +178,24 @@ def test_energy_is_that_of_one_timed_run():
 def test_energy_of_a_first_run_that_is_timed_counts():
     readings = iter([0.0, 3.0, 5.0, 5.0])
     meter = EnergyMeter(counters=(Counter(name="a", read=lambda: next(readings)),), method="a sample")
-    assert told_of(iter([0.06]), BenchWishes(seconds=0.02), meter=meter).energy.joules == pytest.approx(3.0)
+    assert told_of(iter([0.06]), BenchSettings(seconds=0.02), meter=meter).energy.joules == pytest.approx(3.0)
 
 
 def test_cpu_time_is_that_of_one_run_and_leaves_waiting_out():
-    measurement = told_of(iter([0.0, 0.3, 0.3]), BenchWishes(runs=2, warmup=1))
+    measurement = told_of(iter([0.0, 0.3, 0.3]), BenchSettings(runs=2, warmup=1))
     assert 0 <= measurement.cpu_seconds < 0.2
     assert measurement.timing.median >= 0.3
 
 
 def test_ceilings_are_taken_before_and_after():
-    assert told_of(iter([0.0] * 3), BenchWishes(runs=2, warmup=1)).ceilings == (CEILINGS + CEILINGS).ceilings
+    assert told_of(iter([0.0] * 3), BenchSettings(runs=2, warmup=1)).ceilings == (CEILINGS + CEILINGS).ceilings
 
 
 @pytest.mark.parametrize(
     ("conditions", "tile", "context"), [({}, "off", "global"), ({"tile": 64, "context": "tile"}, "64", "tile")]
 )
-def test_the_engine_runs_a_picture_and_says_how(conditions: dict[str, object], tile: str, context: str):
-    workload = prepare(tiny_case((80, 192), through="engine", **conditions), BenchWishes(device="cpu"))
+def test_the_engine_runs_an_image_and_says_how(conditions: dict[str, object], tile: str, context: str):
+    workload = prepare(tiny_case((80, 192), through="engine", **conditions), BenchSettings(device="cpu"))
     workload.run()
     facts = workload.describe()
     assert (facts.tile, facts.context) == (tile, context)
@@ -204,7 +206,7 @@ def test_the_engine_runs_a_picture_and_says_how(conditions: dict[str, object], t
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_network_alone_runs_a_batch_in_the_dtype_asked_for(dtype: str):
     case = tiny_case((64, 128), batch=2, dtype=dtype)
-    workload = prepare(case, BenchWishes(device="cpu"))
+    workload = prepare(case, BenchSettings(device="cpu"))
     output = workload.run()
     assert isinstance(output, torch.Tensor)
     assert output.shape == (2, 3, 64, 128)

@@ -22,7 +22,7 @@ def network(name: str, *scores: Score):
     return an_entry(id=name, scores=scores)
 
 
-def test_networks_with_scores_on_the_same_pictures_are_drawn_against_their_latency():
+def test_networks_with_scores_on_the_same_images_are_drawn_against_their_latency():
     fast, slow = network("fast", score(30.0)), network("slow", score(32.0, "paper, symmetric padding"))
     rows = [a_row(a_measurement((0.1,)), entry=fast), a_row(a_measurement((0.9,)), entry=slow)]
     (drawing,) = quality_drawings(rows)
@@ -36,7 +36,7 @@ def test_networks_with_scores_on_the_same_pictures_are_drawn_against_their_laten
 @pytest.mark.parametrize(
     "other", [score(30.0, dataset="Set14"), score(30.0, "8bit"), score(30.0, sigma=25), score(0.9, metric="ssim_y")]
 )
-def test_scores_of_other_pictures_or_protocols_are_not_compared(other: Score):
+def test_scores_of_other_images_or_protocols_are_not_compared(other: Score):
     rows = [a_row(a_measurement(), entry=network("a", score(30.0))), a_row(a_measurement(), entry=network("b", other))]
     assert list(quality_drawings(rows)) == []
 

@@ -113,8 +113,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return write
 
 
-def picture(name: str, *, mode: str = "RGB", size: tuple[int, int] = (9, 7)) -> Path:
-    """Write a small picture of random pixels; `size` is (width, height)."""
+def image(name: str, *, mode: str = "RGB", size: tuple[int, int] = (9, 7)) -> Path:
+    """Write a small image of random pixels; `size` is (width, height)."""
     path = Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (size[1], size[0], *((len(mode),) if len(mode) > 1 else ()))

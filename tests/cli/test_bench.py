@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from restore_cli.cli.app import run
-from restore_cli.cli.bench_options import ConditionOptions, MeasuringOptions, parse_growth, parse_size, wishes_of
+from restore_cli.cli.bench_options import ConditionOptions, MeasuringOptions, parse_growth, parse_size, settings_of
 from restore_cli.errors import UsageError
 from restore_cli.models import get_architecture
 from restore_cli.models.crossformer import PUBLISHED
@@ -34,19 +34,19 @@ def test_conditions_take_several_values_with_commas_or_one_by_one():
     conditions = ConditionOptions(
         size=["64x32,128x64", "64x32"], batch=["1,2"], dtype=["float32", "bfloat16"], threads=["1, 2"]
     )
-    wishes = wishes_of(conditions, MeasuringOptions())
-    assert wishes.sizes == ((32, 64), (64, 128))
-    assert wishes.batches == (1, 2)
-    assert wishes.dtypes == ("float32", "bfloat16")
-    assert wishes.threads == (1, 2)
-    assert wishes.through == "network"
+    settings = settings_of(conditions, MeasuringOptions())
+    assert settings.sizes == ((32, 64), (64, 128))
+    assert settings.batches == (1, 2)
+    assert settings.dtypes == ("float32", "bfloat16")
+    assert settings.threads == (1, 2)
+    assert settings.through == "network"
 
 
 def test_tiles_and_contexts_are_read_as_the_restoring_commands_read_them():
-    wishes = wishes_of(ConditionOptions(tile=["off,128"], context=["auto,tile"]), MeasuringOptions())
-    assert wishes.tiles == ("off", 128)
-    assert wishes.contexts == ("auto", "tile")
-    assert wishes.through == "engine"
+    settings = settings_of(ConditionOptions(tile=["off,128"], context=["auto,tile"]), MeasuringOptions())
+    assert settings.tiles == ("off", 128)
+    assert settings.contexts == ("auto", "tile")
+    assert settings.through == "engine"
 
 
 def test_growth_is_read_from_its_end_or_from_both():

@@ -14,7 +14,7 @@ from PIL import Image
 from restore_cli.models.restormer import Config, Restormer
 from restore_cli.weights.load import save_weights
 from restore_cli.weights.manifest import WeightsEntry
-from tests.cli.conftest import Run, picture
+from tests.cli.conftest import Run, image
 
 Weights = Callable[..., Path]
 
@@ -56,20 +56,20 @@ def pixels(path: str) -> np.ndarray:
 
 def views(name: str, *, size: tuple[int, int] = (9, 7)) -> None:
     """Write left/NAME and right/NAME, which differ."""
-    picture(f"left/{name}", size=size)
-    picture(f"right/{name}", size=size)
+    image(f"left/{name}", size=size)
+    image(f"right/{name}", size=size)
     Image.fromarray(np.asarray(Image.open(f"right/{name}"))[::-1]).save(f"right/{name}")
 
 
-def test_one_picture_is_deblurred_beside_itself(run: Run, restormer: Weights):
-    picture("street.png", size=(21, 13))
+def test_one_image_is_deblurred_beside_itself(run: Run, restormer: Weights):
+    image("street.png", size=(21, 13))
     ran = run("deblur", "--weights", restormer("motion"), "street.png")
     assert (ran.code, ran.out) == (0, "street_deblurred.png\n"), ran.err
     assert pixels("street_deblurred.png").shape == (13, 21, 3)
 
 
 def test_cells_change_pixels_and_the_memory_allowed_does_not(run: Run, restormer: Weights):
-    picture("street.png", size=(64, 48))
+    image("street.png", size=(64, 48))
     deblur = ("deblur", "--weights", restormer("motion"), "street.png", "-o")
     for context in ("global", "local"):
         ran = run(*deblur, f"{context}.png", "--context", context)
@@ -81,7 +81,7 @@ def test_cells_change_pixels_and_the_memory_allowed_does_not(run: Run, restormer
     assert '"context": "local"' in ran.out
 
 
-def test_two_views_give_one_picture_and_their_order_counts(run: Run, restormer: Weights):
+def test_two_views_give_one_image_and_their_order_counts(run: Run, restormer: Weights):
     views("a.png")
     dual = ("deblur", "--kind", "dual-pixel", "--weights", restormer("dual-pixel"))
     for source, right, target in (("left", "right", "one.png"), ("right", "left", "other.png")):
@@ -116,7 +116,7 @@ def test_folders_of_views_are_paired_by_name_and_a_changed_right_view_is_done_an
 )
 def test_views_that_do_not_fit_the_request_are_refused(run: Run, restormer: Weights, arguments: list[str], said: str):
     views("a.png")
-    picture("other/b.png")
+    image("other/b.png")
     ran = run("deblur", "--weights", restormer("dual-pixel"), *arguments, "-o", "out.png")
     assert ran.code == 2
     assert said in ran.err
@@ -124,8 +124,8 @@ def test_views_that_do_not_fit_the_request_are_refused(run: Run, restormer: Weig
 
 
 def test_views_of_two_sizes_and_a_lone_view_fail_in_one_line(run: Run, restormer: Weights):
-    picture("left.png", size=(9, 7))
-    picture("right.png", size=(8, 7))
+    image("left.png", size=(9, 7))
+    image("right.png", size=(8, 7))
     weights = restormer("dual-pixel")
     ran = run("deblur", "--kind", "dual-pixel", "--weights", weights, "left.png", "--right", "right.png", "-o", "a.png")
     assert ran.code == 1
@@ -156,14 +156,14 @@ def test_views_of_two_sizes_and_a_lone_view_fail_in_one_line(run: Run, restormer
 def test_restormer_means_the_checkpoint_of_the_request_and_the_choice_is_said(
     run: Run, arguments: list[str], said: str
 ):
-    picture("a.png")
+    image("a.png")
     ran = run(*arguments, "-m", "restormer", "-n", "a.png")
     assert ran.code == 0
     assert said in ran.err
 
 
 def test_without_bundled_weights_the_way_to_others_is_named(run: Run):
-    picture("a.png")
+    image("a.png")
     ran = run("deblur", "--kind", "defocus", "a.png")
     assert ran.code == 3
     assert "no weights are bundled for deblur defocus; name a model to fetch with -m: restormer" in ran.err

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from restore_cli.jobs.ledger import LEDGER_NAME
-from tests.cli.conftest import command, environment, picture
+from tests.cli.conftest import command, environment, image
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("here")]
@@ -36,7 +36,7 @@ NAMES = [
 @pytest.fixture
 def line(tiny: Tiny) -> list[str]:
     for name in NAMES:
-        picture(f"in/{name}", size=(4, 4))
+        image(f"in/{name}", size=(4, 4))
     return command("denoise", "--weights", tiny("denoise", scale=1), "--threads", "1", "in", "out")
 
 

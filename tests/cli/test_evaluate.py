@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import Ran, Run, picture
+from tests.cli.conftest import Ran, Run, image
 
 Tiny = Callable[..., Path]
 
 
 def clean_folder(*names: str, size: tuple[int, int] = (24, 22), mode: str = "RGB") -> None:
     for name in names or ("a.png", "b.png"):
-        picture(f"clean/{name}", size=size, mode=mode)
+        image(f"clean/{name}", size=size, mode=mode)
 
 
 def json_lines(ran: Ran) -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ def sr(run: Run, tiny: Tiny) -> Run:
 
 
 class TestScores:
-    def test_a_table_names_protocol_pictures_and_candidates(self, sr: Run):
+    def test_a_table_names_protocol_images_and_candidates(self, sr: Run):
         clean_folder()
         ran = sr("--clean", "clean")
         assert ran.code == 0
@@ -50,14 +50,14 @@ class TestScores:
         assert [line.split()[0] for line in lines[-2:]] == ["bicubic", "sr-x2-3"]
         assert all(line.endswith("paper") for line in lines[-2:])
 
-    def test_each_picture_is_told_on_stderr_while_it_runs(self, sr: Run):
+    def test_each_image_is_told_on_stderr_while_it_runs(self, sr: Run):
         clean_folder()
         err = sr("--clean", "clean").err
         assert "[1/2] a: PSNR-Y bicubic" in err
         assert "sha256:" in err
         assert "pad reflect" in err
 
-    def test_json_lines_have_pictures_then_a_summary(self, sr: Run):
+    def test_json_lines_have_images_then_a_summary(self, sr: Run):
         clean_folder()
         *images, summary = json_lines(sr("--clean", "clean", "--json"))
         assert [(line["image"], line["candidate"]) for line in images] == [
@@ -69,7 +69,7 @@ class TestScores:
         assert network["mean"]["psnr_y"] == pytest.approx(np.mean(own))
         assert (network["device"], network["pad"], network["digest"][:7]) == ("cpu", "reflect", "sha256:")
 
-    def test_given_inputs_score_as_those_made_of_the_same_pictures(self, sr: Run):
+    def test_given_inputs_score_as_those_made_of_the_same_images(self, sr: Run):
         from restore_cli.imaging.resize import downscale_matlab
 
         clean_folder()
@@ -93,11 +93,11 @@ class TestScores:
             summary = json_lines(ran)[-1]
             assert (ran.code, summary["protocol"], summary["subject"]) == (0, protocol, "denoise sigma 50")
             means[protocol] = [candidate["mean"]["psnr"] for candidate in summary["candidates"]]
-        assert means["paper"][0] == means["8bit"][0]  # the floor is scored as a picture would hold it
+        assert means["paper"][0] == means["8bit"][0]  # the floor is scored as an image would hold it
         assert means["paper"][1] != means["8bit"][1]  # but the network sees the unclipped noise
 
     @pytest.mark.parametrize("channels", [1, 3])
-    def test_gray_pictures_are_scored_through_gray_and_rgb_networks(self, run: Run, tiny: Tiny, channels: int):
+    def test_gray_images_are_scored_through_gray_and_rgb_networks(self, run: Run, tiny: Tiny, channels: int):
         clean_folder("a.png", mode="L")
         weights = tiny("denoise", scale=1, channels=channels)
         ran = run("eval", "denoise", "--gray", "--sigma", 25, "--clean", "clean", "--weights", weights, "--json")
@@ -141,7 +141,7 @@ class TestScores:
 
 
 class TestFiles:
-    def test_csv_page_and_pictures_are_written(self, sr: Run):
+    def test_csv_page_and_images_are_written(self, sr: Run):
         clean_folder()
         ran = sr("--clean", "clean", "--csv", "s.csv", "--html", "s.html", "--save-images", "out")
         assert ran.code == 0
@@ -156,7 +156,7 @@ class TestFiles:
         with Image.open("out/bicubic/a.png") as image:
             assert image.size == (24, 22)
 
-    def test_the_saved_pictures_are_those_that_were_scored(self, sr: Run):
+    def test_the_saved_images_are_those_that_were_scored(self, sr: Run):
         from restore_cli.metrics.psnr import psnr_y
 
         clean_folder("a.png")
@@ -187,15 +187,15 @@ class TestFiles:
 
 
 class TestFaults:
-    def test_an_unpaired_picture_is_a_usage_error_that_names_it(self, sr: Run):
+    def test_an_unpaired_image_is_a_usage_error_that_names_it(self, sr: Run):
         clean_folder("a.png", "b.png")
-        picture("lr/a.png")
+        image("lr/a.png")
         ran = sr("--clean", "clean", "--degraded", "lr")
         assert (ran.code, ran.out) == (2, "")
         assert ran.err.count("\n") == 1
-        assert "clean/b.png: no degraded picture in lr" in ran.err
+        assert "clean/b.png: no degraded image in lr" in ran.err
 
-    def test_a_broken_picture_fails_alone_and_the_means_say_so(self, sr: Run):
+    def test_a_broken_image_fails_alone_and_the_means_say_so(self, sr: Run):
         clean_folder()
         Path("clean/c.png").write_bytes(b"\x89PNG\r\n\x1a\nshort")
         ran = sr("--clean", "clean", "--json")
@@ -203,7 +203,7 @@ class TestFaults:
         assert [line["image"] for line in json_lines(ran) if line.get("status") == "failed"] == ["c"]
         assert (json_lines(ran)[-1]["ok"], json_lines(ran)[-1]["failed"]) == (2, 1)
         assert "clean/c.png" in ran.err
-        assert "1 of 3 pictures" in ran.err
+        assert "1 of 3 images" in ran.err
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -1,4 +1,4 @@
-"""Options of how pictures are read and written, from argv to the bytes of results."""
+"""Options of how images are read and written, from argv to the bytes of results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tests.cli.conftest import Ran, Run, picture
+from tests.cli.conftest import Ran, Run, image
 from tests.imaging.files import packed, pattern, png, saved
 
 Tiny = Callable[..., Path]
@@ -45,16 +45,16 @@ def test_16_bit_colour_goes_in_and_out(denoise: Run) -> None:
     ],
 )
 def test_results_have_the_size_asked_for(denoise: Run, options: tuple[object, ...], size: tuple[int, int]) -> None:
-    picture("photo.png", size=(9, 7))
+    image("photo.png", size=(9, 7))
     ran = denoise("photo.png", "out.png", *options)
     assert ran.code == 0
-    with Image.open("out.png") as image:
-        assert image.size == size
+    with Image.open("out.png") as pixels:
+        assert pixels.size == size
     assert ("enlarged beyond the network's result" in ran.err) == (size[0] > 9)
 
 
 def test_lossless_webp_is_lossless_and_lossless_jpeg_is_refused(denoise: Run) -> None:
-    picture("photo.png")
+    image("photo.png")
     assert denoise("photo.png", "plain.png").code == 0
     assert denoise("photo.png", "exact.webp", "--lossless").code == 0
     with Image.open("plain.png") as plain, Image.open("exact.webp") as exact:
@@ -82,14 +82,14 @@ def test_strict_refuses_what_would_cost_a_warning(denoise: Run) -> None:
     Path("film.gif").write_bytes(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     ran = denoise("film.gif", "film.png")
     assert ran.code == 0
-    assert "film.gif: it holds 3 pictures: only the first is used" in ran.err
+    assert "film.gif: it holds 3 images: only the first is used" in ran.err
     ran = denoise("film.gif", "strict.png", "--strict")
     assert ran.code == 1
-    assert "film.gif: it holds 3 pictures: only the first is used; leave --strict out" in ran.err
+    assert "film.gif: it holds 3 images: only the first is used; leave --strict out" in ran.err
     assert not Path("strict.png").exists()
 
 
-def test_damaged_pictures_are_read_as_far_as_they_go_if_asked(denoise: Run) -> None:
+def test_damaged_images_are_read_as_far_as_they_go_if_asked(denoise: Run) -> None:
     data = saved(pattern(64, 64), "JPEG", quality=95)
     Path("half.jpg").write_bytes(data[: len(data) // 2])
     ran = denoise("half.jpg", "half.png")
@@ -100,8 +100,8 @@ def test_damaged_pictures_are_read_as_far_as_they_go_if_asked(denoise: Run) -> N
     assert "half.jpg: only what could be decoded is used: it is truncated" in ran.err
 
 
-def test_larger_pictures_than_allowed_are_refused(denoise: Run) -> None:
-    picture("photo.png", size=(9, 7))
+def test_larger_images_than_allowed_are_refused(denoise: Run) -> None:
+    image("photo.png", size=(9, 7))
     ran = denoise("photo.png", "out.png", "--max-pixels", 62)
     assert ran.code == 1
     assert "photo.png: its 9x7 pixels are more than the 62 allowed; allow more with --max-pixels" in ran.err
@@ -112,6 +112,6 @@ def test_larger_pictures_than_allowed_are_refused(denoise: Run) -> None:
 
 
 def test_sizes_that_contradict_each_other_are_refused(denoise: Run) -> None:
-    picture("photo.png")
+    image("photo.png")
     ran = denoise("photo.png", "out.png", "--long-side", 5, "--width", 4)
     assert (ran.code, "--long-side and --width contradict each other" in ran.err) == (2, True)

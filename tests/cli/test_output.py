@@ -98,12 +98,12 @@ class TestStreams:
     def test_quiet_leaves_warnings_and_errors(self, capsys: Captured):
         out = Output(quiet=True)
         out.note("a note")
-        out.image_done("a line a picture")
+        out.image_done("a line an image")
         out.warn("a warning")
         out.error("an error")
         assert capsys.readouterr().err == "restore: warning: a warning\nrestore: error: an error\n"
 
-    def test_without_a_terminal_each_picture_is_one_plain_line(self, capsys: Captured):
+    def test_without_a_terminal_each_image_is_one_plain_line(self, capsys: Captured):
         out = Output()
         with out.image_progress(2, "sr"):
             out.image_done("first")
@@ -199,7 +199,7 @@ class TestColour:
 class TestTerminal:
     BATCH = "with out.image_progress(2, 'sr'):\n out.data('a.png')\n out.image_done('a')\n out.warn('w')\n"
 
-    def test_a_bar_counts_pictures_and_leaves_no_trace(self):
+    def test_a_bar_counts_images_and_leaves_no_trace(self):
         shown, _ = run_on_terminal(self.BATCH)
         assert "1/2" in shown
         assert shown.count("a.png\r\n") == 1
@@ -223,7 +223,7 @@ class TestTerminal:
         code = "with out.transfer_progress('w.pth') as advance:\n advance(500_000, 1_000_000)\n"
         assert "w.pth" in run_on_terminal(code)[0]
 
-    def test_a_download_takes_the_place_of_the_bar_of_pictures_and_gives_it_back(self):
+    def test_a_download_takes_the_place_of_the_bar_of_images_and_gives_it_back(self):
         code = "with out.image_progress(1, 'loading'):\n"
         code += " with out.transfer_progress('w.pth') as advance:\n  advance(1, 2)\n out.image_now('sr')\n"
         shown = run_on_terminal(code)[0]

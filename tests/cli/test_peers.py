@@ -21,7 +21,7 @@ from PIL import Image
 
 from restore_cli.cli.options import ByteSize, FileOptions, RunOptions
 from restore_cli.imaging.background import color_named
-from tests.cli.conftest import Run, environment, picture
+from tests.cli.conftest import Run, environment, image
 
 Tiny = Callable[..., Path]
 OTHER_VALUES: dict[str, Any] = {
@@ -44,16 +44,16 @@ def test_every_option_is_passed_on() -> None:
 
 def passed_on(options: RunOptions | FileOptions) -> list[object]:
     if isinstance(options, RunOptions):
-        return [options.wishes()]
-    return [options.read_wishes(), options.write_wishes(), options.path_wishes(["a"], task_suffix="_y")]
+        return [options.settings()]
+    return [options.read_settings(), options.write_settings(), options.path_settings(["a"], task_suffix="_y")]
 
 
 def test_no_scale_is_guessed_from_the_name_of_a_file(run: Run, tiny: Tiny) -> None:
     shutil.copy(tiny("sr", scale=2), "realistic_x4.safetensors")
-    picture("photo_x3.png", size=(9, 7))
+    image("photo_x3.png", size=(9, 7))
     assert run("sr", "--weights", "realistic_x4.safetensors", "photo_x3.png", "out.png").code == 0
-    with Image.open("out.png") as image:
-        assert image.size == (18, 14)
+    with Image.open("out.png") as pixels:
+        assert pixels.size == (18, 14)
 
 
 def test_each_result_carries_what_its_own_file_said(run: Run, tiny: Tiny) -> None:
@@ -70,10 +70,10 @@ def test_each_result_carries_what_its_own_file_said(run: Run, tiny: Tiny) -> Non
             assert image.getexif().get(271) == maker
 
 
-def test_skipped_pictures_are_counted_as_the_others_are(run: Run, tiny: Tiny) -> None:
+def test_skipped_images_are_counted_as_the_others_are(run: Run, tiny: Tiny) -> None:
     for name in ("a", "b", "c"):
-        picture(f"in/{name}.png")
-    picture("out/b.png")
+        image(f"in/{name}.png")
+    image("out/b.png")
     ran = run("denoise", "--weights", tiny("denoise", scale=1), "--existing", "skip", "in", "out")
     assert [line.partition("]")[0] for line in ran.err.splitlines() if line.startswith("[")] == ["[1/3", "[2/3", "[3/3"]
 
@@ -99,4 +99,4 @@ def test_the_background_is_passed_on() -> None:
     from restore_cli.cli.image_options import Background
 
     black = FileOptions(background=Background.parse("black"))
-    assert black.write_wishes().background == color_named("black")
+    assert black.write_settings().background == color_named("black")

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from restore_cli.jobs.ledger import LEDGER_NAME
-from tests.cli.conftest import Ran, Run, command, environment, picture
+from tests.cli.conftest import Ran, Run, command, environment, image
 from tests.conftest import ROOT
 
 Tiny = Callable[..., Path]
@@ -53,59 +53,59 @@ def sr(run: Run, tiny: Tiny) -> Run:
 
 class TestOneRun:
     def test_a_photo_comes_out_larger_beside_itself_and_its_path_is_the_data(self, sr: Run):
-        picture("photo.png", size=(9, 7))
+        image("photo.png", size=(9, 7))
         ran = sr("photo.png")
         assert (ran.code, ran.out) == (0, "photo_x2.png\n")
         assert size_of("photo_x2.png") == (18, 14)
 
     def test_a_tree_is_mirrored(self, sr: Run):
-        picture("in/a.png")
-        picture("in/deep/b.jpg")
+        image("in/a.png")
+        image("in/deep/b.jpg")
         ran = sr("-r", "in", "out")
         assert ran.code == 0
         assert ran.out.splitlines() == ["out/a.png", "out/deep/b.jpg"]
         assert size_of("out/deep/b.jpg") == (18, 14)
 
     @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 1)])
-    def test_pictures_of_odd_sizes_work(self, sr: Run, size: tuple[int, int]):
-        picture("a.png", size=size)
+    def test_images_of_odd_sizes_work(self, sr: Run, size: tuple[int, int]):
+        image("a.png", size=size)
         assert sr("a.png").code == 0
         assert size_of("a_x2.png") == (2 * size[0], 2 * size[1])
 
     def test_every_task_runs(self, run: Run, tiny: Tiny):
-        picture("a.png")
+        image("a.png")
         for task, suffix in (("denoise", "denoised"), ("derain", "derained"), ("lowlight", "lowlight")):
             ran = run(task, "--weights", tiny(task, scale=1), "a.png")
             assert (ran.code, ran.out) == (0, f"a_{suffix}.png\n")
             assert size_of(f"a_{suffix}.png") == (9, 7)
 
     def test_a_format_said_outright_is_written(self, sr: Run):
-        picture("a.png")
+        image("a.png")
         assert sr("a.png", "--format", "webp").out == "a_x2.webp\n"
-        with Image.open("a_x2.webp") as image:
-            assert image.format == "WEBP"
+        with Image.open("a_x2.webp") as pixels:
+            assert pixels.format == "WEBP"
 
     def test_in_place_replaces_the_input(self, run: Run, tiny: Tiny):
-        path = picture("a.png")
+        path = image("a.png")
         before = path.read_bytes()
         ran = run("denoise", "--weights", tiny("denoise", scale=1), "--in-place", "a.png")
         assert (ran.code, ran.out) == (0, "a.png\n")
         assert path.read_bytes() != before
 
     def test_the_digest_of_ones_own_weights_is_told(self, sr: Run, tiny: Tiny):
-        picture("a.png")
+        image("a.png")
         digest = hashlib.sha256(tiny().read_bytes()).hexdigest()
         assert f"ramit-tiny-sr from {tiny()} (sha256:{digest}) on cpu in float32" in sr("a.png").err
 
     def test_verbose_says_why_and_quiet_says_nothing(self, sr: Run):
-        picture("a.png")
+        image("a.png")
         assert "why: cpu: " in sr("a.png", "--existing", "overwrite", "-v").err
         assert sr("a.png", "--existing", "overwrite", "-q") == Ran(code=0, out="a_x2.png\n", err="")
 
     def test_odd_names_are_restored_and_escaped(self, sr: Run):
         names = ["two\nlines.png", "[red]x.png", "caf\u00e9.png", os.fsdecode(b"raw \xff.png")]
         for name in names:
-            picture(f"in/{name}")
+            image(f"in/{name}")
         ran = sr("in", "out")
         assert ran.code == 0
         assert {path.name for path in results("out")} == set(names)
@@ -118,9 +118,9 @@ class TestOneRun:
 
 
 class TestJson:
-    def test_each_picture_is_an_object_and_the_summary_the_last(self, sr: Run, tiny: Tiny):
-        picture("in/a.png")
-        Path("in/b.png").write_bytes(b"no picture")
+    def test_each_image_is_an_object_and_the_summary_the_last(self, sr: Run, tiny: Tiny):
+        image("in/a.png")
+        Path("in/b.png").write_bytes(b"no image")
         ran = sr("in", "out", "--json")
         first, second, summary = json_lines(ran)
         assert ran.code == 1
@@ -157,21 +157,21 @@ class TestJson:
         }
 
     def test_a_report_holds_the_same_lines(self, sr: Run):
-        picture("a.png")
+        image("a.png")
         ran = sr("a.png", "--json", "--report", "report.jsonl")
         assert Path("report.jsonl").read_text() == ran.out
 
-    def test_a_report_never_overwrites_a_picture(self, sr: Run):
-        before = picture("a.png").read_bytes()
+    def test_a_report_never_overwrites_an_image(self, sr: Run):
+        before = image("a.png").read_bytes()
         assert sr("a.png", "--report", "./a.png").code == 2
         assert Path("a.png").read_bytes() == before
 
 
 class TestDryRun:
     def test_the_plan_is_shown_and_nothing_touched(self, run: Run):
-        picture("in/a.png")
-        picture("out/b.png")
-        picture("in/b.png")
+        image("in/a.png")
+        image("out/b.png")
+        image("in/b.png")
         ran = run("sr", "-m", "ramit", "-n", "--existing", "skip", "--report", "report.jsonl", "in", "out")
         assert ran.code == 0
         assert ran.out.splitlines() == ["in/a.png -> out/a.png", "in/b.png -> out/b.png (exists, skipped)"]
@@ -179,18 +179,18 @@ class TestDryRun:
         assert sorted(path.name for path in Path().rglob("*")) == ["a.png", "b.png", "b.png", "in", "out"]
 
     def test_the_plan_as_json(self, run: Run):
-        picture("a.png")
-        image, summary = json_lines(run("sr", "-m", "ramit", "--scale", "2", "--dry-run", "--json", "a.png"))
-        assert image == {"type": "image", "source": "a.png", "target": "a_x2.png", "status": "planned"}
+        image("a.png")
+        pixels, summary = json_lines(run("sr", "-m", "ramit", "--scale", "2", "--dry-run", "--json", "a.png"))
+        assert pixels == {"type": "image", "source": "a.png", "target": "a_x2.png", "status": "planned"}
         assert (summary["planned"], summary["weights"], summary["weights_path"]) == (1, "ramit-sr-x2", None)
 
 
 class TestFaults:
     def test_a_bad_file_is_one_line_and_the_others_are_restored(self, sr: Run):
-        picture("in/a.png")
+        image("in/a.png")
         Path("in/b.png").touch()
-        Path("in/c.png").write_bytes(picture("c.png", size=(64, 64)).read_bytes()[:400])
-        picture("in/d.png")
+        Path("in/c.png").write_bytes(image("c.png", size=(64, 64)).read_bytes()[:400])
+        image("in/d.png")
         ran = sr("in", "out")
         assert ran.code == 1
         assert ran.out.splitlines() == ["out/a.png", "out/d.png"]
@@ -202,7 +202,7 @@ class TestFaults:
     @pytest.mark.slow
     def test_of_two_hundred_files_twenty_broken_ones_cost_nothing_but_themselves(self, sr: Run):
         for index in range(200):
-            path = picture(f"in/{index:03}.png", size=(8, 8))
+            path = image(f"in/{index:03}.png", size=(8, 8))
             if index % 10 == 3:
                 path.write_bytes(path.read_bytes()[: 10 * (index // 10)])
         ran = sr("in", "out")
@@ -212,7 +212,7 @@ class TestFaults:
         assert errors == [f"in/{index:03}.png" for index in range(3, 200, 10)]
         assert "180 restored, 20 failed in " in ran.err
 
-    def test_debug_shows_where_a_picture_failed(self, sr: Run):
+    def test_debug_shows_where_an_image_failed(self, sr: Run):
         Path("a.png").touch()
         assert "DecodeError" in sr("a.png", "--debug").err
 
@@ -228,16 +228,16 @@ class TestFaults:
         assert summary["stopped"] > 0
 
     def test_an_output_that_appears_meanwhile_is_not_overwritten(self, sr: Run):
-        picture("a.png")
-        picture("a_x2.png")
+        image("a.png")
+        image("a_x2.png")
         before = Path("a_x2.png").read_bytes()
         ran = sr("a.png")
         assert (ran.code, ran.out) == (2, "")
         assert Path("a_x2.png").read_bytes() == before
 
     def test_all_skipped_is_all_done(self, sr: Run):
-        picture("a.png")
-        picture("a_x2.png")
+        image("a.png")
+        image("a_x2.png")
         ran = sr("a.png", "--existing", "skip")
         assert (ran.code, ran.out) == (0, "")
         assert "a.png: a_x2.png exists, skipped" in ran.err
@@ -245,7 +245,7 @@ class TestFaults:
 
     @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder here that nobody can write to")
     def test_an_output_folder_that_cannot_be_made_ends_the_run_with_code_4(self, sr: Run):
-        picture("a.png")
+        image("a.png")
         ran = sr("a.png", "/proc/restored/")
         assert ran.code == 4
         assert "restore: error: a.png: /proc/restored: the folder cannot be made" in ran.err
@@ -253,32 +253,32 @@ class TestFaults:
 
 class TestWeights:
     def test_weights_that_are_not_there_are_code_3(self, run: Run):
-        picture("a.png")
+        image("a.png")
         ran = run("sr", "--weights", "gone.safetensors", "a.png")
         assert (ran.code, ran.err) == (3, "restore: error: gone.safetensors is no file; look at --weights\n")
 
     def test_damaged_weights_are_code_3(self, run: Run):
-        picture("a.png")
+        image("a.png")
         Path("w.safetensors").write_bytes(b"\0" * 100)
         ran = run("sr", "--weights", "w.safetensors", "a.png")
         assert ran.code == 3
         assert ran.err.startswith("restore: error: w.safetensors ")
 
     def test_offline_weights_that_are_not_at_hand_are_code_3(self, run: Run):
-        picture("a.png")
+        image("a.png")
         ran = run("sr", "-m", "ramit", "--offline", "a.png")
         assert ran.code == 3
         assert "--offline" in ran.err
         assert not Path("a_x4.png").exists()
 
     def test_weights_of_another_task_are_refused(self, run: Run, tiny: Tiny):
-        picture("a.png")
+        image("a.png")
         ran = run("denoise", "--weights", tiny(), "a.png")
         assert ran.code == 2
         assert "is for sr, not for denoise; say `restore sr`" in ran.err
 
     def test_weights_of_another_scale_are_refused(self, sr: Run):
-        picture("a.png")
+        image("a.png")
         ran = sr("--scale", "4", "a.png")
         assert ran.code == 2
         assert "enlarges 2 times, not 4" in ran.err
@@ -286,38 +286,38 @@ class TestWeights:
     def test_a_file_that_does_not_say_what_it_is_needs_a_model(self, run: Run):
         import torch
 
-        picture("a.png")
+        image("a.png")
         torch.save({"x": torch.zeros(1)}, "w.pth")
         ran = run("sr", "--weights", "w.pth", "a.png")
         assert ran.code == 2
         assert "w.pth does not say of which network it is; add --model" in ran.err
 
     def test_a_file_that_does_not_fit_its_model_is_code_3(self, run: Run, tiny: Tiny):
-        picture("a.png")
+        image("a.png")
         ran = run("sr", "--scale", "2", "-m", "ramit", "--weights", tiny(), "a.png")
         assert ran.code == 3
         assert "does not fit ramit-sr-x2" in ran.err
 
     def test_an_unknown_model_names_the_nearest(self, run: Run):
-        picture("a.png")
+        image("a.png")
         ran = run("sr", "-m", "raimt", "a.png")
         assert ran.code == 2
         assert "did you mean 'ramit'" in ran.err
 
     def test_a_model_without_the_task_says_what_it_has(self, run: Run):
-        picture("a.png")
+        image("a.png")
         ran = run("deblur", "-m", "ramit", "--kind", "defocus", "a.png")
         assert ran.code == 2
         assert "model 'ramit' has no weights for deblur defocus; it has sr x2" in ran.err
 
     def test_a_noise_level_that_was_not_trained_is_told(self, run: Run, tiny: Tiny):
-        picture("a.png")
+        image("a.png")
         weights = tiny("denoise", scale=1, sigma_range=(15.0, 25.0))
         assert "warning" not in run("denoise", "--weights", weights, "--sigma", "20", "-n", "a.png").err
         ran = run("denoise", "--weights", weights, "--sigma", "40", "-n", "a.png")
         assert "warning: ramit-tiny-denoise was trained at sigma 15 to 25, the nearest there is to 40" in ran.err
 
-    def test_the_noise_of_a_picture_is_estimated_and_told(self, run: Run, tiny: Tiny):
+    def test_the_noise_of_an_image_is_estimated_and_told(self, run: Run, tiny: Tiny):
         weights = tiny("denoise", scale=1, sigma_range=(0.0, 5.0))
         noisy = ROOT / "tests" / "samples" / "still_life_noisy.png"
         ran = run("denoise", "--weights", weights, "--sigma", "auto", "-n", noisy, "out/")
@@ -339,32 +339,32 @@ class TestGray:
         assert ran.code == 0, ran.err
         return str(json_lines(ran)[-1]["weights"])
 
-    def test_the_gray_network_is_taken_where_all_pictures_are_gray(self, run: Run):
-        picture("in/gray.png", mode="L")
+    def test_the_gray_network_is_taken_where_all_images_are_gray(self, run: Run):
+        image("in/gray.png", mode="L")
         assert self.chosen(run, "in", "out") == "ramit-denoise-gray"
         Path("in/broken.png").touch()
         assert self.chosen(run, "in", "out") == "ramit-denoise-gray"
-        picture("in/color.png")
+        image("in/color.png")
         assert self.chosen(run, "in", "out") == "ramit-denoise-color"
 
     def test_what_is_said_outright_holds(self, run: Run):
-        picture("gray.png", mode="L")
-        picture("color.png")
+        image("gray.png", mode="L")
+        image("color.png")
         assert self.chosen(run, "--color", "gray.png") == "ramit-denoise-color"
         assert self.chosen(run, "--gray", "color.png") == "ramit-denoise-gray"
         assert self.chosen(run, "-m", "ramit-denoise-gray", "color.png") == "ramit-denoise-gray"
 
-    def test_a_color_picture_is_never_made_gray(self, run: Run, tiny: Tiny):
-        picture("a.png")
+    def test_a_color_image_is_never_made_gray(self, run: Run, tiny: Tiny):
+        image("a.png")
         ran = run("denoise", "--weights", tiny("denoise", scale=1, channels=1), "a.png")
         assert ran.code == 1
-        assert "a.png: it is in color, and ramit-tiny-denoise is for gray pictures; leave --gray out" in ran.err
+        assert "a.png: it is in color, and ramit-tiny-denoise is for gray images; leave --gray out" in ran.err
 
-    def test_a_gray_picture_stays_gray_through_a_network_for_color(self, run: Run, tiny: Tiny):
-        picture("a.png", mode="L")
+    def test_a_gray_image_stays_gray_through_a_network_for_color(self, run: Run, tiny: Tiny):
+        image("a.png", mode="L")
         assert run("denoise", "--weights", tiny("denoise", scale=1), "a.png").code == 0
-        with Image.open("a_denoised.png") as image:
-            assert image.mode == "L"
+        with Image.open("a_denoised.png") as pixels:
+            assert pixels.mode == "L"
 
 
 class TestOptionsAreCheckedFirst:
@@ -373,17 +373,17 @@ class TestOptionsAreCheckedFirst:
         [
             (["--tile", "16"], "tiles of 16 pixels do not advance at an overlap of 32"),
             (["--tile", "large"], "--tile large is no size; take auto, off or a number of pixels"),
-            (["--tile", "256", "--context", "global"], "--context global needs the whole picture"),
-            (["--tile", "256", "--context", "mixed"], "--context mixed needs the whole picture"),
+            (["--tile", "256", "--context", "global"], "--context global needs the whole image"),
+            (["--tile", "256", "--context", "mixed"], "--context mixed needs the whole image"),
             (["--max-memory", "much"], "'much' is no amount of memory such as 512M or 2G"),
             (["--device", "gpu"], "unknown device 'gpu'; take auto, cpu, cuda, cuda:1 or mps"),
-            (["--format", "gif"], "pictures are not written as 'gif'"),
+            (["--format", "gif"], "images are not written as 'gif'"),
             (["--sigma", "60"], "Invalid value for '--sigma'"),
             (["--beside", "-o", "x.png"], "--output and --beside contradict each other"),
         ],
     )
     def test_options_that_cannot_be_are_refused(self, run: Run, options: list[str], said: str):
-        picture("a.png")
+        image("a.png")
         ran = run("denoise", "-m", "ramit", *options, "a.png")
         assert (ran.code, ran.out) == (2, "")
         assert said in ran.err
@@ -398,7 +398,7 @@ class TestProcess:
     @pytest.fixture
     def batch(self, tiny: Tiny) -> list[str]:
         """A command line whose work takes a while."""
-        picture("in/000.png", size=(160, 160))
+        image("in/000.png", size=(160, 160))
         for index in range(1, 60):
             shutil.copy("in/000.png", f"in/{index:03}.png")
         return command("sr", "--weights", tiny(), "--threads", "1", "in", "out")
@@ -419,9 +419,9 @@ class TestProcess:
         for path in results("out"):
             assert size_of(path) == (320, 320)
 
-    def test_a_reader_that_takes_one_line_stops_no_picture(self, tiny: Tiny):
+    def test_a_reader_that_takes_one_line_stops_no_image(self, tiny: Tiny):
         for name in "abcd":
-            picture(f"in/{name}.png")
+            image(f"in/{name}.png")
         with subprocess.Popen(
             command("sr", "--weights", tiny(), "in", "out"),
             env=environment(),
@@ -441,7 +441,7 @@ class TestProcess:
 
     def test_on_a_terminal_a_bar_moves_and_the_paths_stay(self, tiny: Tiny):
         for name in "abc":
-            picture(f"in/{name}.png", size=(64, 64))
+            image(f"in/{name}.png", size=(64, 64))
         Path("in/d.png").touch()
         leader, follower = pty.openpty()
         process = subprocess.Popen(

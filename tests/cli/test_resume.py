@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from restore_cli.jobs.ledger import LEDGER_NAME, digest_of_file
-from tests.cli.conftest import Ran, Run, picture
+from tests.cli.conftest import Ran, Run, image
 
 Tiny = Callable[..., Path]
 Denoise = Callable[..., Ran]
@@ -29,9 +29,9 @@ def denoise(run: Run, tiny: Tiny) -> Denoise:
 
 @pytest.fixture
 def batch(denoise: Denoise) -> dict[str, tuple[bytes, int]]:
-    """Four pictures, restored from in/ to out/; what lies there, and when it was made."""
+    """Four images, restored from in/ to out/; what lies there, and when it was made."""
     for index, name in enumerate(("a.png", "b.png", "deep/c.png", "deep/d.png")):
-        picture(f"in/{name}", size=(6 + index, 5))
+        image(f"in/{name}", size=(6 + index, 5))
     assert denoise("-r", "in", "out").code == 0
     return contents("out")
 
@@ -72,7 +72,7 @@ def test_a_finished_batch_is_found_finished_without_torch(
 
 def test_threads_order_and_interruptions_leave_the_very_same_bytes(run: Run):
     for name, size in (("a.png", (40, 20)), ("b.png", (33, 30))):
-        picture(f"in/{name}", size=size)
+        image(f"in/{name}", size=size)
     digests = set()
     threads = torch.get_num_threads()
     try:
@@ -105,7 +105,7 @@ def test_what_is_missing_or_damaged_is_redone_to_the_very_same_bytes(
 
 @pytest.mark.usefixtures("batch")
 def test_other_inputs_options_or_weights_are_other_results(denoise: Denoise, run: Run, tiny: Tiny):
-    picture("in/b.png", size=(11, 4))
+    image("in/b.png", size=(11, 4))
     assert [s for s in statuses(denoise("-r", "in", "out", "--resume", "--json")).values() if s == "ok"] == ["ok"]
     again = denoise("-r", "in", "out", "--resume", "--json", "--pad", "symmetric")
     assert set(statuses(again).values()) == {"ok"}
@@ -123,8 +123,8 @@ def test_what_leaves_the_result_as_it_is_is_no_other_option(denoise: Denoise, ba
 
 
 def test_a_file_that_no_ledger_tells_of_is_neither_taken_for_done_nor_replaced(denoise: Denoise):
-    picture("in/a.png")
-    picture("in/b.png")
+    image("in/a.png")
+    image("in/b.png")
     Path("out").mkdir()
     Path("out/a.png").write_bytes(b"mine")
     ran = denoise("in", "out", "--resume")
@@ -139,18 +139,18 @@ def test_a_file_that_no_ledger_tells_of_is_neither_taken_for_done_nor_replaced(d
 
 def test_in_place_is_never_done_twice(denoise: Denoise):
     for name in ("a.png", "b.png"):
-        picture(f"in/{name}")
+        image(f"in/{name}")
     assert denoise("--in-place", "in", "--resume").code == 0
     once = contents("in")
     ran = denoise("--in-place", "in", "--resume", "--json")
     assert set(statuses(ran).values()) == {"skipped"}
     assert contents("in") == once
-    picture("in/b.png", size=(3, 3))
+    image("in/b.png", size=(3, 3))
     assert statuses(denoise("--in-place", "in", "--resume", "--json")) == {"in/a.png": "skipped", "in/b.png": "ok"}
 
 
 def test_results_among_the_files_of_others_leave_a_ledger_only_when_asked_for(denoise: Denoise):
-    picture("a.png")
+    image("a.png")
     assert denoise("a.png").code == 0
     assert not Path(LEDGER_NAME).exists()
     assert denoise("a.png", "b.png", "--resume").code == 0
@@ -182,7 +182,7 @@ def test_a_dry_run_tells_what_is_done_and_touches_nothing(denoise: Denoise, batc
 
 
 def test_a_ledger_that_cannot_be_used_is_told_and_ends_the_run_with_code_4(denoise: Denoise):
-    picture("in/a.png")
+    image("in/a.png")
     Path("out").mkdir()
     Path("out", LEDGER_NAME).mkdir()
     ran = denoise("in", "out")
@@ -191,6 +191,6 @@ def test_a_ledger_that_cannot_be_used_is_told_and_ends_the_run_with_code_4(denoi
     assert [path.name for path in Path("out").iterdir()] == [LEDGER_NAME]
 
 
-def test_contradicting_wishes_are_refused(denoise: Denoise):
-    picture("a.png")
+def test_contradicting_settings_are_refused(denoise: Denoise):
+    image("a.png")
     assert "--resume and --existing rename contradict" in denoise("a.png", "--resume", "--existing", "rename").err

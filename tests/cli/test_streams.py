@@ -1,4 +1,4 @@
-"""Pictures through pipes: `-` is standard input and standard output, and nothing but the picture goes there."""
+"""Images through pipes: `-` is standard input and standard output, and nothing but the image goes there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from restore_cli.cli import app
-from tests.cli.conftest import Run, command, environment, picture
+from tests.cli.conftest import Run, command, environment, image
 
 Tiny = Callable[..., Path]
 Piped = Callable[..., tuple[int, bytes, str]]
@@ -37,12 +37,12 @@ def piped(here: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfdbinary: 
     return run
 
 
-def test_a_picture_goes_from_pipe_to_pipe_and_nothing_else_does(piped: Piped):
-    given = picture("a.png").read_bytes()
+def test_an_image_goes_from_pipe_to_pipe_and_nothing_else_does(piped: Piped):
+    given = image("a.png").read_bytes()
     code, out, err = piped("-", "-", given=given)
     assert code == 0
-    with Image.open(io.BytesIO(out)) as image:
-        assert (image.format, image.size) == ("PNG", (9, 7))
+    with Image.open(io.BytesIO(out)) as pixels:
+        assert (pixels.format, pixels.size) == ("PNG", (9, 7))
     assert out.endswith(b"IEND\xaeB\x60\x82")
     assert "standard input -> standard output" in err
     assert piped("-", given=given)[1] == out
@@ -56,13 +56,13 @@ def test_a_picture_goes_from_pipe_to_pipe_and_nothing_else_does(piped: Piped):
     ("a.jpg", [], "JPEG"), ("a.gif", [], "PNG"), ("a.png", ["--format", "webp"], "WEBP"),
 ])  # fmt: skip
 def test_the_format_is_the_inputs_unless_said(piped: Piped, given: str, options: list[str], written: str):
-    code, out, _ = piped("-", "-", *options, given=picture(given).read_bytes())
+    code, out, _ = piped("-", "-", *options, given=image(given).read_bytes())
     assert code == 0
-    with Image.open(io.BytesIO(out)) as image:
-        assert image.format == written
+    with Image.open(io.BytesIO(out)) as pixels:
+        assert pixels.format == written
 
 
-def test_what_comes_through_a_pipe_and_is_no_picture_is_one_line(piped: Piped):
+def test_what_comes_through_a_pipe_and_is_no_image_is_one_line(piped: Piped):
     for given, said in ((b"", "standard input: it is empty"), (b"<html>", "standard input: it is a web page")):
         code, out, err = piped("-", "-", given=given)
         assert (code, out) == (1, b"")
@@ -73,30 +73,30 @@ def test_what_comes_through_a_pipe_and_is_no_picture_is_one_line(piped: Piped):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["-", "a.png", "out/"], "- is one picture and cannot be one of several"),
-        (["a.png", "a.png", "-"], "- is one picture and cannot be one of several"),
+        (["-", "a.png", "out/"], "- is one image and cannot be one of several"),
+        (["a.png", "a.png", "-"], "- is one image and cannot be one of several"),
         (["in", "-"], "the folder in does not fit into standard output"),
         (["-", "in"], "standard input has no name to keep in in; name the output file"),
         (["-", "new/"], "standard input has no name to keep in new/"),
         (["-", "--beside"], "- and --beside contradict each other"),
         (["-", "--in-place"], "- and --in-place contradict each other"),
         (["-", "-", "--resume"], "- and --resume contradict each other"),
-        (["-", "-", "--json"], "--json and a picture on standard output contradict each other; say --report FILE"),
+        (["-", "-", "--json"], "--json and an image on standard output contradict each other; say --report FILE"),
         (["-", "b"], "b does not exist and its name tells no format"),
         (["-", "a.png"], "a.png exists: is it the output or one more input?"),
         (["gone.png", "-"], "gone.png does not exist"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(piped: Piped, arguments: list[str], said: str):
-    picture("a.png")
-    picture("in/b.png")
+    image("a.png")
+    image("in/b.png")
     code, out, err = piped(*arguments, given=b"never looked at")
     assert (code, out) == (2, b"")
     assert said in err
 
 
-def test_a_report_takes_the_json_of_a_piped_picture(piped: Piped):
-    code, _, _ = piped("-", "-", "--report", "report.jsonl", given=picture("a.png").read_bytes())
+def test_a_report_takes_the_json_of_a_piped_image(piped: Piped):
+    code, _, _ = piped("-", "-", "--report", "report.jsonl", given=image("a.png").read_bytes())
     assert code == 0
     assert '"source": "-", "target": "-", "status": "ok"' in Path("report.jsonl").read_text()
 
@@ -106,7 +106,7 @@ def test_a_dry_run_reads_nothing(piped: Piped):
 
 
 def test_a_file_called_by_a_single_dash_is_named_with_its_folder(piped: Piped):
-    picture("x.png").rename("-")
+    image("x.png").rename("-")
     assert piped("./-", "out/")[:2] == (0, b"out/-.png\n")
 
 
@@ -122,16 +122,16 @@ def test_standard_input_that_is_closed_is_told(run: Run, tiny: Tiny, monkeypatch
 class TestProcess:
     @pytest.fixture
     def line(self, tiny: Tiny) -> list[str]:
-        picture("a.png")
+        image("a.png")
         return command("denoise", "--weights", tiny("denoise", scale=1), "--threads", "1", "a.png", "-")
 
-    def test_a_picture_is_never_written_to_a_terminal(self, line: list[str]):
+    def test_an_image_is_never_written_to_a_terminal(self, line: list[str]):
         leader, follower = pty.openpty()
         done = subprocess.run(line, env=environment(), stdout=follower, stderr=subprocess.PIPE, text=True, timeout=60)
         os.close(follower)
         os.close(leader)
         assert done.returncode == 2
-        assert "a picture is not written to a terminal; name an output file, or redirect: > out.png" in done.stderr
+        assert "an image is not written to a terminal; name an output file, or redirect: > out.png" in done.stderr
 
     def test_a_reader_that_has_gone_is_told_in_one_line(self, line: list[str]):
         with subprocess.Popen(

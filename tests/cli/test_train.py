@@ -9,17 +9,17 @@ import pytest
 
 from restore_cli.train.request import TrainRequest
 from restore_cli.train.run_file import RunFacts, write_run
-from tests.cli.conftest import Run, picture
+from tests.cli.conftest import Run, image
 
 
 @pytest.fixture
 def data(here: Path) -> Path:
     for index in range(2):
-        picture(f"data/{index}.png", size=(72, 68))
+        image(f"data/{index}.png", size=(72, 68))
     return here / "data"
 
 
-def test_a_folder_of_pictures_becomes_weights_that_restore_pictures(run: Run, data: Path):
+def test_a_folder_of_images_becomes_weights_that_restore_images(run: Run, data: Path):
     trained = run(
         "train", "--task", "sr", "--scale", 2, "--data", data, "--val", data, "--out", "runs/x2",
         "--steps", 2, "--batch", 1, "--log-every", 1, "--validate-every", 1, "--device", "cpu",
@@ -29,7 +29,7 @@ def test_a_folder_of_pictures_becomes_weights_that_restore_pictures(run: Run, da
     assert "restore train export runs/x2 -o ramit-lite-sr-x2.safetensors" in trained.err
     exported = run("train", "export", "runs/x2", "-o", "mine.safetensors", "--half")
     assert exported.code == 0, exported.err
-    assert "restore sr --weights mine.safetensors PICTURE" in exported.err
+    assert "restore sr --weights mine.safetensors IMAGE" in exported.err
     entry = json.loads(exported.out)
     assert (entry["id"], entry["file"], entry["bundled"]) == ("ramit-lite-sr-x2", "mine.safetensors", True)
     restored = run("sr", "--weights", "mine.safetensors", data / "0.png", "big.png", "--device", "cpu")
@@ -37,16 +37,16 @@ def test_a_folder_of_pictures_becomes_weights_that_restore_pictures(run: Run, da
     assert Path("big.png").is_file()
 
 
-def test_a_run_whose_pictures_or_recipe_changed_is_not_resumed(run: Run, data: Path):
+def test_a_run_whose_images_or_recipe_changed_is_not_resumed(run: Run, data: Path):
     begun = run(
         "train", "--task", "sr", "--scale", 2, "--data", data, "--out", "run", "--steps", 1, "--batch", 1,
         "--device", "cpu",
     )  # fmt: skip
     assert begun.code == 0, begun.err
-    new = picture("data/new.png", size=(72, 68))
+    new = image("data/new.png", size=(72, 68))
     refused = run("train", "--resume", "--out", "run", "--device", "cpu")
     assert refused.code == 1
-    assert refused.err.splitlines()[-1].startswith("restore: error: the pictures of run changed since it was begun")
+    assert refused.err.splitlines()[-1].startswith("restore: error: the images of run changed since it was begun")
     new.unlink()
     content = json.loads(Path("run/run.json").read_text())
     content["recipe"]["optimisation"]["rate"] = 0.5
@@ -59,7 +59,7 @@ def test_a_run_whose_pictures_or_recipe_changed_is_not_resumed(run: Run, data: P
 @pytest.mark.parametrize("option", [("--lr", 1), ("--data", "data"), ("--bf16",), ("--log-every", 7)])
 def test_options_that_would_make_it_another_run_are_refused_with_resume(option: tuple[object, ...], run: Run):
     request = TrainRequest(recipe="ramit-lite-sr-x2", data=("data",))
-    facts = RunFacts(recipe=request.adjusted_recipe(), config={}, pictures=1, data_digest="", parameters=1)
+    facts = RunFacts(recipe=request.adjusted_recipe(), config={}, images=1, data_digest="", parameters=1)
     Path("run").mkdir()
     write_run(Path("run"), request, facts)
     refused = run("train", "--resume", "--out", "run", *option)
@@ -86,19 +86,19 @@ def test_the_plan_says_steps_patches_memory_and_time_and_leaves_nothing(run: Run
     assert not Path("runs").exists()
 
 
-def test_all_unusable_pictures_are_counted_and_the_first_are_named(run: Run, data: Path):
+def test_all_unusable_images_are_counted_and_the_first_are_named(run: Run, data: Path):
     for index in range(7):
         Path(f"data/broken{index}.png").write_bytes((data / "0.png").read_bytes()[:200])
     asked = ("train", "--task", "sr", "--scale", 2, "--data", data, "--out", "run", "--device", "cpu")
     refused = run(*asked)
     assert refused.code == 1
-    assert "7 of 9 pictures cannot be trained on" in refused.err
+    assert "7 of 9 images cannot be trained on" in refused.err
     assert refused.err.count("broken") == 5
     assert "and 2 more; remove or replace them" in refused.err
     for index in range(7):
-        picture(f"data/broken{index}.png", size=(60, 90))
+        image(f"data/broken{index}.png", size=(60, 90))
     refused = run(*asked)
     assert refused.code == 1
-    assert "7 of 9 pictures are smaller than the 64 pixels a side that patches of 32 need" in refused.err
+    assert "7 of 9 images are smaller than the 64 pixels a side that patches of 32 need" in refused.err
     assert refused.err.rstrip().endswith("and 2 more; remove them")
     assert not Path("run").exists()

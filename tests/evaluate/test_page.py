@@ -70,14 +70,14 @@ def test_the_worst_crop_is_where_the_error_is_and_the_best_where_it_left() -> No
     assert worst.clean.shape == (96, 96, 3)
 
 
-def test_crops_are_ranked_over_pictures_and_only_a_few_are_kept() -> None:
+def test_crops_are_ranked_over_images_and_only_a_few_are_kept() -> None:
     outcomes = [outcome_of("none"), outcome_of("bad", bad=(0, 0)), outcome_of("good", good=(0, 0))]
     gallery = gallery_of(*outcomes, keep=1)
     assert [crop.image for crop in gallery.crops("worst")] == ["bad"]
     assert [crop.image for crop in gallery.crops("best")] == ["good"]
 
 
-def test_a_picture_smaller_than_a_crop_is_shown_whole() -> None:
+def test_an_image_smaller_than_a_crop_is_shown_whole() -> None:
     outcome = outcome_of("small")
     assert outcome.sample is not None
     small = replace(
@@ -89,22 +89,22 @@ def test_a_picture_smaller_than_a_crop_is_shown_whole() -> None:
     assert crop.box == (0, 0, 40, 60)
 
 
-def test_a_picture_that_the_chooser_failed_on_has_no_crops() -> None:
+def test_an_image_that_the_chooser_failed_on_has_no_crops() -> None:
     outcome = outcome_of("a")
     gallery = gallery_of(replace(outcome, restored={"bicubic": FLAT}), Outcome(name="unread"))
     assert gallery.crops("worst") == ()
 
 
-def test_the_page_holds_its_pictures_and_asks_for_no_other_file() -> None:
+def test_the_page_holds_its_images_and_asks_for_no_other_file() -> None:
     outcome = outcome_of("a", bad=(0, 96))
     page = report_page(report_with("a"), gallery_of(outcome), "net")
     sources = re.findall(r'<img [^>]*src="([^"]*)"', page)
     assert len(sources) == 2 * 4
-    pictures = [
+    images = [
         np.asarray(Image.open(io.BytesIO(base64.b64decode(source.removeprefix("data:image/png;base64,")))))
         for source in sources
     ]
-    degraded, restored, truth, difference = pictures[:4]
+    degraded, restored, truth, difference = images[:4]
     np.testing.assert_array_equal(degraded, np.full((48, 48, 3), 120))
     np.testing.assert_array_equal(restored, np.full((96, 96, 3), 160))
     np.testing.assert_array_equal(truth, FLAT[:96, :96])

@@ -1,4 +1,4 @@
-"""Pictures are paired by their names, and what has no partner is named."""
+"""Images are paired by their names, and what has no partner is named."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_another_factor_makes_another_name(tmp_path: Path, name: str, scale: int
         find_pairs(clean, fill(tmp_path / "LR", name), scale=scale)
 
 
-def test_a_clean_picture_whose_own_name_ends_in_a_factor_is_found(tmp_path: Path) -> None:
+def test_a_clean_image_whose_own_name_ends_in_a_factor_is_found(tmp_path: Path) -> None:
     clean = fill(tmp_path / "HR", "boxx4.png", "box.png")
     pairs = find_pairs(clean, fill(tmp_path / "LR", "boxx4.png", "box_x4.png"), scale=4)
     assert {pair.name: pair.degraded and pair.degraded.name for pair in pairs} == {
@@ -53,22 +53,22 @@ def test_a_clean_picture_whose_own_name_ends_in_a_factor_is_found(tmp_path: Path
     }
 
 
-def test_an_unpaired_degraded_picture_is_named(tmp_path: Path) -> None:
+def test_an_unpaired_degraded_image_is_named(tmp_path: Path) -> None:
     clean = fill(tmp_path / "clean", "a.png")
     degraded = fill(tmp_path / "degraded", "a.png", "stray.png")
-    with pytest.raises(UsageError, match=r"stray\.png: no clean picture of that name"):
+    with pytest.raises(UsageError, match=r"stray\.png: no clean image of that name"):
         find_pairs(clean, degraded)
 
 
-def test_an_unpaired_clean_picture_is_named(tmp_path: Path) -> None:
+def test_an_unpaired_clean_image_is_named(tmp_path: Path) -> None:
     clean = fill(tmp_path / "clean", "a.png", "lonely.png")
-    with pytest.raises(UsageError, match=r"lonely\.png: no degraded picture in .*degraded"):
+    with pytest.raises(UsageError, match=r"lonely\.png: no degraded image in .*degraded"):
         find_pairs(clean, fill(tmp_path / "degraded", "a.png"))
 
 
-def test_many_unpaired_pictures_are_counted_and_not_all_named(tmp_path: Path) -> None:
+def test_many_unpaired_images_are_counted_and_not_all_named(tmp_path: Path) -> None:
     clean = fill(tmp_path / "clean", *(f"{number}.png" for number in range(20)))
-    with pytest.raises(UsageError, match=r"1\.png, .*5\.png and 14 more: no degraded picture"):
+    with pytest.raises(UsageError, match=r"1\.png, .*5\.png and 14 more: no degraded image"):
         find_pairs(clean, fill(tmp_path / "degraded", "0.png"))
 
 
@@ -84,7 +84,7 @@ def test_two_inputs_of_one_truth_are_refused(tmp_path: Path) -> None:
         find_pairs(clean, fill(tmp_path / "LR", "a.png", "ax2.png"), scale=2)
 
 
-def test_clean_pictures_alone_stand_in_natural_order(tmp_path: Path) -> None:
+def test_clean_images_alone_stand_in_natural_order(tmp_path: Path) -> None:
     clean = fill(tmp_path / "clean", "img10.png", "img2.png", "img1.png", "9.png")
     assert [pair.name for pair in find_pairs(clean)] == ["9", "img1", "img2", "img10"]
 
@@ -104,7 +104,7 @@ def test_two_single_files_are_a_pair_whatever_their_names(tmp_path: Path) -> Non
 @pytest.mark.parametrize("option", ["--clean", "--degraded"])
 def test_a_missing_or_empty_folder_is_named_with_its_option(tmp_path: Path, option: str) -> None:
     full, empty = fill(tmp_path / "full", "a.png"), fill(tmp_path / "empty")
-    for folder, reason in ((empty, "no pictures"), (tmp_path / "absent", "no such file or folder")):
+    for folder, reason in ((empty, "no images"), (tmp_path / "absent", "no such file or folder")):
         folders = (folder, full) if option == "--clean" else (full, folder)
         with pytest.raises(UsageError, match=f"{option} .*{reason}"):
             find_pairs(*folders)

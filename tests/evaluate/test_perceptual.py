@@ -49,7 +49,7 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.Mon
     )
 
 
-def test_pictures_reach_it_in_minus_one_to_one_with_the_border_cut(installed: Path) -> None:
+def test_images_reach_it_in_minus_one_to_one_with_the_border_cut(installed: Path) -> None:
     distance = load_lpips(offline=False)
     black, white = np.zeros((20, 20, 3), np.uint8), np.full((20, 20, 3), 255, np.uint8)
     framed = black.copy()

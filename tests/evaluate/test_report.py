@@ -22,7 +22,7 @@ from restore_cli.evaluate.report import (
     rounded,
     summary_json,
 )
-from restore_cli.evaluate.table import means_table, pictures_table
+from restore_cli.evaluate.table import images_table, means_table
 from restore_cli.weights.manifest import Score
 
 
@@ -64,7 +64,7 @@ def test_a_mean_is_the_mean_of_per_image_scores() -> None:
     assert report.mean("nobody", "psnr_y") is None
 
 
-def test_one_exact_picture_makes_the_mean_infinite_and_json_still_json() -> None:
+def test_one_exact_image_makes_the_mean_infinite_and_json_still_json() -> None:
     report = report_of(values=(30.0, math.inf))
     assert report.mean("net", "psnr_y") == math.inf
     text = json.dumps([summary_json(report), image_json(report.scores[-1], report.protocol)], allow_nan=False)
@@ -105,7 +105,7 @@ def test_the_summary_names_protocol_weights_run_and_failures() -> None:
     assert network["difference"] == {"psnr_y": -0.5}
 
 
-def test_csv_has_pictures_then_means_then_reported_figures() -> None:
+def test_csv_has_images_then_means_then_reported_figures() -> None:
     rows = list(csv.DictReader(io.StringIO(report_csv(report_of(reported())))))
     assert [(row["kind"], row["candidate"], row["image"]) for row in rows] == [
         ("image", "bicubic", "img0"), ("image", "net", "img0"), ("image", "bicubic", "img1"), ("image", "net", "img1"),
@@ -127,8 +127,8 @@ def test_the_table_of_means_carries_protocol_gain_and_difference() -> None:
     )
 
 
-def test_the_table_of_pictures_has_a_column_for_each_candidate() -> None:
-    table = pictures_table(report_of())
+def test_the_table_of_images_has_a_column_for_each_candidate() -> None:
+    table = images_table(report_of())
     assert table.headers == ("PSNR-Y / SSIM-Y", "bicubic", "net")
     assert table.rows[0] == ("img0", "28.000 / 0.8800", "30.000 / 0.9000")
 

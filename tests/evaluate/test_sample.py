@@ -18,7 +18,7 @@ from restore_cli.evaluate.sample import Sample, as_8bit, make_sample
 Uint8 = npt.NDArray[np.uint8]
 
 
-def picture(height: int = 48, width: int = 60, channels: int = 3, seed: int = 0) -> Uint8:
+def image(height: int = 48, width: int = 60, channels: int = 3, seed: int = 0) -> Uint8:
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
@@ -33,7 +33,7 @@ def sample_of(clean: Path, request_: ScoringRequest, degraded: Path | None = Non
 
 
 def test_paper_noise_is_the_published_one_neither_clipped_nor_rounded(tmp_path: Path) -> None:
-    pixels = picture()
+    pixels = image()
     sample = sample_of(save(tmp_path / "a.png", pixels), ScoringRequest(task="denoise", paired=False, sigma=25.0))
     torch.manual_seed(0)
     expected = torch.from_numpy(pixels).permute(2, 0, 1) / 255 + torch.randn(3, 48, 60) * 25 / 255
@@ -43,7 +43,7 @@ def test_paper_noise_is_the_published_one_neither_clipped_nor_rounded(tmp_path: 
     np.testing.assert_array_equal(sample.clean, pixels)
 
 
-def test_every_picture_gets_the_same_paper_noise(tmp_path: Path) -> None:
+def test_every_image_gets_the_same_paper_noise(tmp_path: Path) -> None:
     request_ = ScoringRequest(task="denoise", paired=False, sigma=50.0)
     flat = np.full((32, 32, 3), 128, np.uint8)
     first = sample_of(save(tmp_path / "a.png", flat), request_)
@@ -53,7 +53,7 @@ def test_every_picture_gets_the_same_paper_noise(tmp_path: Path) -> None:
 
 
 def test_8bit_noise_is_the_same_noise_as_a_file_would_hold_it(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.png", picture())
+    path = save(tmp_path / "a.png", image())
     paper = sample_of(path, ScoringRequest(task="denoise", paired=False, sigma=25.0))
     as_file = sample_of(path, ScoringRequest(task="denoise", paired=False, sigma=25.0, protocol="8bit"))
     np.testing.assert_array_equal(as_file.degraded, as_8bit(paper.degraded).astype(np.float32) / np.float32(255))
@@ -62,7 +62,7 @@ def test_8bit_noise_is_the_same_noise_as_a_file_would_hold_it(tmp_path: Path) ->
 
 
 def test_gray_scoring_takes_rounded_full_range_luma(tmp_path: Path) -> None:
-    pixels = picture(seed=3)
+    pixels = image(seed=3)
     sample = sample_of(
         save(tmp_path / "a.png", pixels), ScoringRequest(task="denoise", paired=False, sigma=25.0, channels=1)
     )
@@ -72,13 +72,13 @@ def test_gray_scoring_takes_rounded_full_range_luma(tmp_path: Path) -> None:
 
 
 def test_a_gray_file_is_scored_as_three_equal_channels_where_colour_is_asked(tmp_path: Path) -> None:
-    sample = sample_of(save(tmp_path / "a.png", picture(channels=1)), ScoringRequest(task="sr", paired=False, scale=2))
+    sample = sample_of(save(tmp_path / "a.png", image(channels=1)), ScoringRequest(task="sr", paired=False, scale=2))
     assert sample.degraded.shape == (24, 30, 3)
     np.testing.assert_array_equal(sample.clean[..., 0], sample.clean[..., 2])
 
 
-def test_the_clean_picture_is_cut_to_whole_input_pixels(tmp_path: Path) -> None:
-    pixels = picture(50, 61)
+def test_the_clean_image_is_cut_to_whole_input_pixels(tmp_path: Path) -> None:
+    pixels = image(50, 61)
     sample = sample_of(save(tmp_path / "a.png", pixels), ScoringRequest(task="sr", paired=False, scale=3))
     assert sample.degraded.shape == (16, 20, 3)
     np.testing.assert_array_equal(sample.clean, pixels[:48, :60])
@@ -100,7 +100,7 @@ def test_rounding_is_half_to_even_after_clipping() -> None:
     ],
 )
 def test_synthetic_inputs_depend_on_the_name_alone_and_hold_8_bit(tmp_path: Path, request_: ScoringRequest) -> None:
-    pixels = picture(64, 64)
+    pixels = image(64, 64)
     first = sample_of(save(tmp_path / "here" / "a.png", pixels), request_)
     torch.rand(5)
     again = sample_of(save(tmp_path / "there" / "a.bmp", pixels), request_)
@@ -111,7 +111,7 @@ def test_synthetic_inputs_depend_on_the_name_alone_and_hold_8_bit(tmp_path: Path
 
 
 def test_the_truth_is_cut_to_the_size_of_given_inputs(tmp_path: Path) -> None:
-    hr, lr = picture(50, 62), picture(16, 20, seed=1)
+    hr, lr = image(50, 62), image(16, 20, seed=1)
     sample = sample_of(
         save(tmp_path / "hr.png", hr), ScoringRequest(task="sr", paired=True, scale=3), save(tmp_path / "lr.png", lr)
     )
@@ -123,18 +123,18 @@ def test_the_truth_is_cut_to_the_size_of_given_inputs(tmp_path: Path) -> None:
 def test_sizes_that_do_not_belong_together_are_refused(
     tmp_path: Path, task: str, scale: int, size: tuple[int, int]
 ) -> None:
-    clean, degraded = save(tmp_path / "clean.png", picture(48, 60)), save(tmp_path / "small.png", picture(*size))
+    clean, degraded = save(tmp_path / "clean.png", image(48, 60)), save(tmp_path / "small.png", image(*size))
     with pytest.raises(ImageError, match=r"clean\.png is 60x48, not .* as .*small\.png"):
         sample_of(clean, ScoringRequest(task=task, paired=True, scale=scale), degraded)
 
 
-def test_a_picture_too_small_to_score_is_refused(tmp_path: Path) -> None:
+def test_an_image_too_small_to_score_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="20x20 pixels are too few"):
-        sample_of(save(tmp_path / "a.png", picture(20, 20)), ScoringRequest(task="sr", paired=False, scale=4))
+        sample_of(save(tmp_path / "a.png", image(20, 20)), ScoringRequest(task="sr", paired=False, scale=4))
 
 
 def test_transparency_is_not_scored_and_said(tmp_path: Path) -> None:
-    pixels = picture(channels=4)
+    pixels = image(channels=4)
     sample = sample_of(save(tmp_path / "a.png", pixels), ScoringRequest(task="derain", paired=False))
     assert any("transparency" in warning for warning in sample.warnings)
 

@@ -16,8 +16,8 @@ from restore_cli.evaluate.pairs import find_pairs
 from restore_cli.evaluate.protocol import ScoringRequest, choose_protocol
 from restore_cli.evaluate.report import CandidateFacts
 from restore_cli.evaluate.sample import as_8bit
-from restore_cli.evaluate.score import Outcome, score_pictures
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.evaluate.score import Outcome, score_images
+from restore_cli.imaging.decoded_image import DecodedImage
 
 
 def folder_of(path: Path, *names: str, height: int = 40, width: int = 52) -> Path:
@@ -32,8 +32,8 @@ def folder_of(path: Path, *names: str, height: int = 40, width: int = 52) -> Pat
 def half_the_way(label: str = "mean") -> Candidate:
     """A candidate that pulls every value half the way to middle gray."""
 
-    def restore(picture: Picture) -> Picture:
-        return replace(picture, pixels=(picture.pixels + 0.5) / 2)
+    def restore(image: DecodedImage) -> DecodedImage:
+        return replace(image, pixels=(image.pixels + 0.5) / 2)
 
     return Candidate(facts=CandidateFacts(label=label), restore=restore)
 
@@ -41,7 +41,7 @@ def half_the_way(label: str = "mean") -> Candidate:
 def test_scores_agree_with_an_independent_reference(tmp_path: Path) -> None:
     pairs = find_pairs(folder_of(tmp_path, "a.png"))
     protocol = choose_protocol(ScoringRequest(task="denoise", paired=False, sigma=25.0))
-    (outcome,) = score_pictures(pairs, protocol, [floor_candidate(protocol), half_the_way()], {})
+    (outcome,) = score_images(pairs, protocol, [floor_candidate(protocol), half_the_way()], {})
     assert outcome.sample is not None
     clean = outcome.sample.clean
     for score in outcome.scores:
@@ -54,10 +54,10 @@ def test_scores_agree_with_an_independent_reference(tmp_path: Path) -> None:
         assert score.values["ssim"] == pytest.approx(similarity[5:-5, 5:-5].mean(), abs=1e-6)
 
 
-def test_the_floor_of_a_task_of_equal_size_is_the_input_as_a_picture_would_hold_it(tmp_path: Path) -> None:
+def test_the_floor_of_a_task_of_equal_size_is_the_input_as_an_image_would_hold_it(tmp_path: Path) -> None:
     pairs = find_pairs(folder_of(tmp_path, "a.png"))
     protocol = choose_protocol(ScoringRequest(task="denoise", paired=False, sigma=50.0))
-    (outcome,) = score_pictures(pairs, protocol, [floor_candidate(protocol)], {})
+    (outcome,) = score_images(pairs, protocol, [floor_candidate(protocol)], {})
     assert outcome.sample is not None
     np.testing.assert_array_equal(outcome.restored["identity"], as_8bit(outcome.sample.degraded))
 
@@ -65,15 +65,15 @@ def test_the_floor_of_a_task_of_equal_size_is_the_input_as_a_picture_would_hold_
 def test_an_exact_result_scores_infinity(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "a.png")
     protocol = choose_protocol(ScoringRequest(task="derain", paired=True))
-    (outcome,) = score_pictures(find_pairs(folder, folder), protocol, [floor_candidate(protocol)], {})
+    (outcome,) = score_images(find_pairs(folder, folder), protocol, [floor_candidate(protocol)], {})
     assert outcome.scores[0].values == {"psnr_y": np.inf, "ssim_y": pytest.approx(1.0)}
 
 
 def test_a_file_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "a.png", "c.png")
-    (folder / "b.png").write_bytes(b"no picture")
+    (folder / "b.png").write_bytes(b"no image")
     protocol = choose_protocol(ScoringRequest(task="derain", paired=False))
-    outcomes = list(score_pictures(find_pairs(folder), protocol, [floor_candidate(protocol)], {}))
+    outcomes = list(score_images(find_pairs(folder), protocol, [floor_candidate(protocol)], {}))
     assert [outcome.name for outcome in outcomes] == ["a", "b", "c"]
     assert [len(outcome.scores) for outcome in outcomes] == [1, 0, 1]
     (failure,) = outcomes[1].failures
@@ -81,13 +81,13 @@ def test_a_file_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:
 
 
 def test_a_candidate_that_fails_leaves_the_others_their_scores(tmp_path: Path) -> None:
-    def refuse(_: Picture) -> Picture:
+    def refuse(_: DecodedImage) -> DecodedImage:
         raise ImageError("too much for me")
 
     broken = Candidate(facts=CandidateFacts(label="broken"), restore=refuse)
     protocol = choose_protocol(ScoringRequest(task="derain", paired=False))
     pairs = find_pairs(folder_of(tmp_path, "a.png"))
-    (outcome,) = score_pictures(pairs, protocol, [floor_candidate(protocol), broken, half_the_way()], {})
+    (outcome,) = score_images(pairs, protocol, [floor_candidate(protocol), broken, half_the_way()], {})
     assert [score.candidate for score in outcome.scores] == ["identity", "mean"]
     assert [(failure.candidate, failure.reason) for failure in outcome.failures] == [("broken", "too much for me")]
 
@@ -101,14 +101,14 @@ def test_an_extra_metric_stands_after_the_tasks_own(tmp_path: Path) -> None:
         return float(np.abs(restored.astype(int) - clean).mean())
 
     pairs = find_pairs(folder_of(tmp_path, "a.png"))
-    (outcome,) = score_pictures(pairs, protocol, [floor_candidate(protocol)], {"lpips": distance})
+    (outcome,) = score_images(pairs, protocol, [floor_candidate(protocol)], {"lpips": distance})
     assert list(outcome.scores[0].values) == ["psnr_y", "ssim_y", "lpips"]
     assert borders == [2]
 
 
 def test_an_outcome_without_its_pixels_keeps_its_scores(tmp_path: Path) -> None:
     protocol = choose_protocol(ScoringRequest(task="lowlight", paired=False))
-    (outcome,) = score_pictures(find_pairs(folder_of(tmp_path, "a.png")), protocol, [floor_candidate(protocol)], {})
+    (outcome,) = score_images(find_pairs(folder_of(tmp_path, "a.png")), protocol, [floor_candidate(protocol)], {})
     light: Outcome = outcome.without_pixels()
     assert (light.scores, light.sample, light.restored) == (outcome.scores, None, {})
 
@@ -123,7 +123,7 @@ def test_published_bicubic_figures_are_ours_with_the_luma_rounded_to_8_bit(
     protocol = replace(choose_protocol(ScoringRequest(task="sr", paired=True, scale=scale)), metrics=("psnr_y",))
     pairs = find_pairs(folder / "HR", folder / "LR_bicubic" / f"X{scale}", scale=scale)
     ours, rounded = [], []
-    for outcome in score_pictures(pairs, protocol, [floor_candidate(protocol)], {}):
+    for outcome in score_images(pairs, protocol, [floor_candidate(protocol)], {}):
         assert outcome.sample is not None
         lumas = [
             np.rint(16 + image[scale:-scale, scale:-scale].astype(float) @ np.array([65.481, 128.553, 24.966]) / 255)
@@ -140,7 +140,7 @@ def test_published_bicubic_figures_are_ours_with_the_luma_rounded_to_8_bit(
 @pytest.mark.parametrize(("sigma", "published"), [(15.0, 25.11), (25.0, 20.89), (50.0, 15.37)])
 def test_noisy_inputs_of_mcmaster_have_the_published_figures(shared: Path, sigma: float, published: float) -> None:
     protocol = replace(choose_protocol(ScoringRequest(task="denoise", paired=False, sigma=sigma)), metrics=("psnr",))
-    outcomes = score_pictures(
+    outcomes = score_images(
         find_pairs(shared / "data" / "test" / "mcmaster"), protocol, [floor_candidate(protocol)], {}
     )
     values = [outcome.scores[0].values["psnr"] for outcome in outcomes]
@@ -153,7 +153,7 @@ def test_noisy_inputs_of_mcmaster_have_the_published_figures(shared: Path, sigma
 def test_rainy_inputs_of_rain100l_have_the_published_figure(shared: Path) -> None:
     protocol = replace(choose_protocol(ScoringRequest(task="derain", paired=True)), metrics=("psnr_y",))
     folder = shared / "data" / "test" / "rain100l"
-    outcomes = score_pictures(find_pairs(folder / "HQ", folder / "LQ"), protocol, [floor_candidate(protocol)], {})
+    outcomes = score_images(find_pairs(folder / "HQ", folder / "LQ"), protocol, [floor_candidate(protocol)], {})
     values = [outcome.scores[0].values["psnr_y"] for outcome in outcomes]
     assert len(values) == 20
     assert np.mean(values) == pytest.approx(26.18, abs=0.006)

@@ -17,7 +17,7 @@ from tests.readme import ROOT, eval_command, option_words
 
 SAMPLES = ROOT / "tests" / "samples"
 # `python -m pytest -m exhaustive` reproduces the scores of the others, for minutes; CI looks at what each of them makes
-# of one small picture.
+# of one small image.
 IN_CI = "ramit-lite-sr-x4"
 # Of the still life, in dB above bicubic or above the input itself.
 GAIN_LEAST = {"sr": 0.2, "denoise": 3.0, "derain": 0.5, "lowlight": 3.0, "deblur": 0.3}
@@ -68,7 +68,7 @@ def test_a_stated_score_is_reproduced(entry: WeightsEntry, dataset: str, sigma: 
 @pytest.mark.parametrize(
     "entry", [entry for entry in load_manifest().entries if entry.bundled], ids=lambda entry: entry.id
 )
-def test_bundled_weights_beat_doing_nothing_on_a_picture_nobody_trained_on(
+def test_bundled_weights_beat_doing_nothing_on_an_image_nobody_trained_on(
     entry: WeightsEntry, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     shutil.copy(SAMPLES / "still_life.png", tmp_path)

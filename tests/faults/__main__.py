@@ -37,17 +37,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="restore-faults-", dir=wanted.folder) as folder:
         shuffle = random.Random(wanted.seed)
 
-        def bench(name: str, pictures: int, *, checked: bool = True) -> Bench:
+        def bench(name: str, images: int, *, checked: bool = True) -> Bench:
             options = shlex.split(wanted.options)
             place = Path(folder) / name
-            return Bench(place, pictures, wanted.weights, side=wanted.side, options=options, checked=checked)
+            return Bench(place, images, wanted.weights, side=wanted.side, options=options, checked=checked)
 
         def until() -> float:
             return time.monotonic() + 60 * wanted.minutes
 
         plans: list[tuple[int, Callable[[int], experiments.Outcome]]] = [
-            (wanted.kills, lambda n: experiments.kills(bench("kills", wanted.pictures), n, shuffle, until())),
-            (wanted.signals, lambda n: experiments.signals(bench("signals", wanted.pictures), n, shuffle, until())),
+            (wanted.kills, lambda n: experiments.kills(bench("kills", wanted.images), n, shuffle, until())),
+            (wanted.signals, lambda n: experiments.signals(bench("signals", wanted.images), n, shuffle, until())),
             (wanted.sizes, lambda n: experiments.full_disks(bench("sizes", wanted.small), n, until())),
             (wanted.calls, lambda n: experiments.failing_calls(bench("calls", wanted.small), n, until())),
             (wanted.processes, lambda n: experiments.processes(bench("shared", wanted.small), n, shuffle, until())),
@@ -72,12 +72,12 @@ def _parse() -> argparse.Namespace:
         ("calls", "let each of so many first renames, links, fsyncs and writes fail (needs a C compiler)"),
         ("processes", "four processes on one folder, one killed, so often"),
         ("same", "so many runs, then other threads, orders and resumes, to the same bytes"),
-        ("many", "so many pictures in one run"),
+        ("many", "so many images in one run"),
     ):
         parser.add_argument(f"--{name}", type=int, default=0, metavar="N", help=what)
-    parser.add_argument("--pictures", type=int, default=200, help="of a batch that is interrupted")
+    parser.add_argument("--images", type=int, default=200, help="of a batch that is interrupted")
     parser.add_argument("--small", type=int, default=40, help="of a batch that meets storage faults")
-    parser.add_argument("--side", type=int, default=16, help="of each picture, in pixels")
+    parser.add_argument("--side", type=int, default=16, help="of each image, in pixels")
     parser.add_argument("--options", default="", help="of every run besides: --options='--tile 64 --overlap 16'")
     parser.add_argument("--minutes", type=float, default=1e6, help="end each experiment after so long")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""The batch that faults are tried on: small pictures, the program in a fork of this process, and what it left behind.
+"""The batch that faults are tried on: small images, the program in a fork of this process, and what it left behind.
 
 Starting Python and loading torch takes seconds, and a fault is tried hundreds of times; so both are done once, and each
 run is a fork that is handed a command line and runs the program's own `run` on it. Only the network is a stand-in (it
@@ -47,7 +47,7 @@ class Run:
     errors: str
 
     def count(self, status: str) -> int:
-        """Return how many pictures ended so."""
+        """Return how many images ended so."""
         return sum(record.get("status") == status for record in self.records)
 
 
@@ -108,11 +108,11 @@ def _become_the_program(arguments: list[str], out: Path, err: Path, settings: Ma
 
 
 class Bench:
-    """A folder of small pictures, the command that restores them, and the results that are right.
+    """A folder of small images, the command that restores them, and the results that are right.
 
     Args:
         root: An empty folder to work in.
-        pictures: How many.
+        images: How many.
         side: Of each, in pixels.
         weights: A file to run in earnest; None for the stand-in.
         options: Further options of every run.
@@ -122,7 +122,7 @@ class Bench:
     def __init__(
         self,
         root: Path,
-        pictures: int,
+        images: int,
         weights: Path | None = None,
         *,
         side: int = 16,
@@ -130,14 +130,14 @@ class Bench:
         checked: bool = True,
     ) -> None:
         self.root = root
-        self.pictures = pictures
+        self.images = images
         self.source, self.target = root / "in", root / "out"
         _import_all()
         self._weights = weights or _stand_in(root)
         self._options = ["--threads", 1, "--json", *options]
         self.source.mkdir(parents=True)
         shuffle = np.random.default_rng(0)
-        for index in range(pictures):
+        for index in range(images):
             pixels = shuffle.integers(0, 256, (side, side, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(self.source / f"{index:05}.png")
         if not checked:
@@ -146,7 +146,7 @@ class Bench:
         assert whole.code == 0, whole.errors
         self.seconds = whole.seconds
         self.right = results(self.target)
-        assert len(self.right) == pictures
+        assert len(self.right) == images
         self.clear()
 
     def clear(self) -> None:
@@ -158,7 +158,7 @@ class Bench:
         return Child(self._arguments(*options, self.source, target or self.target), self.root / log, settings)
 
     def run_on(self, paths: Sequence[Path], *options: object) -> Run:
-        """Run the program on some pictures, in their order."""
+        """Run the program on some images, in their order."""
         return Child(self._arguments(*options, *paths, "--output", self.target), self.root / "run").wait()
 
     def _arguments(self, *options: object) -> list[object]:
@@ -204,10 +204,10 @@ def _stand_in(root: Path) -> Path:
     from restore_cli.weights.load import save_weights
     from restore_cli.weights.manifest import WeightsEntry
 
-    def negative(self: Restorer, picture: Any, *, stop: Any = None) -> Any:
-        return replace(picture, pixels=1 - picture.pixels)
+    def negative(self: Restorer, image: Any, *, stop: Any = None) -> Any:
+        return replace(image, pixels=1 - image.pixels)
 
-    Restorer.restore_picture = negative  # type: ignore[method-assign]
+    Restorer.restore_image = negative  # type: ignore[method-assign]
     arch = get_architecture("ramit")
     config = arch.config.from_json({**arch.config.tiny().to_json(), "scale": 1})
     entry = WeightsEntry(

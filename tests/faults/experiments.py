@@ -102,7 +102,7 @@ def signals(bench: Bench, count: int, shuffle: random.Random, until: float) -> O
         time.sleep(shuffle.uniform(0, 0.9 * bench.seconds))
         child.send(number)
         ran = child.wait()
-        too_late = ran.code == 0 and len(results(bench.target)) == bench.pictures
+        too_late = ran.code == 0 and len(results(bench.target)) == bench.images
         outcome.add("finished before the signal", too_late)
         outcome.expect(ran.code == code or too_late, f"ended with {ran.code}, not {code}: {ran.errors[-300:]}")
         outcome.most("longest stop, s", ran.seconds)
@@ -117,7 +117,7 @@ def signals(bench: Bench, count: int, shuffle: random.Random, until: float) -> O
 def full_disks(bench: Bench, count: int, until: float) -> Outcome:
     """Run the batch onto file systems of `count` sizes, from one that holds nothing to one that holds all."""
     outcome = Outcome(name="full disks", until=until)
-    needed = sum(_pages(len(data)) for data in bench.right.values()) + bench.pictures // 4
+    needed = sum(_pages(len(data)) for data in bench.right.values()) + bench.images // 4
     for index in range(count):
         if not outcome.has_time():
             break
@@ -180,7 +180,7 @@ def processes(bench: Bench, count: int, shuffle: random.Random, until: float, *,
             outcome.expect(index == victim or ran.code == 0, f"ended with {ran.code}: {ran.errors[-300:]}")
         done = [ran.count("ok") for ran in runs]
         outcome.add("done by the least busy survivor", min(n for index, n in enumerate(done) if index != victim))
-        outcome.add("done twice", max(0, sum(done) - bench.pictures))
+        outcome.add("done twice", max(0, sum(done) - bench.images))
         outcome.expect(results(bench.target) == bench.right, "the shared batch is not that of one run")
         _expect_no_leftovers(outcome, bench.target)
     bench.clear()
@@ -216,7 +216,7 @@ def same_bytes(bench: Bench, count: int, until: float) -> Outcome:
 
 def many(bench: Bench) -> Outcome:
     """Watch memory and descriptors over one long batch, and resume it when it is done."""
-    outcome = Outcome(name=f"{bench.pictures} pictures", tries=1)
+    outcome = Outcome(name=f"{bench.images} images", tries=1)
     child = bench.begin()
     seen: list[tuple[int, int, int]] = []
     work = 0.0
@@ -225,14 +225,14 @@ def many(bench: Bench) -> Outcome:
         seen.append((len(results_names(bench.target)), memory, descriptors_open))
         time.sleep(0.1)
     ran = child.wait()
-    tenth = bench.pictures // 10
+    tenth = bench.images // 10
     first = [memory for done, memory, _ in seen if tenth // 10 < done <= tenth]
-    last = [memory for done, memory, _ in seen if bench.pictures - tenth < done < bench.pictures]
+    last = [memory for done, memory, _ in seen if bench.images - tenth < done < bench.images]
     growth = sum(last) / len(last) / (sum(first) / len(first)) - 1
-    descriptors = [count for done, _, count in seen if tenth // 10 < done < bench.pictures]
+    descriptors = [count for done, _, count in seen if tenth // 10 < done < bench.images]
     outcome.figures = {
-        "ms each": round(1000 * ran.seconds / bench.pictures, 2),
-        "ms of CPU each": round(1000 * work / bench.pictures, 2),
+        "ms each": round(1000 * ran.seconds / bench.images, 2),
+        "ms of CPU each": round(1000 * work / bench.images, 2),
         "memory of the first tenth, MiB": round(sum(first) / len(first) / 2**20, 1),
         "growth to the last tenth, %": round(100 * growth, 2),
         "fewest descriptors": min(descriptors),
@@ -240,11 +240,11 @@ def many(bench: Bench) -> Outcome:
     }
     outcome.expect(ran.code == 0, f"ended with {ran.code}")
     outcome.expect(growth < 0.05, "memory grows")
-    outcome.expect(len(results_names(bench.target)) == bench.pictures, "not all is there")
+    outcome.expect(len(results_names(bench.target)) == bench.images, "not all is there")
     resumed = bench.run("--resume")
     outcome.figures["finished resume, s"] = round(resumed.seconds, 2)
     outcome.figures["finished resume as a program of its own, s of CPU"] = round(bench.cost("--resume"), 2)
-    outcome.expect(resumed.count("skipped") == bench.pictures, "what is done was not taken for done")
+    outcome.expect(resumed.count("skipped") == bench.images, "what is done was not taken for done")
     return outcome
 
 
@@ -291,7 +291,7 @@ def _expect_early_stop(outcome: Outcome, ran: Run) -> None:
 
 
 def _old_results_that_fit(bench: Bench, target: Path, pages: int) -> dict[str, bytes]:
-    """Put older results of some pictures on a small disk, as many as that many pages hold."""
+    """Put older results of some images on a small disk, as many as that many pages hold."""
     old = bench.make_old_results(bench.root / "old")
     target.mkdir()
     kept = dict(list(old.items())[:pages])

@@ -33,7 +33,7 @@ def outcomes(tmp_path: Path, *options: str) -> list[dict[str, Any]]:
 
 
 def test_interrupted_batches_lose_nothing_and_are_resumed_to_the_same_bytes(tmp_path: Path):
-    found = outcomes(tmp_path, "--kills", "3", "--signals", "2", "--processes", "1", "--pictures", "40")
+    found = outcomes(tmp_path, "--kills", "3", "--signals", "2", "--processes", "1", "--images", "40")
     assert [outcome["wrong"] for outcome in found] == [[], [], []]
     assert found[0]["figures"]["killed"] > 0
 

@@ -1,4 +1,4 @@
-"""Picture files made for the tests: Pillow's where it can write them, built chunk by chunk where it cannot."""
+"""Image files made for the tests: Pillow's where it can write them, built chunk by chunk where it cannot."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def gif_of_a_huge_screen() -> bytes:
 
 
 @hostile("refused")
-def gif_whose_first_picture_is_larger_than_its_screen() -> bytes:
+def gif_whose_first_image_is_larger_than_its_screen() -> bytes:
     data = bytearray(saved(pattern(), "GIF"))
     place = data.index(b"\x2c", 13 + 3 * 2 ** ((data[10] & 7) + 1))
     struct.pack_into("<HHHH", data, place + 1, 0, 0, 65535, 65535)
@@ -168,7 +168,7 @@ def gif_whose_first_picture_is_larger_than_its_screen() -> bytes:
 
 
 @hostile("read")
-def gif_of_a_hundred_thousand_pictures() -> bytes:
+def gif_of_a_hundred_thousand_images() -> bytes:
     data = saved(Image.new("P", (1, 1)), "GIF")
     place = data.index(b"\x2c", 13)
     return data[:place] + data[place:-1] * 100_000 + data[-1:]
@@ -188,9 +188,9 @@ def gif_of_blocks_of_one_byte() -> bytes:
     return data[:place] + b"\x21\xfe" + b"\1c" * 5_000_000 + b"\0" + data[place:]
 
 
-def icon_of(picture: bytes, length: int | None = None) -> bytes:
-    size = len(picture) if length is None else length
-    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, size, 22) + picture
+def icon_of(image: bytes, length: int | None = None) -> bytes:
+    size = len(image) if length is None else length
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, size, 22) + image
 
 
 @hostile("refused")
@@ -209,7 +209,7 @@ def icon_of_a_bitmap_of_billions_of_pixels() -> bytes:
 
 
 @hostile("refused")
-def icon_of_a_picture_that_is_elsewhere() -> bytes:
+def icon_of_an_image_that_is_elsewhere() -> bytes:
     return icon_of(b"", 0xFFFFFFFF)
 
 
@@ -292,7 +292,7 @@ def webp_of_a_huge_canvas() -> bytes:
 
 
 @hostile("either")
-def webp_of_a_thousand_pictures() -> bytes:
+def webp_of_a_thousand_images() -> bytes:
     frames = [Image.new("L", (16, 16), level % 256) for level in range(1000)]
     return saved(frames[0], "WEBP", save_all=True, append_images=frames[1:])
 
@@ -408,12 +408,12 @@ def measured() -> Iterator[dict[str, object]]:
 
 def outcome_of(data: bytes) -> str:
     try:
-        picture = decode_bytes(data, "x")
+        image = decode_bytes(data, "x")
     except DecodeError as error:
         return f"refused: {error}"
     except BaseException as error:  # noqa: BLE001 - what must not happen is what is looked for
         return f"fault: {type(error).__name__} {error}"
-    return f"read: {picture.width}x{picture.height} {picture.warnings}"
+    return f"read: {image.width}x{image.height} {image.warnings}"
 
 
 def resident_bytes() -> int:

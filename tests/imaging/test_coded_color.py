@@ -10,7 +10,7 @@ import pytest
 
 from restore_cli.imaging.color.profiles import gray_profile, srgb_profile
 from restore_cli.imaging.decode import decode_bytes
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode
 from tests.imaging.files import builtin_srgb, chunk, opened, packed, pattern, png, saved
 
@@ -42,7 +42,7 @@ def tagged(samples: np.ndarray, *chunks: bytes) -> bytes:
     return data[:33] + b"".join(chunks) + data[33:]
 
 
-def read(data: bytes, name: str = "x.png") -> Picture:
+def read(data: bytes, name: str = "x.png") -> DecodedImage:
     return decode_bytes(data, name)
 
 
@@ -55,8 +55,8 @@ def encoded_srgb(linear: np.ndarray) -> np.ndarray:
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
-def color(picture: Picture) -> np.ndarray:
-    return picture.pixels.mean(axis=(0, 1)) * 255
+def color(image: DecodedImage) -> np.ndarray:
+    return image.pixels.mean(axis=(0, 1)) * 255
 
 
 @pytest.mark.parametrize(
@@ -64,28 +64,28 @@ def color(picture: Picture) -> np.ndarray:
     [((cicp(12, 13),), P3_TO_SRGB), ((cicp(9, 14),), BT2020_TO_SRGB), ((chrm(P3),), P3_TO_SRGB)],
 )
 def test_wide_gamut_in_numbers_comes_in_as_srgb(chunks: tuple[bytes, ...], matrix: np.ndarray) -> None:
-    picture = read(tagged(FLAT, *chunks))
+    image = read(tagged(FLAT, *chunks))
     expected = encoded_srgb(matrix @ decoded_srgb(FLAT[0, 0] / 255)) * 255
-    np.testing.assert_allclose(color(picture), expected, atol=1.0)
-    assert (picture.icc_profile, picture.warnings) == (srgb_profile(), ())
+    np.testing.assert_allclose(color(image), expected, atol=1.0)
+    assert (image.icc_profile, image.warnings) == (srgb_profile(), ())
 
 
 def test_wide_gamut_in_numbers_keeps_16_bits() -> None:
     samples = np.random.default_rng(0).integers(25_000, 40_000, (8, 8, 3), dtype=np.uint16)
-    picture = read(png(8, 8, 16, 2, [row.astype(">u2").tobytes() for row in samples], cicp(12, 13)))
+    image = read(png(8, 8, 16, 2, [row.astype(">u2").tobytes() for row in samples], cicp(12, 13)))
     expected = encoded_srgb(decoded_srgb(samples / 65535) @ P3_TO_SRGB.T)
-    assert picture.bit_depth == 16
+    assert image.bit_depth == 16
     np.testing.assert_allclose(
-        picture.pixels, expected, atol=2e-4
+        image.pixels, expected, atol=2e-4
     )  # D65 of ICC profiles and of CSS differ in the fourth digit
 
 
 @pytest.mark.parametrize("power", [1.0, 1.8, 2.6])
 def test_a_power_of_gama_is_undone(power: float) -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    picture = read(tagged(levels, gama(power)))
-    np.testing.assert_allclose(picture.pixels[..., 0], encoded_srgb((levels / 255) ** power), atol=1.5 / 255)
-    assert (picture.channels, picture.icc_profile) == (1, gray_profile())
+    image = read(tagged(levels, gama(power)))
+    np.testing.assert_allclose(image.pixels[..., 0], encoded_srgb((levels / 255) ** power), atol=1.5 / 255)
+    assert (image.channels, image.icc_profile) == (1, gray_profile())
     assert color(read(tagged(FLAT, gama(power)))) == pytest.approx(
         encoded_srgb((FLAT[0, 0] / 255) ** power) * 255, abs=1.0
     )
@@ -103,10 +103,10 @@ def test_a_power_of_gama_is_undone(power: float) -> None:
         (cicp(1, 1), gama(1.0)),
     ],
 )
-def test_numbers_that_mean_srgb_leave_a_picture_untagged_and_untouched(chunks: tuple[bytes, ...]) -> None:
-    picture = read(tagged(pattern(), *chunks))
-    assert np.array_equal(np.rint(picture.pixels * 255), pattern())
-    assert (picture.icc_profile, picture.warnings) == (None, ())
+def test_numbers_that_mean_srgb_leave_an_image_untagged_and_untouched(chunks: tuple[bytes, ...]) -> None:
+    image = read(tagged(pattern(), *chunks))
+    assert np.array_equal(np.rint(image.pixels * 255), pattern())
+    assert (image.icc_profile, image.warnings) == (None, ())
 
 
 def test_codes_come_before_a_profile_and_a_profile_before_a_power() -> None:
@@ -130,11 +130,11 @@ def test_codes_come_before_a_profile_and_a_profile_before_a_power() -> None:
     ],
 )
 def test_codes_that_cannot_be_followed_cost_a_warning(codes: bytes, words: str) -> None:
-    picture = read(tagged(pattern(), codes))
-    assert len(picture.warnings) == 1
-    assert picture.warnings[0].startswith("its colours are coded")
-    assert re.search(words, picture.warnings[0])
-    assert np.array_equal(np.rint(picture.pixels * 255), pattern())
+    image = read(tagged(pattern(), codes))
+    assert len(image.warnings) == 1
+    assert image.warnings[0].startswith("its colours are coded")
+    assert re.search(words, image.warnings[0])
+    assert np.array_equal(np.rint(image.pixels * 255), pattern())
 
 
 @pytest.mark.parametrize(
@@ -151,9 +151,9 @@ def test_codes_that_cannot_be_followed_cost_a_warning(codes: bytes, words: str) 
     ],
 )
 def test_numbers_that_make_no_sense_cost_one_warning_and_nothing_else(broken: bytes) -> None:
-    picture = read(tagged(pattern(), broken))
-    assert picture.warnings == ("a damaged or oversized part of its metadata was left out",)
-    assert np.array_equal(np.rint(picture.pixels * 255), pattern())
+    image = read(tagged(pattern(), broken))
+    assert image.warnings == ("a damaged or oversized part of its metadata was left out",)
+    assert np.array_equal(np.rint(image.pixels * 255), pattern())
 
 
 def avif(primaries: int, transfer: int, **options: object) -> bytes:
@@ -165,19 +165,19 @@ def avif(primaries: int, transfer: int, **options: object) -> bytes:
 
 
 def test_an_avif_of_wide_gamut_codes_comes_in_as_srgb() -> None:
-    picture = read(avif(12, 13), "x.avif")
+    image = read(avif(12, 13), "x.avif")
     stored = np.asarray(opened(avif(1, 13)))[0, 0]
-    np.testing.assert_allclose(color(picture), encoded_srgb(P3_TO_SRGB @ decoded_srgb(stored / 255)) * 255, atol=1.0)
-    assert picture.icc_profile == srgb_profile()
+    np.testing.assert_allclose(color(image), encoded_srgb(P3_TO_SRGB @ decoded_srgb(stored / 255)) * 255, atol=1.0)
+    assert image.icc_profile == srgb_profile()
     plain = read(avif(1, 13), "x.avif")
     assert (plain.icc_profile, plain.warnings) == (None, ())
     assert "high dynamic range (PQ)" in read(avif(9, 16), "x.avif").warnings[0]
 
 
 def test_a_profile_in_an_avif_counts_more_than_its_codes() -> None:
-    picture = read(avif(12, 13, icc_profile=builtin_srgb()), "x.avif")
-    assert picture.icc_profile == builtin_srgb()
-    np.testing.assert_allclose(color(picture), FLAT[0, 0], atol=2.0)
+    image = read(avif(12, 13, icc_profile=builtin_srgb()), "x.avif")
+    assert image.icc_profile == builtin_srgb()
+    np.testing.assert_allclose(color(image), FLAT[0, 0], atol=2.0)
 
 
 def test_what_is_written_says_what_its_colours_are_now() -> None:
@@ -188,5 +188,5 @@ def test_what_is_written_says_what_its_colours_are_now() -> None:
 
 def test_gray_of_few_bits_follows_its_power() -> None:
     levels = np.arange(16).reshape(4, 4)
-    picture = read(png(4, 4, 4, 0, packed(levels, 4), gama(1.0)))
-    np.testing.assert_allclose(picture.pixels[..., 0], encoded_srgb(levels / 15), atol=1.5 / 255)
+    image = read(png(4, 4, 4, 0, packed(levels, 4), gama(1.0)))
+    np.testing.assert_allclose(image.pixels[..., 0], encoded_srgb(levels / 15), atol=1.5 / 255)

@@ -68,92 +68,92 @@ def test_our_gray_profile_is_the_gray_axis_of_srgb() -> None:
     assert np.abs(converted.astype(int) - np.asarray(ramp)[..., np.newaxis]).max() <= 1
 
 
-def test_an_untagged_picture_stays_untagged() -> None:
+def test_an_untagged_image_stays_untagged() -> None:
     assert decode_bytes(saved(pattern(), "PNG"), "x").icc_profile is None
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
-def test_a_wide_gamut_picture_comes_in_as_srgb(format_name: str) -> None:
+def test_a_wide_gamut_image_comes_in_as_srgb(format_name: str) -> None:
     flat = np.empty((24, 24, 3), np.uint8)
     flat[...] = (120, 90, 60)
     options = {"quality": 100} if format_name in ("JPEG", "WEBP", "AVIF") else {}
     data = saved(flat, format_name, icc_profile=matrix_profile(ADOBE, WIDE_GAMMA), **options)
-    picture = decode_bytes(data, "x")
-    assert picture.icc_profile == srgb_profile()
+    image = decode_bytes(data, "x")
+    assert image.icc_profile == srgb_profile()
     xyz = np.array(ADOBE).T @ (np.array([120, 90, 60]) / 255) ** WIDE_GAMMA
     srgb = np.array(
         [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
     )
     expected = srgb_encoded(np.linalg.solve(srgb, xyz)) * 255
-    np.testing.assert_allclose(picture.pixels.mean(axis=(0, 1)) * 255, expected, atol=2.5)
+    np.testing.assert_allclose(image.pixels.mean(axis=(0, 1)) * 255, expected, atol=2.5)
 
 
 def test_a_profile_within_rounding_of_srgb_is_kept_byte_for_byte() -> None:
     for profile in (builtin_srgb(), srgb_profile()):
-        picture = decode_bytes(saved(pattern(), "PNG", icc_profile=profile), "x")
-        assert picture.icc_profile == profile
-        assert np.array_equal(np.rint(picture.pixels * 255), pattern())
-        assert picture.warnings == ()
+        image = decode_bytes(saved(pattern(), "PNG", icc_profile=profile), "x")
+        assert image.icc_profile == profile
+        assert np.array_equal(np.rint(image.pixels * 255), pattern())
+        assert image.warnings == ()
 
 
 def test_gray_with_a_gray_profile_is_brought_to_srgbs_curve() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    picture = decode_bytes(saved(levels, "PNG", icc_profile=gray_gamma_profile(1.0)), "x.png")
-    assert picture.icc_profile == gray_profile()
-    assert picture.channels == 1
-    np.testing.assert_allclose(picture.pixels[..., 0] * 255, srgb_encoded(levels / 255) * 255, atol=1.0)
+    image = decode_bytes(saved(levels, "PNG", icc_profile=gray_gamma_profile(1.0)), "x.png")
+    assert image.icc_profile == gray_profile()
+    assert image.channels == 1
+    np.testing.assert_allclose(image.pixels[..., 0] * 255, srgb_encoded(levels / 255) * 255, atol=1.0)
 
 
 def test_16_bit_gray_keeps_its_depth_through_a_profile() -> None:
     levels = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
-    picture = decode_bytes(saved(levels, "PNG", icc_profile=gray_gamma_profile(1.0)), "x.png")
-    assert picture.bit_depth == 16
-    np.testing.assert_allclose(picture.pixels[..., 0], srgb_encoded(levels / 65535), atol=2e-4)
+    image = decode_bytes(saved(levels, "PNG", icc_profile=gray_gamma_profile(1.0)), "x.png")
+    assert image.bit_depth == 16
+    np.testing.assert_allclose(image.pixels[..., 0], srgb_encoded(levels / 65535), atol=2e-4)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_gray_with_an_rgb_profile_means_that_spaces_gray_axis(bits: int) -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     samples = levels if bits == 8 else levels * np.uint16(257)
-    picture = decode_bytes(saved(samples, "PNG", icc_profile=matrix_profile(ADOBE, 1.0)), "x.png")
-    assert (picture.channels, picture.icc_profile, picture.bit_depth) == (1, gray_profile(), bits)
-    np.testing.assert_allclose(picture.pixels[..., 0] * 255, srgb_encoded(levels / 255) * 255, atol=1.5)
+    image = decode_bytes(saved(samples, "PNG", icc_profile=matrix_profile(ADOBE, 1.0)), "x.png")
+    assert (image.channels, image.icc_profile, image.bit_depth) == (1, gray_profile(), bits)
+    np.testing.assert_allclose(image.pixels[..., 0] * 255, srgb_encoded(levels / 255) * 255, atol=1.5)
     kept = decode_bytes(saved(samples, "PNG", icc_profile=builtin_srgb()), "x.png")
     assert kept.icc_profile == gray_profile()
     np.testing.assert_allclose(kept.pixels[..., 0] * 255, levels, atol=1e-3)
 
 
 def test_alpha_is_no_colour() -> None:
-    image = np.dstack([pattern(), np.full((20, 28), 77, np.uint8)])
-    picture = decode_bytes(saved(image, "PNG", icc_profile=matrix_profile(ADOBE, WIDE_GAMMA)), "x.png")
-    assert picture.alpha is not None
-    assert (np.rint(picture.alpha * 255) == 77).all()
+    pixels = np.dstack([pattern(), np.full((20, 28), 77, np.uint8)])
+    image = decode_bytes(saved(pixels, "PNG", icc_profile=matrix_profile(ADOBE, WIDE_GAMMA)), "x.png")
+    assert image.alpha is not None
+    assert (np.rint(image.alpha * 255) == 77).all()
 
 
 def test_a_palette_goes_through_its_profile_too() -> None:
-    image = Image.fromarray(pattern()).quantize(8)
+    pixels = Image.fromarray(pattern()).quantize(8)
     profile = matrix_profile(ADOBE, WIDE_GAMMA)
-    picture = decode_bytes(saved(image, "PNG", icc_profile=profile), "x.png")
-    plain = decode_bytes(saved(image.convert("RGB"), "PNG", icc_profile=profile), "x.png")
-    assert np.array_equal(picture.pixels, plain.pixels)
+    image = decode_bytes(saved(pixels, "PNG", icc_profile=profile), "x.png")
+    plain = decode_bytes(saved(pixels.convert("RGB"), "PNG", icc_profile=profile), "x.png")
+    assert np.array_equal(image.pixels, plain.pixels)
 
 
 @pytest.mark.parametrize(
     "profile", [b"not a profile", srgb_profile()[:200], bytes(500), matrix_profile(ADOBE, 2.2)[:150]]
 )
 def test_a_broken_profile_costs_one_warning_and_nothing_else(profile: bytes) -> None:
-    for image in (pattern(), pattern()[..., 0]):
-        picture = decode_bytes(saved(image, "PNG", icc_profile=profile), "x.png")
-        assert picture.icc_profile is None
-        assert len(picture.warnings) == 1
-        assert "colour profile" in picture.warnings[0]
-        assert np.array_equal(np.rint(picture.pixels * 255), image.reshape(20, 28, -1))
+    for pixels in (pattern(), pattern()[..., 0]):
+        image = decode_bytes(saved(pixels, "PNG", icc_profile=profile), "x.png")
+        assert image.icc_profile is None
+        assert len(image.warnings) == 1
+        assert "colour profile" in image.warnings[0]
+        assert np.array_equal(np.rint(image.pixels * 255), pixels.reshape(20, 28, -1))
 
 
 def test_a_profile_for_other_pixels_is_named_and_left_out() -> None:
-    picture = decode_bytes(saved(pattern(), "PNG", icc_profile=gray_profile()), "x.png")
-    assert picture.icc_profile is None
-    assert picture.warnings == ("its colour profile is for GRAY pixels, not RGB: it was left out",)
+    image = decode_bytes(saved(pattern(), "PNG", icc_profile=gray_profile()), "x.png")
+    assert image.icc_profile is None
+    assert image.warnings == ("its colour profile is for GRAY pixels, not RGB: it was left out",)
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "TIFF"])
@@ -161,14 +161,14 @@ def test_cmyk_without_a_profile_is_converted_by_a_named_formula(format_name: str
     ink = np.empty((16, 16, 4), np.uint8)
     ink[...] = (255, 0, 0, 51)
     options = {"quality": 100} if format_name == "JPEG" else {}
-    picture = decode_bytes(saved(Image.fromarray(ink, "CMYK"), format_name, **options), "x")
-    assert (picture.channels, picture.alpha) == (3, None)
-    np.testing.assert_allclose(picture.pixels[8, 8] * 255, [0, 204, 204], atol=3)
-    assert len(picture.warnings) == 1
-    assert "(1 - C)(1 - K)" in picture.warnings[0]
+    image = decode_bytes(saved(Image.fromarray(ink, "CMYK"), format_name, **options), "x")
+    assert (image.channels, image.alpha) == (3, None)
+    np.testing.assert_allclose(image.pixels[8, 8] * 255, [0, 204, 204], atol=3)
+    assert len(image.warnings) == 1
+    assert "(1 - C)(1 - K)" in image.warnings[0]
 
 
-def test_a_jpeg_of_inks_coded_as_luma_and_differences_is_the_same_picture() -> None:
+def test_a_jpeg_of_inks_coded_as_luma_and_differences_is_the_same_image() -> None:
     ink = np.empty((16, 16, 4), np.uint8)
     ink[...] = (200, 30, 90, 51)
     coded = ink.copy()
@@ -201,20 +201,20 @@ def cmyk_profile() -> bytes:
 def test_cmyk_goes_through_its_profile(format_name: str) -> None:
     ink = np.empty((16, 16, 4), np.uint8)
     ink[...] = (255, 0, 0, 0)
-    image = Image.fromarray(ink, "CMYK")
+    pixels = Image.fromarray(ink, "CMYK")
     options = {"quality": 100} if format_name == "JPEG" else {}
-    picture = decode_bytes(saved(image, format_name, icc_profile=cmyk_profile(), **options), "x")
-    assert picture.icc_profile == srgb_profile()
-    assert picture.warnings == ()
-    np.testing.assert_allclose(picture.pixels, 1.0, atol=0.02)  # this profile says that cyan alone is white
+    image = decode_bytes(saved(pixels, format_name, icc_profile=cmyk_profile(), **options), "x")
+    assert image.icc_profile == srgb_profile()
+    assert image.warnings == ()
+    np.testing.assert_allclose(image.pixels, 1.0, atol=0.02)  # this profile says that cyan alone is white
 
 
 def test_cmyk_with_a_broken_profile_falls_back_with_one_warning() -> None:
-    image = Image.fromarray(pattern(channels=4), "CMYK")
-    picture = decode_bytes(saved(image, "TIFF", icc_profile=b"broken"), "x.tif")
-    assert len(picture.warnings) == 1
-    assert "broken" in picture.warnings[0]
-    assert "(1 - C)(1 - K)" in picture.warnings[0]
+    pixels = Image.fromarray(pattern(channels=4), "CMYK")
+    image = decode_bytes(saved(pixels, "TIFF", icc_profile=b"broken"), "x.tif")
+    assert len(image.warnings) == 1
+    assert "broken" in image.warnings[0]
+    assert "(1 - C)(1 - K)" in image.warnings[0]
 
 
 def test_few_bit_gray_goes_through_its_profile() -> None:
@@ -222,5 +222,5 @@ def test_few_bit_gray_goes_through_its_profile() -> None:
 
     profile = chunk(b"iCCP", b"gray\0\0" + zlib.compress(gray_gamma_profile(1.0)))
     levels = np.arange(16).reshape(4, 4)
-    picture = decode_bytes(png(4, 4, 4, 0, packed(levels, 4), profile), "x.png")
-    np.testing.assert_allclose(picture.pixels[..., 0], srgb_encoded(levels / 15), atol=2 / 255)
+    image = decode_bytes(png(4, 4, 4, 0, packed(levels, 4), profile), "x.png")
+    np.testing.assert_allclose(image.pixels[..., 0], srgb_encoded(levels / 15), atol=2 / 255)

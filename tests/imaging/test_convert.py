@@ -10,17 +10,17 @@ import pytest
 from PIL import Image
 
 from restore_cli.imaging.color.profiles import srgb_profile
-from restore_cli.imaging.convert import as_kind_of, image_of, picture_from
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.convert import as_kind_of, decoded_from, pil_image_of
+from restore_cli.imaging.decoded_image import DecodedImage
 from tests.imaging.files import exif_with, pattern
 
 SHAPES = [(20, 28), (20, 28, 1), (20, 28, 3), (20, 28, 4)]
 
 
-def doubled(picture: Picture) -> Picture:
+def doubled(image: DecodedImage) -> DecodedImage:
     """Stand in for a network of scale 2."""
-    alpha = None if picture.alpha is None else picture.alpha.repeat(2, 0).repeat(2, 1)
-    return replace(picture, pixels=picture.pixels.repeat(2, 0).repeat(2, 1), alpha=alpha)
+    alpha = None if image.alpha is None else image.alpha.repeat(2, 0).repeat(2, 1)
+    return replace(image, pixels=image.pixels.repeat(2, 0).repeat(2, 1), alpha=alpha)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -30,10 +30,10 @@ def test_arrays_come_back_in_their_dtype_and_shape(shape: tuple[int, ...], dtype
     array = values.astype(dtype) if dtype in (np.float32, np.float64) else (values * np.iinfo(dtype).max).astype(dtype)
     if array.ndim == 3 and array.shape[2] == 4:
         array[..., 3] = np.maximum(array[..., 3], array.dtype.type(1 if dtype in (np.uint8, np.uint16) else 0.01))
-    picture = picture_from(array)
-    assert picture.channels == (3 if len(shape) == 3 and shape[2] > 1 else 1)
-    assert (picture.alpha is not None) == (shape[-1] == 4)
-    back = as_kind_of(doubled(picture), array)
+    image = decoded_from(array)
+    assert image.channels == (3 if len(shape) == 3 and shape[2] > 1 else 1)
+    assert (image.alpha is not None) == (shape[-1] == 4)
+    back = as_kind_of(doubled(image), array)
     assert back.dtype == array.dtype
     assert back.shape == (40, 56, *shape[2:])
     np.testing.assert_allclose(back[::2, ::2].astype(np.float64), array, rtol=0, atol=1e-7)
@@ -41,13 +41,13 @@ def test_arrays_come_back_in_their_dtype_and_shape(shape: tuple[int, ...], dtype
 
 def test_arrays_may_be_views() -> None:
     array = pattern()[::-1, ::2].transpose(1, 0, 2)
-    assert np.array_equal(as_kind_of(picture_from(array), array), array)
+    assert np.array_equal(as_kind_of(decoded_from(array), array), array)
 
 
 def test_float_results_are_clipped() -> None:
     array = np.full((4, 4, 3), 0.5)
-    picture = replace(picture_from(array), pixels=np.full((4, 4, 3), 1.25, np.float32))
-    assert as_kind_of(picture, array).max() == 1.0
+    image = replace(decoded_from(array), pixels=np.full((4, 4, 3), 1.25, np.float32))
+    assert as_kind_of(image, array).max() == 1.0
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16", "I", "F"])
@@ -59,7 +59,7 @@ def test_pil_images_come_back_in_their_mode(mode: str) -> None:
         )
     else:
         image = Image.fromarray(np.dstack([pattern(), pattern(channels=1)[..., 0] | 1])).convert(mode)
-    back = as_kind_of(doubled(picture_from(image)), image)
+    back = as_kind_of(doubled(decoded_from(image)), image)
     assert back.mode == image.mode
     assert back.size == (56, 40)
     np.testing.assert_allclose(np.asarray(back)[::2, ::2], np.asarray(image), rtol=0, atol=1e-7)
@@ -71,7 +71,7 @@ def test_pil_images_come_back_in_their_mode(mode: str) -> None:
 def test_other_pil_modes_come_back_as_gray_or_colour(mode: str, expected: str) -> None:
     image = Image.fromarray(pattern()).convert("P").convert("PA") if mode == "PA" else Image.fromarray(pattern())
     image = image.convert("LA").convert("La") if mode == "La" else image.convert(mode)
-    back = as_kind_of(picture_from(image), image)
+    back = as_kind_of(decoded_from(image), image)
     assert back.mode == expected
     assert np.array_equal(np.asarray(back), np.asarray(image.convert(expected)))
 
@@ -79,7 +79,7 @@ def test_other_pil_modes_come_back_as_gray_or_colour(mode: str, expected: str) -
 def test_a_transparent_palette_colour_becomes_alpha() -> None:
     image = Image.fromarray(pattern()).quantize(4)
     image.info["transparency"] = 2
-    back = as_kind_of(picture_from(image), image)
+    back = as_kind_of(decoded_from(image), image)
     assert back.mode == "RGBA"
     assert np.array_equal(np.asarray(back)[..., 3] == 0, np.asarray(image) == 2)
     assert "transparency" not in back.info
@@ -88,23 +88,23 @@ def test_a_transparent_palette_colour_becomes_alpha() -> None:
 def test_what_an_image_carries_goes_along() -> None:
     image = Image.fromarray(pattern())
     image.info = {"exif": exif_with(Make="Maker"), "dpi": (300, 300), "icc_profile": srgb_profile(), "gamma": 0.4}
-    back = as_kind_of(doubled(picture_from(image)), image)
+    back = as_kind_of(doubled(decoded_from(image)), image)
     assert back.info == {key: image.info[key] for key in ("exif", "dpi", "icc_profile")}
 
 
-def test_a_picture_of_a_file_becomes_an_image_with_what_the_file_said() -> None:
+def test_an_image_of_a_file_becomes_an_image_with_what_the_file_said() -> None:
     exif = exif_with(Make="Maker")
     facts = {"icc_profile": srgb_profile(), "exif": exif, "xmp": b"<x/>", "dpi": (300.0, 150.0)}
-    image = image_of(replace(picture_from(pattern()), **facts))
+    image = pil_image_of(replace(decoded_from(pattern()), **facts))
     assert (image.mode, image.info) == ("RGB", facts)
     assert np.array_equal(np.asarray(image), pattern())
-    assert image_of(picture_from(np.zeros((4, 4), np.uint16))).mode == "I;16"
+    assert pil_image_of(decoded_from(np.zeros((4, 4), np.uint16))).mode == "I;16"
 
 
 def test_pixels_are_taken_as_they_lie() -> None:
     image = Image.fromarray(pattern())
     image.info["exif"] = exif_with(Orientation=6)
-    assert picture_from(image).height == 20
+    assert decoded_from(image).height == 20
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_pixels_are_taken_as_they_lie() -> None:
 )
 def test_arrays_that_are_no_images_are_refused(array: npt.NDArray[np.generic], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        picture_from(array)
+        decoded_from(array)
 
 
 def test_anything_else_is_refused_by_its_type() -> None:
     with pytest.raises(TypeError, match="list"):
-        picture_from([[0, 1], [1, 0]])  # type: ignore[arg-type]
+        decoded_from([[0, 1], [1, 0]])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="HSV"):
-        picture_from(Image.fromarray(pattern()).convert("HSV"))
+        decoded_from(Image.fromarray(pattern()).convert("HSV"))
     with pytest.raises(ValueError, match="65535"):
-        picture_from(Image.fromarray(np.full((4, 4), 70_000, np.int32)))
+        decoded_from(Image.fromarray(np.full((4, 4), 70_000, np.int32)))

@@ -13,20 +13,20 @@ from PIL import Image, ImageOps
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.decode import SUFFIXES, decode, decode_bytes
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from tests.imaging.files import builtin_srgb, chunk, exif_with, opened, packed, pattern, png, saved
 
 LOSSLESS = ["PNG", "TIFF", "BMP", "PPM"]
 LOSSY = ["JPEG", "WEBP", "AVIF"]
 
 
-def samples(picture: Picture) -> np.ndarray:
-    return np.rint(picture.pixels * (65535 if picture.bit_depth == 16 else 255)).astype(int)
+def samples(image: DecodedImage) -> np.ndarray:
+    return np.rint(image.pixels * (65535 if image.bit_depth == 16 else 255)).astype(int)
 
 
-def alpha_of(picture: Picture) -> np.ndarray:
-    assert picture.alpha is not None
-    return np.rint(picture.alpha * 255).astype(int)
+def alpha_of(image: DecodedImage) -> np.ndarray:
+    assert image.alpha is not None
+    return np.rint(image.alpha * 255).astype(int)
 
 
 @pytest.mark.parametrize("format_name", LOSSLESS + LOSSY)
@@ -35,21 +35,21 @@ def test_8_bit_gray_and_colour_come_in_as_pillow_shows_them(format_name: str, mo
     data = saved(Image.fromarray(pattern()).convert(mode), format_name)
     path = tmp_path / f"photo.{format_name.lower()}"
     path.write_bytes(data)
-    picture = decode(path)
+    image = decode(path)
     shown = np.asarray(opened(data))
-    assert np.array_equal(samples(picture), shown.reshape(20, 28, -1))
-    assert picture.channels == (1 if mode == "L" and format_name != "WEBP" else 3)
-    assert (picture.alpha, picture.bit_depth, picture.format) == (None, 8, format_name)
-    assert picture.warnings == ()
-    assert picture.pixels.dtype == np.float32
+    assert np.array_equal(samples(image), shown.reshape(20, 28, -1))
+    assert image.channels == (1 if mode == "L" and format_name != "WEBP" else 3)
+    assert (image.alpha, image.bit_depth, image.format) == (None, 8, format_name)
+    assert image.warnings == ()
+    assert image.pixels.dtype == np.float32
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_gray_of_few_bits_is_stretched_to_white(bits: int) -> None:
     levels = np.arange(21).reshape(3, 7) % 2**bits
-    picture = decode_bytes(png(7, 3, bits, 0, packed(levels, bits)), "x.png")
-    np.testing.assert_allclose(picture.pixels[..., 0], levels / (2**bits - 1), atol=0.5 / 255)
-    assert picture.alpha is None
+    image = decode_bytes(png(7, 3, bits, 0, packed(levels, bits)), "x.png")
+    np.testing.assert_allclose(image.pixels[..., 0], levels / (2**bits - 1), atol=0.5 / 255)
+    assert image.alpha is None
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
@@ -57,84 +57,84 @@ def test_a_colour_key_makes_gray_of_any_depth_transparent_there(bits: int) -> No
     levels = np.arange(21).reshape(3, 7) % 2**bits * (1 if bits < 16 else 1001)
     key = int(levels[1, 2])
     data = png(7, 3, bits, 0, packed(levels, bits), chunk(b"tRNS", struct.pack(">H", key)))
-    picture = decode_bytes(data, "x.png")
-    assert np.array_equal(alpha_of(picture) == 0, levels == key)
-    assert set(np.unique(alpha_of(picture))) == {0, 255}
+    image = decode_bytes(data, "x.png")
+    assert np.array_equal(alpha_of(image) == 0, levels == key)
+    assert set(np.unique(alpha_of(image))) == {0, 255}
     visible = levels != key
-    np.testing.assert_allclose(picture.pixels[..., 0][visible], (levels / (2**bits - 1))[visible], atol=0.5 / 255)
+    np.testing.assert_allclose(image.pixels[..., 0][visible], (levels / (2**bits - 1))[visible], atol=0.5 / 255)
 
 
 def test_a_colour_key_makes_one_rgb_colour_transparent() -> None:
-    image = pattern()
-    image[3:5, 4:9] = (7, 8, 9)
-    picture = decode_bytes(saved(image, "PNG", transparency=(7, 8, 9)), "x.png")
-    assert np.array_equal(alpha_of(picture) == 0, (image == (7, 8, 9)).all(axis=2))
-    assert np.array_equal(samples(picture)[picture.alpha == 1], image[picture.alpha == 1])
+    pixels = pattern()
+    pixels[3:5, 4:9] = (7, 8, 9)
+    image = decode_bytes(saved(pixels, "PNG", transparency=(7, 8, 9)), "x.png")
+    assert np.array_equal(alpha_of(image) == 0, (pixels == (7, 8, 9)).all(axis=2))
+    assert np.array_equal(samples(image)[image.alpha == 1], pixels[image.alpha == 1])
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "GIF", "TIFF", "BMP"])
 def test_the_network_never_sees_palette_indices(format_name: str) -> None:
-    image = Image.fromarray(pattern()).quantize(16)
-    picture = decode_bytes(saved(image, format_name), f"x.{format_name.lower()}")
-    assert picture.channels == 3
-    assert np.array_equal(samples(picture), np.asarray(image.convert("RGB")))
+    pixels = Image.fromarray(pattern()).quantize(16)
+    image = decode_bytes(saved(pixels, format_name), f"x.{format_name.lower()}")
+    assert image.channels == 3
+    assert np.array_equal(samples(image), np.asarray(pixels.convert("RGB")))
 
 
 def test_a_palette_with_transparency_becomes_colour_and_alpha() -> None:
-    image = Image.fromarray(pattern()).quantize(8)
-    data = saved(image, "PNG", transparency=bytes([0, 60, 120, 255, 255, 255, 255, 255]))
-    picture = decode_bytes(data, "x.png")
+    pixels = Image.fromarray(pattern()).quantize(8)
+    data = saved(pixels, "PNG", transparency=bytes([0, 60, 120, 255, 255, 255, 255, 255]))
+    image = decode_bytes(data, "x.png")
     expected = np.asarray(opened(data).convert("RGBA"))
-    assert np.array_equal(alpha_of(picture), expected[..., 3])
-    assert np.array_equal(samples(picture)[picture.alpha > 0], expected[..., :3][expected[..., 3] > 0])
+    assert np.array_equal(alpha_of(image), expected[..., 3])
+    assert np.array_equal(samples(image)[image.alpha > 0], expected[..., :3][expected[..., 3] > 0])
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_alpha_is_kept_apart(format_name: str, mode: str) -> None:
-    image = Image.fromarray(np.dstack([pattern(), pattern(channels=1, seed=5)[..., 0] | 1])).convert(mode)
+    pixels = Image.fromarray(np.dstack([pattern(), pattern(channels=1, seed=5)[..., 0] | 1])).convert(mode)
     options = {"lossless": True, "exact": True} if format_name == "WEBP" else {}
-    picture = decode_bytes(saved(image, format_name, **options), f"x.{format_name.lower()}")
-    assert np.array_equal(alpha_of(picture), np.asarray(image.getchannel("A")))
-    assert np.array_equal(samples(picture)[..., 0], np.asarray(image.getchannel(0)))
-    assert picture.channels == (1 if mode == "LA" and format_name != "WEBP" else 3)
+    image = decode_bytes(saved(pixels, format_name, **options), f"x.{format_name.lower()}")
+    assert np.array_equal(alpha_of(image), np.asarray(pixels.getchannel("A")))
+    assert np.array_equal(samples(image)[..., 0], np.asarray(pixels.getchannel(0)))
+    assert image.channels == (1 if mode == "LA" and format_name != "WEBP" else 3)
 
 
 def test_premultiplied_alpha_is_divided_out() -> None:
-    image = np.zeros((4, 5, 4), np.uint8)
-    image[...] = (50, 25, 100, 128)
+    pixels = np.zeros((4, 5, 4), np.uint8)
+    pixels[...] = (50, 25, 100, 128)
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, image, photometric="rgb", extrasamples=["assocalpha"])
-    picture = decode_bytes(buffer.getvalue(), "x.tif")
-    np.testing.assert_allclose(picture.pixels[0, 0] * 255, np.array([50, 25, 100]) * 255 / 128, atol=1)
+    tifffile.imwrite(buffer, pixels, photometric="rgb", extrasamples=["assocalpha"])
+    image = decode_bytes(buffer.getvalue(), "x.tif")
+    np.testing.assert_allclose(image.pixels[0, 0] * 255, np.array([50, 25, 100]) * 255 / 128, atol=1)
 
 
 def test_opaque_alpha_stays_an_alpha_channel() -> None:
-    picture = decode_bytes(saved(Image.fromarray(pattern()).convert("RGBA"), "PNG"), "x.png")
-    assert picture.alpha is not None
-    assert (picture.alpha == 1).all()
+    image = decode_bytes(saved(Image.fromarray(pattern()).convert("RGBA"), "PNG"), "x.png")
+    assert image.alpha is not None
+    assert (image.alpha == 1).all()
 
 
 def test_colour_bleeds_under_what_is_transparent() -> None:
-    image = np.zeros((32, 32, 4), np.uint8)
-    image[:, :10] = (200, 100, 50, 255)
-    image[:, 20:] = (20, 220, 90, 255)
-    picture = decode_bytes(saved(image, "PNG"), "x.png")
-    assert np.array_equal(samples(picture)[:, :10], image[:, :10, :3])
-    assert np.array_equal(samples(picture)[:, 20:], image[:, 20:, :3])
-    assert (samples(picture)[:, 10:12] == (200, 100, 50)).all()
-    assert samples(picture).reshape(-1, 3).min(axis=0).tolist() == [20, 100, 50]
+    pixels = np.zeros((32, 32, 4), np.uint8)
+    pixels[:, :10] = (200, 100, 50, 255)
+    pixels[:, 20:] = (20, 220, 90, 255)
+    image = decode_bytes(saved(pixels, "PNG"), "x.png")
+    assert np.array_equal(samples(image)[:, :10], pixels[:, :10, :3])
+    assert np.array_equal(samples(image)[:, 20:], pixels[:, 20:, :3])
+    assert (samples(image)[:, 10:12] == (200, 100, 50)).all()
+    assert samples(image).reshape(-1, 3).min(axis=0).tolist() == [20, 100, 50]
 
 
 @pytest.mark.parametrize("visible", [(0, 0), (12, 4), (36, 52)])
 def test_one_visible_pixel_colours_all_the_rest(visible: tuple[int, int]) -> None:
-    image = np.zeros((37, 53, 4), np.uint8)
-    image[visible] = (90, 120, 10, 1)
-    picture = decode_bytes(saved(image, "PNG"), "x.png")
-    np.testing.assert_allclose(picture.pixels * 255, np.broadcast_to([90, 120, 10], (37, 53, 3)), atol=1e-3)
+    pixels = np.zeros((37, 53, 4), np.uint8)
+    pixels[visible] = (90, 120, 10, 1)
+    image = decode_bytes(saved(pixels, "PNG"), "x.png")
+    np.testing.assert_allclose(image.pixels * 255, np.broadcast_to([90, 120, 10], (37, 53, 3)), atol=1e-3)
 
 
-def test_a_wholly_transparent_picture_is_left_alone() -> None:
+def test_a_wholly_transparent_image_is_left_alone() -> None:
     image = np.dstack([pattern(), np.zeros((20, 28), np.uint8)])
     assert np.array_equal(samples(decode_bytes(saved(image, "PNG"), "x.png")), image[..., :3])
 
@@ -143,15 +143,15 @@ def test_a_wholly_transparent_picture_is_left_alone() -> None:
 def test_16_bit_gray_keeps_its_depth(format_name: str) -> None:
     levels = np.random.default_rng(0).integers(0, 65536, (9, 11), dtype=np.uint16)
     levels[0, :2] = (0, 65535)
-    picture = decode_bytes(saved(levels, format_name), "x")
-    assert picture.bit_depth == 16
-    assert np.array_equal(samples(picture)[..., 0], levels)
+    image = decode_bytes(saved(levels, format_name), "x")
+    assert image.bit_depth == 16
+    assert np.array_equal(samples(image)[..., 0], levels)
 
 
 def test_dark_16_bit_gray_is_still_16_bit() -> None:
-    picture = decode_bytes(saved(np.full((4, 4), 200, np.uint16), "PNG"), "x.png")
-    assert picture.bit_depth == 16
-    np.testing.assert_allclose(picture.pixels, 200 / 65535, rtol=1e-6)
+    image = decode_bytes(saved(np.full((4, 4), 200, np.uint16), "PNG"), "x.png")
+    assert image.bit_depth == 16
+    np.testing.assert_allclose(image.pixels, 200 / 65535, rtol=1e-6)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -173,9 +173,9 @@ def test_integers_beyond_16_bits_are_refused() -> None:
 
 def test_floating_point_samples_within_0_and_1_become_16_bit() -> None:
     values = np.random.default_rng(2).random((9, 11), dtype=np.float32)
-    picture = decode_bytes(saved(values, "TIFF"), "x.tif")
-    assert picture.bit_depth == 16
-    np.testing.assert_allclose(picture.pixels[..., 0], values, atol=0.5 / 65535 + 1e-7)
+    image = decode_bytes(saved(values, "TIFF"), "x.tif")
+    assert image.bit_depth == 16
+    np.testing.assert_allclose(image.pixels[..., 0], values, atol=0.5 / 65535 + 1e-7)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.01, 1.01])
@@ -186,23 +186,23 @@ def test_floating_point_samples_outside_0_and_1_are_refused(value: float) -> Non
         decode_bytes(saved(values, "TIFF"), "x.tif")
 
 
-def test_the_first_of_many_pictures_is_used_and_the_count_named() -> None:
+def test_the_first_of_many_images_is_used_and_the_count_named() -> None:
     frames = [Image.fromarray(pattern(seed=seed)) for seed in range(3)]
     for format_name in ("GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"):
         data = saved(frames[0], format_name, save_all=True, append_images=frames[1:])
-        picture = decode_bytes(data, f"x.{'jpg' if format_name == 'MPO' else format_name.lower()}")
-        assert picture.format == format_name
-        assert [line for line in picture.warnings if "3 pictures" in line], format_name
+        image = decode_bytes(data, f"x.{'jpg' if format_name == 'MPO' else format_name.lower()}")
+        assert image.format == format_name
+        assert [line for line in image.warnings if "3 images" in line], format_name
         alone = decode_bytes(saved(frames[0], "JPEG" if format_name == "MPO" else format_name), "x")
-        np.testing.assert_allclose(picture.pixels, alone.pixels, atol=0.1)
+        np.testing.assert_allclose(image.pixels, alone.pixels, atol=0.1)
 
 
 def test_a_name_that_lies_costs_one_warning() -> None:
-    picture = decode_bytes(saved(pattern(), "PNG"), "holiday.jpg")
-    assert picture.format == "PNG"
-    assert len(picture.warnings) == 1
-    assert "JPEG" in picture.warnings[0]
-    assert "PNG" in picture.warnings[0]
+    image = decode_bytes(saved(pattern(), "PNG"), "holiday.jpg")
+    assert image.format == "PNG"
+    assert len(image.warnings) == 1
+    assert "JPEG" in image.warnings[0]
+    assert "PNG" in image.warnings[0]
 
 
 @pytest.mark.parametrize("name", ["x.PNG", "x", "x.backup", "folder.jpg/x"])
@@ -212,27 +212,27 @@ def test_a_name_that_promises_nothing_else_costs_no_warning(name: str) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
-def test_pictures_stand_upright_and_say_so(format_name: str, orientation: int) -> None:
+def test_images_stand_upright_and_say_so(format_name: str, orientation: int) -> None:
     options = {"quality": 95} if format_name in ("JPEG", "AVIF") else {}
     options |= {"lossless": True} if format_name == "WEBP" else {}
     data = saved(pattern(), format_name, exif=exif_with(Orientation=orientation, Make="Maker"), **options)
-    picture = decode_bytes(data, f"x.{format_name.lower()}")
-    assert np.array_equal(samples(picture), np.asarray(ImageOps.exif_transpose(opened(data))))
-    assert (picture.height, picture.width) == ((28, 20) if orientation > 4 else (20, 28))
+    image = decode_bytes(data, f"x.{format_name.lower()}")
+    assert np.array_equal(samples(image), np.asarray(ImageOps.exif_transpose(opened(data))))
+    assert (image.height, image.width) == ((28, 20) if orientation > 4 else (20, 28))
     kept = Image.Exif()
-    assert picture.exif is not None
-    kept.load(picture.exif)
+    assert image.exif is not None
+    kept.load(image.exif)
     assert kept[274] == 1
     assert kept[271] == "Maker"
     assert kept.get_ifd(0x8769) == {0x9003: "2021:05:04 03:02:01"}
 
 
 def test_alpha_and_a_colour_key_turn_with_the_pixels() -> None:
-    image = pattern()
-    image[0, 0] = (7, 8, 9)
-    data = saved(image, "PNG", transparency=(7, 8, 9), exif=exif_with(Orientation=6))
-    picture = decode_bytes(data, "x.png")
-    assert np.argwhere(picture.alpha == 0).tolist() == [[0, 19]]
+    pixels = pattern()
+    pixels[0, 0] = (7, 8, 9)
+    data = saved(pixels, "PNG", transparency=(7, 8, 9), exif=exif_with(Orientation=6))
+    image = decode_bytes(data, "x.png")
+    assert np.argwhere(image.alpha == 0).tolist() == [[0, 19]]
 
 
 def test_the_thumbnail_goes_and_the_resolution_turns() -> None:
@@ -244,21 +244,21 @@ def test_the_thumbnail_goes_and_the_resolution_turns() -> None:
     with_thumbnail += struct.pack(">HHHIIHHIII", 2, 513, 4, 1, len(with_thumbnail) + 24, 514, 4, 1, len(thumbnail), 0)
     data = saved(pattern(), "JPEG", exif=with_thumbnail + thumbnail, dpi=(300, 150))
     assert b"thumbnail" in data
-    picture = decode_bytes(data, "x.jpg")
-    assert picture.dpi == (150, 300)
-    assert b"thumbnail" not in (picture.exif or b"")
+    image = decode_bytes(data, "x.jpg")
+    assert image.dpi == (150, 300)
+    assert b"thumbnail" not in (image.exif or b"")
 
 
 def test_xmp_is_kept_and_its_orientation_follows() -> None:
     packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6" note="kept"/>'
-    picture = decode_bytes(saved(pattern(), "JPEG", xmp=packet, exif=exif_with(Orientation=6)), "x.jpg")
-    assert picture.xmp == packet.replace(b'"6"', b'"1"')
+    image = decode_bytes(saved(pattern(), "JPEG", xmp=packet, exif=exif_with(Orientation=6)), "x.jpg")
+    assert image.xmp == packet.replace(b'"6"', b'"1"')
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "TIFF", "BMP"])
 def test_the_resolution_is_kept(format_name: str) -> None:
-    picture = decode_bytes(saved(pattern(), format_name, dpi=(300, 200)), "x")
-    assert picture.dpi == pytest.approx((300, 200), abs=0.1)
+    image = decode_bytes(saved(pattern(), format_name, dpi=(300, 200)), "x")
+    assert image.dpi == pytest.approx((300, 200), abs=0.1)
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
@@ -277,8 +277,8 @@ def test_no_resolution_is_made_up(format_name: str) -> None:
 )
 def test_broken_exif_never_fails_an_image(exif: bytes) -> None:
     for format_name in ("JPEG", "PNG", "WEBP"):
-        picture = decode_bytes(saved(pattern(), format_name, exif=exif), "x")
-        assert (picture.height, picture.width) == (20, 28)
+        image = decode_bytes(saved(pattern(), format_name, exif=exif), "x")
+        assert (image.height, image.width) == (20, 28)
 
 
 def test_random_damage_to_exif_never_fails_an_image() -> None:
@@ -292,9 +292,9 @@ def test_random_damage_to_exif_never_fails_an_image() -> None:
 
 
 def test_an_icc_profile_that_is_srgb_stays_as_it_is() -> None:
-    picture = decode_bytes(saved(pattern(), "PNG", icc_profile=builtin_srgb()), "x.png")
-    assert picture.icc_profile == builtin_srgb()
-    assert np.array_equal(samples(picture), pattern())
+    image = decode_bytes(saved(pattern(), "PNG", icc_profile=builtin_srgb()), "x.png")
+    assert image.icc_profile == builtin_srgb()
+    assert np.array_equal(samples(image), pattern())
 
 
 def test_suffixes_in_folders_cover_every_format_in_lower_case() -> None:
@@ -307,9 +307,9 @@ def test_lab_is_converted_by_its_own_definition() -> None:
     levels[:, :2, 0], levels[:, 2:, 0] = 255, 128  # lightness of 100 and 50.2, no chroma
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, levels, photometric="cielab")
-    picture = decode_bytes(buffer.getvalue(), "x.tif")
-    np.testing.assert_allclose(picture.pixels[:, :2] * 255, 255, atol=1)
-    np.testing.assert_allclose(picture.pixels[:, 2:] * 255, 119.5, atol=1.5)
+    image = decode_bytes(buffer.getvalue(), "x.tif")
+    np.testing.assert_allclose(image.pixels[:, :2] * 255, 255, atol=1)
+    np.testing.assert_allclose(image.pixels[:, 2:] * 255, 119.5, atol=1.5)
 
 
 @pytest.mark.parametrize("bits", [10, 12])
@@ -325,18 +325,18 @@ def test_avif_of_more_than_8_bits_is_never_cut_in_silence(bits: int) -> None:
 
 
 def test_what_there_is_of_a_damaged_file_is_read_if_allowed() -> None:
-    image = pattern(160, 120)
+    pixels = pattern(160, 120)
     for kind in ("PNG", "JPEG", "BMP", "PPM", "GIF"):
-        whole = saved(image, kind, **({"interlace": 0} if kind == "GIF" else {}))
+        whole = saved(pixels, kind, **({"interlace": 0} if kind == "GIF" else {}))
         data = whole[: len(whole) * 2 // 3]
         with pytest.raises(DecodeError, match="truncated"):
             decode_bytes(data, "x")
-        picture = decode_bytes(data, "x", allow_damaged=True)
+        image = decode_bytes(data, "x", allow_damaged=True)
         reference = decode_bytes(whole, "x")
         part = slice(-8, None) if kind == "BMP" else slice(8)  # a BMP begins at the bottom
-        assert np.array_equal(picture.pixels[part], reference.pixels[part]), kind
-        assert len(picture.warnings) == 1
-        assert picture.warnings[0].startswith("only what could be decoded is used: ")
+        assert np.array_equal(image.pixels[part], reference.pixels[part]), kind
+        assert len(image.warnings) == 1
+        assert image.warnings[0].startswith("only what could be decoded is used: ")
 
 
 def test_a_strict_reader_refuses_what_would_cost_a_warning() -> None:
@@ -346,7 +346,7 @@ def test_a_strict_reader_refuses_what_would_cost_a_warning() -> None:
         decode_bytes(data, "x.jpg", strict=True)
 
 
-def test_pictures_are_decoded_side_by_side() -> None:
+def test_images_are_decoded_side_by_side() -> None:
     """Threads that decode strictly do not wait for each other; a lenient one does, and all are right."""
     import threading
 
@@ -364,7 +364,7 @@ def test_pictures_are_decoded_side_by_side() -> None:
     for thread in threads:
         thread.join()
     assert not both_inside.broken
-    results: list[Picture] = []
+    results: list[DecodedImage] = []
     lenient = threading.Thread(target=lambda: results.append(decode_bytes(whole, "x", allow_damaged=True)))
     with pillow.decoding():
         lenient.start()

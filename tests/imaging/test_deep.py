@@ -14,7 +14,7 @@ from PIL import Image
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.color.profiles import srgb_profile
 from restore_cli.imaging.decode import decode_bytes
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from tests.imaging.files import builtin_srgb, chunk, exif_with, packed, png
 from tests.imaging.test_color import ADOBE, SRGB, WIDE_GAMMA, matrix_profile, srgb_encoded
 
@@ -23,9 +23,9 @@ SIXTEEN_BIT_PNGS = {2: 3, 4: 2, 6: 4}  # channels of each colour type
 FILTER_COUNT = 5
 
 
-def levels_of(picture: Picture) -> np.ndarray:
-    assert picture.bit_depth == 16
-    return np.rint(picture.pixels * 65535).astype(int)
+def levels_of(image: DecodedImage) -> np.ndarray:
+    assert image.bit_depth == 16
+    return np.rint(image.pixels * 65535).astype(int)
 
 
 def deep_tiff(samples: np.ndarray, **options: object) -> bytes:
@@ -69,22 +69,22 @@ def test_16_bit_colour_png_comes_in_whole_through_every_filter(color_type: int, 
     data = interlaced(levels) if interlace else filtered(rows, levels.shape[2] * 2)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 27, 19, 16, color_type, 0, 0, interlace))
     file = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
-    picture = decode_bytes(file, "x.png")
+    image = decode_bytes(file, "x.png")
     colors = levels.shape[2] - (color_type != 2)
-    assert np.array_equal(levels_of(picture), levels[..., :colors])
-    assert picture.warnings == ()
+    assert np.array_equal(levels_of(image), levels[..., :colors])
+    assert image.warnings == ()
     if color_type == 2:
-        assert picture.alpha is None
+        assert image.alpha is None
     else:
-        np.testing.assert_allclose(picture.alpha * 65535, levels[..., -1], atol=0.01)
+        np.testing.assert_allclose(image.alpha * 65535, levels[..., -1], atol=0.01)
 
 
 def test_a_16_bit_colour_key_is_compared_in_all_its_bits() -> None:
     levels = np.full((4, 4, 3), 0x1234, np.uint16)
     levels[1, 2] = (0x1234, 0x1234, 0x1235)
     key = chunk(b"tRNS", struct.pack(">3H", 0x1234, 0x1234, 0x1235))
-    picture = decode_bytes(png(4, 4, 16, 2, packed(levels.reshape(4, -1), 16), key), "x.png")
-    assert np.argwhere(picture.alpha == 0).tolist() == [[1, 2]]
+    image = decode_bytes(png(4, 4, 16, 2, packed(levels.reshape(4, -1), 16), key), "x.png")
+    assert np.argwhere(image.alpha == 0).tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -107,9 +107,9 @@ def test_16_bit_colour_tiff_comes_in_whole_however_it_is_stored(
     stored = np.ascontiguousarray(LEVELS[..., :3].transpose(2, 0, 1)) if planar else LEVELS[..., :3]
     config = "separate" if planar else "contig"
     data = deep_tiff(stored, photometric="rgb", byteorder=order, planarconfig=config, **options)
-    picture = decode_bytes(data, "x.tif")
-    assert np.array_equal(levels_of(picture), LEVELS[..., :3])
-    assert (picture.warnings, picture.alpha) == ((), None)
+    image = decode_bytes(data, "x.tif")
+    assert np.array_equal(levels_of(image), LEVELS[..., :3])
+    assert (image.warnings, image.alpha) == ((), None)
 
 
 @pytest.mark.parametrize("kind", ["unassalpha", "assocalpha", "unspecified"])
@@ -117,12 +117,12 @@ def test_the_fourth_16_bit_channel_is_what_the_tiff_says(kind: str) -> None:
     levels = LEVELS.copy()
     levels[..., 3] |= 0x4000
     levels[..., :3] = levels[..., :3] // 4
-    picture = decode_bytes(deep_tiff(levels, photometric="rgb", extrasamples=[kind]), "x.tif")
+    image = decode_bytes(deep_tiff(levels, photometric="rgb", extrasamples=[kind]), "x.tif")
     expected = levels[..., :3].astype(float)
     if kind == "assocalpha":
         expected = np.minimum(expected * 65535 / levels[..., 3:], 65535)
-    np.testing.assert_allclose(picture.pixels * 65535, expected, atol=0.6)
-    assert (picture.alpha is None) == (kind == "unspecified")
+    np.testing.assert_allclose(image.pixels * 65535, expected, atol=0.6)
+    assert (image.alpha is None) == (kind == "unspecified")
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -163,8 +163,8 @@ def test_the_predictor_for_floats_is_undone(order: str) -> None:
     data += bytes(len(data) % 2) + packed_rows + bytes(len(packed_rows) % 2)
     struct.pack_into(f"{order}I", data, 4, len(data))
     data += struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
-    picture = decode_bytes(bytes(data), "x.tif")
-    np.testing.assert_allclose(picture.pixels, values, atol=0.6 / 65535)
+    image = decode_bytes(bytes(data), "x.tif")
+    np.testing.assert_allclose(image.pixels, values, atol=0.6 / 65535)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.01, 1.01])
@@ -187,37 +187,37 @@ def test_wide_and_signed_integers_are_read_within_16_bits_and_refused_beyond(dty
 def test_16_bit_cmyk_is_converted_with_a_word() -> None:
     levels = np.zeros((5, 6, 4), np.uint16)
     levels[..., 0] = 65535
-    picture = decode_bytes(deep_tiff(levels, photometric="separated"), "x.tif")
-    assert np.rint(picture.pixels[2, 3] * 255).tolist() == [0, 255, 255]
-    assert any("16 bits" in line for line in picture.warnings)
+    image = decode_bytes(deep_tiff(levels, photometric="separated"), "x.tif")
+    assert np.rint(image.pixels[2, 3] * 255).tolist() == [0, 255, 255]
+    assert any("16 bits" in line for line in image.warnings)
 
 
 def test_16_bit_ppm_comes_in_whole() -> None:
     body = LEVELS[..., :3].astype(">u2").tobytes()
-    picture = decode_bytes(b"P6 27 19 65535\n" + body, "x.ppm")
-    assert np.array_equal(levels_of(picture), LEVELS[..., :3])
+    image = decode_bytes(b"P6 27 19 65535\n" + body, "x.ppm")
+    assert np.array_equal(levels_of(image), LEVELS[..., :3])
 
 
 def test_16_bit_colour_keeps_its_depth_through_a_profile() -> None:
     profile = matrix_profile(ADOBE, WIDE_GAMMA)
     packed_profile = chunk(b"iCCP", b"adobe\0\0" + zlib.compress(profile))
     levels = np.linspace(2000, 60000, 16 * 16 * 3).astype(np.uint16).reshape(16, 16, 3)[..., [0, 2, 1]]
-    picture = decode_bytes(png(16, 16, 16, 2, packed(levels.reshape(16, -1), 16), packed_profile), "x.png")
-    assert (picture.bit_depth, picture.icc_profile, picture.warnings) == (16, srgb_profile(), ())
+    image = decode_bytes(png(16, 16, 16, 2, packed(levels.reshape(16, -1), 16), packed_profile), "x.png")
+    assert (image.bit_depth, image.icc_profile, image.warnings) == (16, srgb_profile(), ())
     xyz = (levels / 65535) ** WIDE_GAMMA @ np.array(ADOBE)
     expected = srgb_encoded(xyz @ np.linalg.inv(np.array(SRGB)))
-    np.testing.assert_allclose(picture.pixels, expected, atol=2e-4)
+    np.testing.assert_allclose(image.pixels, expected, atol=2e-4)
 
 
-def test_a_16_bit_picture_that_is_srgb_is_not_touched() -> None:
+def test_a_16_bit_image_that_is_srgb_is_not_touched() -> None:
     data = deep_tiff(LEVELS[..., :3], photometric="rgb", iccprofile=builtin_srgb())
-    picture = decode_bytes(data, "x.tif")
-    assert np.array_equal(levels_of(picture), LEVELS[..., :3])
-    assert picture.icc_profile == builtin_srgb()
+    image = decode_bytes(data, "x.tif")
+    assert np.array_equal(levels_of(image), LEVELS[..., :3])
+    assert image.icc_profile == builtin_srgb()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_deep_pictures_stand_upright_too(orientation: int) -> None:
+def test_deep_images_stand_upright_too(orientation: int) -> None:
     data = deep_tiff(LEVELS[..., :3], photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
     high = Image.fromarray((LEVELS[..., :3] >> 8).astype(np.uint8))
     high.getexif()[274] = orientation

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from restore_cli.errors import EncodeError
 from restore_cli.imaging.color.profiles import gray_profile, srgb_profile
 from restore_cli.imaging.decode import decode_bytes
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode, losses, output_format, suffix_of
 from tests.imaging.files import exif_with, opened, pattern, saved
 
@@ -22,10 +22,10 @@ WRITTEN = ["PNG", "JPEG", "WEBP", "TIFF", "AVIF", "PPM"]
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 
 
-def picture_of(samples: np.ndarray, **facts: object) -> Picture:
+def image_of(samples: np.ndarray, **facts: object) -> DecodedImage:
     top = 65535 if samples.dtype == np.uint16 else 255
     pixels = (samples.reshape(*samples.shape[:2], -1) / top).astype(np.float32)
-    return replace(Picture(pixels=pixels, bit_depth=16 if top == 65535 else 8), **facts)
+    return replace(DecodedImage(pixels=pixels, bit_depth=16 if top == 65535 else 8), **facts)
 
 
 @pytest.mark.parametrize("format_name", LOSSLESS)
@@ -33,7 +33,7 @@ def picture_of(samples: np.ndarray, **facts: object) -> Picture:
 def test_every_8_bit_value_survives_a_lossless_round_trip(format_name: str, channels: int) -> None:
     samples = np.random.default_rng(0).integers(0, 256, (32, 40, channels), dtype=np.uint8)
     samples.flat[:256] = np.arange(256)
-    data = encode(picture_of(samples), format=format_name)
+    data = encode(image_of(samples), format=format_name)
     assert np.array_equal(np.asarray(opened(data)).reshape(samples.shape), samples)
     assert decode_bytes(data, "x").format == format_name
 
@@ -41,21 +41,21 @@ def test_every_8_bit_value_survives_a_lossless_round_trip(format_name: str, chan
 @pytest.mark.parametrize("format_name", LOSSLESS)
 def test_every_16_bit_gray_value_survives(format_name: str) -> None:
     samples = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    data = encode(picture_of(samples), format=format_name)
+    data = encode(image_of(samples), format=format_name)
     assert np.array_equal(np.asarray(opened(data)), samples)
     again = decode_bytes(data, "x")
     assert again.bit_depth == 16
-    assert np.array_equal(again.pixels, picture_of(samples).pixels)
+    assert np.array_equal(again.pixels, image_of(samples).pixels)
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "TIFF"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_alpha_survives(format_name: str, channels: int) -> None:
     alpha = pattern(channels=1, seed=3)[..., 0]
-    picture = picture_of(pattern(channels=channels), alpha=(alpha / 255).astype(np.float32))
-    image = opened(encode(picture, format=format_name))
-    assert image.mode == ("LA" if channels == 1 else "RGBA")
-    assert np.array_equal(np.asarray(image), np.concatenate([pattern(channels=channels), alpha[..., None]], axis=2))
+    image = image_of(pattern(channels=channels), alpha=(alpha / 255).astype(np.float32))
+    pixels = opened(encode(image, format=format_name))
+    assert pixels.mode == ("LA" if channels == 1 else "RGBA")
+    assert np.array_equal(np.asarray(pixels), np.concatenate([pattern(channels=channels), alpha[..., None]], axis=2))
 
 
 @pytest.mark.parametrize("format_name", LOSSLESS)
@@ -65,14 +65,14 @@ def test_16_bit_colour_and_alpha_survive(format_name: str, channels: int, *, tra
     samples = np.random.default_rng(1).integers(0, 65536, (33, 45, channels + 1), dtype=np.uint16)
     samples[:20] = np.linspace(0, 65535, 45)[np.newaxis, :, np.newaxis]  # rows that filters shrink
     alpha = (samples[..., -1] / np.float32(65535)).astype(np.float32) if transparent else None
-    picture = picture_of(samples[..., :-1], alpha=None if format_name == "PPM" else alpha)
-    data = encode(picture, format=format_name)
+    image = image_of(samples[..., :-1], alpha=None if format_name == "PPM" else alpha)
+    data = encode(image, format=format_name)
     again = decode_bytes(data, "x")
-    assert (again.bit_depth, again.warnings, losses(picture, format=format_name)) == (16, (), ())
-    hidden = np.zeros((33, 45), bool) if picture.alpha is None else picture.alpha == 0  # colour was bled there
+    assert (again.bit_depth, again.warnings, losses(image, format=format_name)) == (16, (), ())
+    hidden = np.zeros((33, 45), bool) if image.alpha is None else image.alpha == 0  # colour was bled there
     assert np.array_equal(np.rint(again.pixels * 65535).astype(int)[~hidden], samples[..., :-1][~hidden])
-    if picture.alpha is not None:
-        assert np.array_equal(again.alpha, picture.alpha)
+    if image.alpha is not None:
+        assert np.array_equal(again.alpha, image.alpha)
     if format_name == "TIFF":
         expected = samples if transparent else samples[..., :-1]
         assert np.array_equal(
@@ -80,41 +80,41 @@ def test_16_bit_colour_and_alpha_survive(format_name: str, channels: int, *, tra
         )
 
 
-def test_deep_pictures_carry_all_that_was_said_too() -> None:
+def test_deep_images_carry_all_that_was_said_too() -> None:
     exif = decode_bytes(saved(pattern(), "JPEG", exif=exif_with(Make="Maker", Copyright="(c) me")), "x").exif
     said = {"icc_profile": srgb_profile(), "exif": exif, "xmp": XMP, "dpi": (300.0, 150.0)}
     for format_name, more in (("PNG", {"text": (("Title", "a"), ("Author", "J\u00f6rg"))}), ("TIFF", {"iptc": b"abc"})):
-        picture = picture_of(pattern().astype(np.uint16), **said, **more)
-        again = decode_bytes(encode(picture, format=format_name), "x")
+        image = image_of(pattern().astype(np.uint16), **said, **more)
+        again = decode_bytes(encode(image, format=format_name), "x")
         assert again.dpi == pytest.approx((300, 150), abs=0.1)
         block = Image.Exif()
         block.load(again.exif or b"")
         assert (block[271], block.get_ifd(0x8769)[0x9003]) == ("Maker", "2021:05:04 03:02:01")
         for name in ("icc_profile", "xmp", *more):
-            assert getattr(again, name) == getattr(picture, name), (format_name, name)
-        assert losses(picture, format=format_name) == ()
+            assert getattr(again, name) == getattr(image, name), (format_name, name)
+        assert losses(image, format=format_name) == ()
 
 
 @pytest.mark.parametrize("text", [(("Title", "plain"),), (("Title", "J\u00f6rg"), ("Comment", "two\nlines"))])
 def test_png_texts_are_passed_on(text: tuple[tuple[str, str], ...]) -> None:
-    data = encode(picture_of(pattern(), text=text), format="PNG")
+    data = encode(image_of(pattern(), text=text), format="PNG")
     assert decode_bytes(data, "x").text == text
     assert opened(data).info["Title"] == text[0][1]
-    assert decode_bytes(encode(picture_of(pattern(), text=text), format="PNG", strip=True), "x").text == ()
+    assert decode_bytes(encode(image_of(pattern(), text=text), format="PNG", strip=True), "x").text == ()
 
 
 def test_iptc_records_go_into_a_png_as_imagemagick_writes_them() -> None:
     records = b"\x1c\x02\x78\0\x05hello" + b"\x1c\x02\x19\0\x04tree" * 3
     raw = "\niptc\n      37\n1c0278000568656c6c6f1c02190004747265651c02190004747265651c02190004747265\n65\n"
     for samples in (pattern(), pattern().astype(np.uint16)):
-        picture = picture_of(samples, iptc=records)
-        data = encode(picture, format="PNG")
+        image = image_of(samples, iptc=records)
+        data = encode(image, format="PNG")
         assert opened(data).info["Raw profile type iptc"] == raw
         assert b"tEXtRaw profile type iptc" in data  # ImageMagick reads it there alone
         assert decode_bytes(data, "x.png").iptc == records
         assert decode_bytes(data, "x.png").text == ()
-        assert losses(picture, format="PNG") == ()
-        assert b"Raw profile" not in encode(picture, format="PNG", strip=True)
+        assert losses(image, format="PNG") == ()
+        assert b"Raw profile" not in encode(image, format="PNG", strip=True)
 
 
 @pytest.mark.parametrize(
@@ -123,28 +123,28 @@ def test_iptc_records_go_into_a_png_as_imagemagick_writes_them() -> None:
 def test_a_raw_profile_of_iptc_is_read_bare_and_as_a_resource(resource: bytes) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("Raw profile type iptc", f"\niptc\n{len(resource):8}\n{resource.hex()}\n", zip=True)
-    picture = decode_bytes(saved(pattern(), "PNG", pnginfo=text), "x.png")
-    assert picture.iptc == (b"\x1c\x02\x78\0\x05hello" if len(resource) > 1 else None)
-    assert picture.text == ()
+    image = decode_bytes(saved(pattern(), "PNG", pnginfo=text), "x.png")
+    assert image.iptc == (b"\x1c\x02\x78\0\x05hello" if len(resource) > 1 else None)
+    assert image.text == ()
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "TIFF"])
 @pytest.mark.parametrize("records", [b"\x1c\x02\x78\0\x05hello", b"\x1c\x02\x78\0\x06hello!"])
 def test_iptc_records_are_passed_on(format_name: str, records: bytes) -> None:
-    data = encode(picture_of(pattern(), iptc=records), format=format_name)
+    data = encode(image_of(pattern(), iptc=records), format=format_name)
     assert decode_bytes(data, "x").iptc == records
     from PIL import IptcImagePlugin
 
     image = Image.open(io.BytesIO(data))
     assert IptcImagePlugin.getiptcinfo(image) == {(2, 120): records[5:]}
-    assert decode_bytes(encode(picture_of(pattern(), iptc=records), format=format_name, strip=True), "x").iptc is None
+    assert decode_bytes(encode(image_of(pattern(), iptc=records), format=format_name, strip=True), "x").iptc is None
 
 
 @pytest.mark.parametrize("format_name", ["WEBP", "HEIF", "JXL"])
 def test_lossless_keeps_every_value(format_name: str) -> None:
     pytest.importorskip({"WEBP": "PIL", "HEIF": "pillow_heif", "JXL": "pillow_jxl"}[format_name])
     samples = np.random.default_rng(2).integers(0, 256, (21, 33, 3), dtype=np.uint8)
-    data = encode(picture_of(samples), format=format_name, lossless=True)
+    data = encode(image_of(samples), format=format_name, lossless=True)
     again = decode_bytes(data, "x")
     assert np.array_equal(np.rint(again.pixels * 255), samples)
     assert (again.format, again.warnings) == (format_name, ())
@@ -153,18 +153,18 @@ def test_lossless_keeps_every_value(format_name: str) -> None:
 @pytest.mark.parametrize("format_name", ["JPEG", "AVIF"])
 def test_formats_that_always_lose_refuse_to_be_lossless(format_name: str) -> None:
     with pytest.raises(EncodeError, match=rf"{format_name}.*without loss.*--format png"):
-        encode(picture_of(pattern()), format=format_name, lossless=True)
+        encode(image_of(pattern()), format=format_name, lossless=True)
 
 
 def test_transparency_is_laid_on_the_background_asked_for() -> None:
     alpha = np.zeros((16, 16), np.float32)
     for channels in (1, 3):
-        picture = picture_of(np.zeros((16, 16, channels), np.uint8), alpha=alpha)
-        data = encode(picture, format="PPM", background=(1.0, 0.0, 0.4))
+        image = image_of(np.zeros((16, 16, channels), np.uint8), alpha=alpha)
+        data = encode(image, format="PPM", background=(1.0, 0.0, 0.4))
         assert np.asarray(opened(data))[3, 4].tolist() == [255, 0, 102]
-        gray = encode(picture, format="PPM", background=(0.4, 0.4, 0.4))
+        gray = encode(image, format="PPM", background=(0.4, 0.4, 0.4))
         assert opened(gray).mode == ("L" if channels == 1 else "RGB")
-        lines = losses(picture, format="PPM", background=(1.0, 0.0, 0.4))
+        lines = losses(image, format="PPM", background=(1.0, 0.0, 0.4))
         assert lines == ("PPM knows no transparency: laid on the background",)
 
 
@@ -173,20 +173,20 @@ def test_formats_of_extras_are_read_and_written_with_what_they_hold(format_name:
     pytest.importorskip(module)
     smooth = np.broadcast_to(np.linspace(20, 230, 64), (48, 64)).astype(np.uint8)
     exif = decode_bytes(saved(pattern(), "JPEG", exif=exif_with(Make="Maker")), "x").exif
-    picture = picture_of(np.dstack([smooth, smooth[:, ::-1], np.full_like(smooth, 90)]), exif=exif)
-    again = decode_bytes(encode(picture, format=format_name), "x")
-    assert np.abs(again.pixels - picture.pixels).mean() < 2 / 255
+    image = image_of(np.dstack([smooth, smooth[:, ::-1], np.full_like(smooth, 90)]), exif=exif)
+    again = decode_bytes(encode(image, format=format_name), "x")
+    assert np.abs(again.pixels - image.pixels).mean() < 2 / 255
     assert again.exif == exif
-    small, large = (len(encode(picture_of(pattern(64, 64)), format=format_name, quality=q)) for q in (30, 95))
+    small, large = (len(encode(image_of(pattern(64, 64)), format=format_name, quality=q)) for q in (30, 95))
     assert small < large
 
 
 def test_values_are_clipped_and_rounded_half_to_even() -> None:
     values = np.array([[-0.5, 0.5 / 255, 1.5 / 255, 2.5 / 255, 1.7]], np.float64).astype(np.float32)
     expected = np.rint(np.clip(values, 0, 1) * np.float32(255))
-    image = opened(encode(Picture(pixels=values[..., np.newaxis]), format="PNG"))
+    image = opened(encode(DecodedImage(pixels=values[..., np.newaxis]), format="PNG"))
     assert np.asarray(image).tolist() == expected.astype(int).tolist()
-    halves = Picture(pixels=np.full((1, 1, 1), 0.5, np.float32))  # 127.5
+    halves = DecodedImage(pixels=np.full((1, 1, 1), 0.5, np.float32))  # 127.5
     assert np.asarray(opened(encode(halves, format="PNG"))).item() == 128
 
 
@@ -195,29 +195,29 @@ def test_values_that_are_no_numbers_are_never_written(value: float) -> None:
     pixels = np.zeros((4, 4, 3), np.float32)
     pixels[1, 2, 0] = value
     with pytest.raises(EncodeError, match="finite"):
-        encode(Picture(pixels=pixels), format="PNG")
+        encode(DecodedImage(pixels=pixels), format="PNG")
     with pytest.raises(EncodeError, match="finite"):
-        encode(Picture(pixels=np.zeros((4, 4, 3), np.float32), alpha=pixels[..., 0]), format="PNG")
+        encode(DecodedImage(pixels=np.zeros((4, 4, 3), np.float32), alpha=pixels[..., 0]), format="PNG")
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "WEBP", "AVIF"])
 def test_lossy_formats_stay_near_at_the_default_quality(format_name: str) -> None:
     smooth = np.broadcast_to(np.linspace(20, 230, 64), (48, 64)).astype(np.uint8)
     samples = np.dstack([smooth, smooth[:, ::-1], np.full_like(smooth, 90)])
-    shown = np.asarray(opened(encode(picture_of(samples), format=format_name)).convert("RGB"))
+    shown = np.asarray(opened(encode(image_of(samples), format=format_name)).convert("RGB"))
     assert np.abs(shown.astype(int) - samples).mean() < 2.0
-    small, large = (len(encode(picture_of(pattern(64, 64)), format=format_name, quality=q)) for q in (30, 95))
+    small, large = (len(encode(image_of(pattern(64, 64)), format=format_name, quality=q)) for q in (30, 95))
     assert small < large
 
 
 def test_jpegs_keep_full_colour_resolution() -> None:
-    image = Image.open(io.BytesIO(encode(picture_of(pattern()), format="JPEG")))
+    image = Image.open(io.BytesIO(encode(image_of(pattern()), format="JPEG")))
     assert [component[1:3] for component in image.layer] == [(1, 1)] * 3  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "JPEG", "TIFF", "PPM", "AVIF"])
 def test_gray_stays_gray(format_name: str) -> None:
-    assert opened(encode(picture_of(pattern(channels=1)), format=format_name)).mode == "L"
+    assert opened(encode(image_of(pattern(channels=1)), format=format_name)).mode == "L"
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
@@ -225,8 +225,8 @@ def test_gray_stays_gray(format_name: str) -> None:
 def test_profile_exif_xmp_and_resolution_are_passed_on(format_name: str, channels: int) -> None:
     exif = decode_bytes(saved(pattern(), "JPEG", exif=exif_with(Make="Maker", Copyright="(c) me")), "x").exif
     profile = gray_profile() if channels == 1 else srgb_profile()
-    picture = picture_of(pattern(channels=channels), icc_profile=profile, exif=exif, xmp=XMP, dpi=(300.0, 150.0))
-    again = decode_bytes(encode(picture, format=format_name), "x")
+    image = image_of(pattern(channels=channels), icc_profile=profile, exif=exif, xmp=XMP, dpi=(300.0, 150.0))
+    again = decode_bytes(encode(image, format=format_name), "x")
     assert again.icc_profile == (srgb_profile() if format_name == "WEBP" else profile)
     assert again.xmp == XMP
     block = Image.Exif()
@@ -236,21 +236,21 @@ def test_profile_exif_xmp_and_resolution_are_passed_on(format_name: str, channel
     assert block.get_ifd(0x8769)[0x9003] == "2021:05:04 03:02:01"
     if format_name in ("PNG", "JPEG", "TIFF"):
         assert again.dpi == pytest.approx((300, 150), abs=0.1)
-    assert again.warnings == losses(picture, format=format_name) == ()
+    assert again.warnings == losses(image, format=format_name) == ()
 
 
 def test_gray_with_alpha_in_a_format_of_colour_gets_a_colour_profile() -> None:
-    picture = picture_of(pattern(channels=1), alpha=np.full((20, 28), 0.5, np.float32), icc_profile=gray_profile())
+    image = image_of(pattern(channels=1), alpha=np.full((20, 28), 0.5, np.float32), icc_profile=gray_profile())
     for format_name in ("WEBP", "AVIF"):
-        image = opened(encode(picture, format=format_name))
-        assert (image.mode, image.info["icc_profile"]) == ("RGBA", srgb_profile())
+        pixels = opened(encode(image, format=format_name))
+        assert (pixels.mode, pixels.info["icc_profile"]) == ("RGBA", srgb_profile())
 
 
 @pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
 def test_stripping_leaves_only_the_profile(format_name: str) -> None:
     exif = exif_with(Make="Maker")
-    picture = picture_of(pattern(), icc_profile=srgb_profile(), exif=exif, xmp=XMP, dpi=(300.0, 300.0))
-    data = encode(picture, format=format_name, strip=True)
+    image = image_of(pattern(), icc_profile=srgb_profile(), exif=exif, xmp=XMP, dpi=(300.0, 300.0))
+    data = encode(image, format=format_name, strip=True)
     assert b"Maker" not in data
     assert b"xmpmeta" not in data
     again = decode_bytes(data, "x")
@@ -258,8 +258,8 @@ def test_stripping_leaves_only_the_profile(format_name: str) -> None:
 
 
 @pytest.mark.parametrize("format_name", WRITTEN)
-def test_an_untagged_picture_is_written_untagged(format_name: str) -> None:
-    again = decode_bytes(encode(picture_of(pattern()), format=format_name), "x")
+def test_an_untagged_image_is_written_untagged(format_name: str) -> None:
+    again = decode_bytes(encode(image_of(pattern()), format=format_name), "x")
     assert (again.exif, again.xmp, again.dpi, again.icc_profile) == (None, None, None, None)
 
 
@@ -267,21 +267,21 @@ def test_an_untagged_picture_is_written_untagged(format_name: str) -> None:
 def test_transparency_is_laid_on_white_with_a_word(format_name: str) -> None:
     alpha = np.zeros((16, 16), np.float32)
     alpha[:, 8:] = 1.0
-    picture = picture_of(np.zeros((16, 16, 3), np.uint8), alpha=alpha)
-    shown = np.asarray(opened(encode(picture, format=format_name, quality=100)))
+    image = image_of(np.zeros((16, 16, 3), np.uint8), alpha=alpha)
+    shown = np.asarray(opened(encode(image, format=format_name, quality=100)))
     assert shown[:, :8].min() >= 250
     assert shown[:, 8:].max() <= 5
-    assert losses(picture, format=format_name) == (f"{format_name} knows no transparency: laid on white",)
+    assert losses(image, format=format_name) == (f"{format_name} knows no transparency: laid on white",)
 
 
 def test_what_is_lost_is_said() -> None:
-    deep = picture_of(np.zeros((4, 4), np.uint16))
+    deep = image_of(np.zeros((4, 4), np.uint16))
     assert [name for name in WRITTEN if losses(deep, format=name)] == ["JPEG", "WEBP", "AVIF"]
     assert losses(replace(deep, alpha=np.ones((4, 4), np.float32)), format="PNG") == ()
-    tagged = picture_of(pattern(), icc_profile=srgb_profile())
+    tagged = image_of(pattern(), icc_profile=srgb_profile())
     assert [name for name in WRITTEN if losses(tagged, format=name)] == ["PPM"]
-    assert losses(picture_of(pattern().astype(np.uint16)), format="PNG") == ()
-    told = picture_of(pattern(), iptc=b"records", text=(("Title", "x"),))
+    assert losses(image_of(pattern().astype(np.uint16)), format="PNG") == ()
+    told = image_of(pattern(), iptc=b"records", text=(("Title", "x"),))
     assert losses(told, format="JPEG") == ("JPEG carries no texts: left out",)
     assert losses(told, format="WEBP") == ("WEBP carries no IPTC and no texts: left out",)
     assert losses(told, format="WEBP", strip=True) == ()
@@ -290,12 +290,12 @@ def test_what_is_lost_is_said() -> None:
 def test_metadata_too_long_for_a_jpeg_is_left_out_with_a_word() -> None:
     block = Image.Exif()
     block[270] = "x" * 70_000
-    picture = picture_of(pattern(), exif=block.tobytes(), xmp=b"<x>" + b" " * 66_000 + b"</x>")
-    again = decode_bytes(encode(picture, format="JPEG"), "x")
+    image = image_of(pattern(), exif=block.tobytes(), xmp=b"<x>" + b" " * 66_000 + b"</x>")
+    again = decode_bytes(encode(image, format="JPEG"), "x")
     assert (again.exif, again.xmp) == (None, None)
-    assert len(losses(picture, format="JPEG")) == 2
-    assert losses(picture, format="JPEG", strip=True) == losses(picture, format="PNG") == ()
-    assert decode_bytes(encode(picture, format="PNG"), "x").xmp == picture.xmp
+    assert len(losses(image, format="JPEG")) == 2
+    assert losses(image, format="JPEG", strip=True) == losses(image, format="PNG") == ()
+    assert decode_bytes(encode(image, format="PNG"), "x").xmp == image.xmp
 
 
 @pytest.mark.parametrize("room", [65532, 65534])
@@ -304,44 +304,44 @@ def test_the_longest_exif_a_jpeg_holds_is_written(room: int) -> None:
     block[270] = "x" * 60_000
     block[270] = "x" * (60_000 + room - len(block.tobytes()))
     assert len(block.tobytes()) == room
-    picture = picture_of(pattern(), exif=block.tobytes())
-    kept = decode_bytes(encode(picture, format="JPEG"), "x").exif is not None
-    assert kept == (not losses(picture, format="JPEG")) == (room == 65532)
+    image = image_of(pattern(), exif=block.tobytes())
+    kept = decode_bytes(encode(image, format="JPEG"), "x").exif is not None
+    assert kept == (not losses(image, format="JPEG")) == (room == 65532)
 
 
 @pytest.mark.parametrize(("format_name", "side"), [("JPEG", 65501), ("WEBP", 16384), ("AVIF", 65536)])
-def test_a_picture_too_large_for_a_format_is_refused_with_those_that_can(format_name: str, side: int) -> None:
+def test_an_image_too_large_for_a_format_is_refused_with_those_that_can(format_name: str, side: int) -> None:
     for shape in ((1, side, 1), (side, 1, 1)):
-        picture = Picture(pixels=np.zeros(shape, np.float32))
+        image = DecodedImage(pixels=np.zeros(shape, np.float32))
         with pytest.raises(EncodeError, match=rf"{side}.*{format_name}.*PNG"):
-            encode(picture, format=format_name)
-    assert opened(encode(picture, format="PNG")).height == side
+            encode(image, format=format_name)
+    assert opened(encode(image, format="PNG")).height == side
 
 
 @pytest.mark.parametrize(("format_name", "side"), [("JPEG", 65500), ("WEBP", 16383)])
 def test_the_largest_side_of_a_format_is_written(format_name: str, side: int) -> None:
-    data = encode(Picture(pixels=np.zeros((2, side, 1), np.float32)), format=format_name)
+    data = encode(DecodedImage(pixels=np.zeros((2, side, 1), np.float32)), format=format_name)
     assert Image.open(io.BytesIO(data)).width == side
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 3), (7, 5, 3), (33, 1, 3), (1, 33, 1)])
 @pytest.mark.parametrize("format_name", WRITTEN)
-def test_the_smallest_pictures_are_written(format_name: str, shape: tuple[int, ...]) -> None:
-    data = encode(Picture(pixels=np.full(shape, 0.5, np.float32)), format=format_name)
+def test_the_smallest_images_are_written(format_name: str, shape: tuple[int, ...]) -> None:
+    data = encode(DecodedImage(pixels=np.full(shape, 0.5, np.float32)), format=format_name)
     again = decode_bytes(data, "x")
     assert (again.height, again.width) == shape[:2]
 
 
 @pytest.mark.parametrize("format_name", WRITTEN)
-def test_the_same_picture_gives_the_same_bytes(format_name: str) -> None:
-    picture = picture_of(pattern(), icc_profile=srgb_profile(), exif=exif_with(Make="Maker"), xmp=XMP)
-    assert encode(picture, format=format_name) == encode(picture, format=format_name)
+def test_the_same_image_gives_the_same_bytes(format_name: str) -> None:
+    image = image_of(pattern(), icc_profile=srgb_profile(), exif=exif_with(Make="Maker"), xmp=XMP)
+    assert encode(image, format=format_name) == encode(image, format=format_name)
 
 
 def test_tiffs_are_read_by_an_independent_reader() -> None:
     for samples in (pattern(), np.arange(560, dtype=np.uint16).reshape(20, 28) * 100):
         for exif in (None, exif_with(Make="Maker")):
-            data = encode(picture_of(samples, exif=exif), format="TIFF")
+            data = encode(image_of(samples, exif=exif), format="TIFF")
             assert np.array_equal(tifffile.imread(io.BytesIO(data)), samples)
 
 
@@ -361,11 +361,11 @@ def test_formats_and_suffixes_are_decided_by_name() -> None:
 
 
 def test_arguments_that_make_no_sense_are_named() -> None:
-    picture = picture_of(pattern())
+    image = image_of(pattern())
     with pytest.raises(ValueError, match=r"'jpg'.*JPEG"):
-        encode(picture, format="jpg")
+        encode(image, format="jpg")
     with pytest.raises(ValueError, match=r"quality.*101"):
-        encode(picture, format="JPEG", quality=101)
+        encode(image, format="JPEG", quality=101)
 
 
 def test_pillow_itself_still_needs_what_is_worked_around_here() -> None:

@@ -24,6 +24,6 @@ def test_gray_is_told_from_colour(tmp_path: Path, mode: str, gray: bool) -> None
 
 def test_what_has_no_header_gives_no_answer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "words.png").write_text("no picture")
+    (tmp_path / "words.png").write_text("no image")
     for path in (tmp_path, tmp_path / "pipe.png", tmp_path / "words.png", tmp_path / "absent.png"):
         assert is_gray(path) is None

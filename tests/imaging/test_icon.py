@@ -1,4 +1,4 @@
-"""Icons are read like other files of several pictures: the largest, with a word about the rest."""
+"""Icons are read like other files of several images: the largest, with a word about the rest."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.imaging.files import packed, pattern, png, saved
 SIDE = 16
 
 
-def icon(*pictures: tuple[int, bytes]) -> bytes:
-    """Lay out an icon of square pictures, each with the side its directory is to state."""
-    start = 6 + 16 * len(pictures)
+def icon(*images: tuple[int, bytes]) -> bytes:
+    """Lay out an icon of square images, each with the side its directory is to state."""
+    start = 6 + 16 * len(images)
     table, body = b"", b""
-    for side, data in pictures:
+    for side, data in images:
         table += struct.pack("<BBBBHHII", side % 256, side % 256, 0, 0, 1, 32, len(data), start + len(body))
         body += data
-    return struct.pack("<HHH", 0, 1, len(pictures)) + table + body
+    return struct.pack("<HHH", 0, 1, len(images)) + table + body
 
 
 def bitmap(image: np.ndarray, bits: int) -> bytes:
@@ -38,30 +38,30 @@ def bitmap(image: np.ndarray, bits: int) -> bytes:
 def test_the_largest_png_of_an_icon_is_used_and_the_count_named() -> None:
     small, large = pattern(SIDE, SIDE), np.dstack([pattern(40, 40), pattern(40, 40, 1)[..., 0] | 1])
     data = icon((SIDE, saved(small, "PNG")), (40, saved(large, "PNG")), (SIDE, saved(small, "PNG")))
-    picture = decode_bytes(data, "x.ico")
-    assert np.array_equal(np.rint(picture.pixels * 255), large[..., :3])
-    assert np.array_equal(np.rint(picture.alpha * 255), large[..., 3])
-    assert (picture.format, picture.warnings) == ("ICO", ("it holds 3 pictures: only the largest is used",))
+    image = decode_bytes(data, "x.ico")
+    assert np.array_equal(np.rint(image.pixels * 255), large[..., :3])
+    assert np.array_equal(np.rint(image.alpha * 255), large[..., 3])
+    assert (image.format, image.warnings) == ("ICO", ("it holds 3 images: only the largest is used",))
     assert "its name promises PNG" in decode_bytes(data, "x.png").warnings[0]
-    with pytest.raises(DecodeError, match="it holds 3 pictures"):
+    with pytest.raises(DecodeError, match="it holds 3 images"):
         decode_bytes(data, "x.ico", strict=True)
 
 
 @pytest.mark.parametrize("bits", [24, 32])
 def test_a_bitmap_in_an_icon_comes_in_with_its_transparency(bits: int) -> None:
-    image = np.dstack([pattern(SIDE, SIDE), np.full((SIDE, SIDE), 255, np.uint8)])
-    image[0, :, 3] = 0
-    picture = decode_bytes(icon((SIDE, bitmap(image, bits))), "x.ico")
-    assert np.array_equal(np.rint(picture.alpha * 255), image[..., 3])
-    assert np.array_equal(np.rint(picture.pixels[1:] * 255), image[1:, :, :3])
-    assert picture.warnings == ()
+    pixels = np.dstack([pattern(SIDE, SIDE), np.full((SIDE, SIDE), 255, np.uint8)])
+    pixels[0, :, 3] = 0
+    image = decode_bytes(icon((SIDE, bitmap(pixels, bits))), "x.ico")
+    assert np.array_equal(np.rint(image.alpha * 255), pixels[..., 3])
+    assert np.array_equal(np.rint(image.pixels[1:] * 255), pixels[1:, :, :3])
+    assert image.warnings == ()
 
 
 def test_16_bit_colour_in_an_icon_keeps_its_depth() -> None:
     levels = np.random.default_rng(4).integers(0, 65536, (SIDE, SIDE * 3))
-    picture = decode_bytes(icon((SIDE, png(SIDE, SIDE, 16, 2, packed(levels, 16)))), "x.ico")
-    assert picture.bit_depth == 16
-    assert np.array_equal(np.rint(picture.pixels.reshape(SIDE, -1) * 65535), levels)
+    image = decode_bytes(icon((SIDE, png(SIDE, SIDE, 16, 2, packed(levels, 16)))), "x.ico")
+    assert image.bit_depth == 16
+    assert np.array_equal(np.rint(image.pixels.reshape(SIDE, -1) * 65535), levels)
 
 
 def test_the_limit_on_pixels_holds_for_what_an_icon_really_holds() -> None:
@@ -83,11 +83,11 @@ def test_a_truncated_icon_is_refused_with_its_reason(kind: str) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (icon(), "it holds no picture"),
-        (icon((SIDE, bytes(200))), "it is damaged: its picture makes no sense"),
-        (icon((SIDE, bitmap(np.zeros((300, 300, 4), np.uint8), 32))), "it is damaged: its picture makes no sense"),
+        (icon(), "it holds no image"),
+        (icon((SIDE, bytes(200))), "it is damaged: its image makes no sense"),
+        (icon((SIDE, bitmap(np.zeros((300, 300, 4), np.uint8), 32))), "it is damaged: its image makes no sense"),
     ],
 )
-def test_an_icon_without_a_sound_picture_is_refused_with_its_reason(data: bytes, reason: str) -> None:
+def test_an_icon_without_a_sound_image_is_refused_with_its_reason(data: bytes, reason: str) -> None:
     with pytest.raises(DecodeError, match=rf"^x: {reason}"):
         decode_bytes(data, "x")

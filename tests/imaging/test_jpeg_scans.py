@@ -82,7 +82,7 @@ def test_data_that_was_lost_or_slipped_in_is_told(kind: str, change: Callable[[b
         decode_bytes(data, "x", strict=True)
 
 
-def test_large_pictures_are_looked_at_in_small() -> None:
+def test_large_images_are_looked_at_in_small() -> None:
     data = saved(photo(), "JPEG")
     assert fault_of_scans(data, 10**9) is None
     assert fault_of_scans(lose(data), 10**9) == ENDS_EARLY

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from restore_cli.imaging.decode import decode_bytes
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode
 from tests.imaging.files import exif_with, pattern, saved
 
@@ -51,13 +51,13 @@ def turned_file(image: np.ndarray, orientation: int, exif: bytes) -> bytes:
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_a_jpeg_xl_that_its_decoder_has_turned_is_not_turned_again(orientation: int) -> None:
-    image = pattern(SIDE, SIDE)
-    picture = decode_bytes(turned_file(image, orientation, exif_with(Orientation=orientation, Make="Maker")), "x.jxl")
-    shown = Image.fromarray(image)
+    pixels = pattern(SIDE, SIDE)
+    image = decode_bytes(turned_file(pixels, orientation, exif_with(Orientation=orientation, Make="Maker")), "x.jxl")
+    shown = Image.fromarray(pixels)
     shown.getexif()[274] = orientation
-    assert np.array_equal(np.rint(picture.pixels * 255), np.asarray(ImageOps.exif_transpose(shown)))
+    assert np.array_equal(np.rint(image.pixels * 255), np.asarray(ImageOps.exif_transpose(shown)))
     kept = Image.Exif()
-    kept.load(picture.exif or b"")
+    kept.load(image.exif or b"")
     assert (kept[274], kept[271]) == (1, "Maker")
 
 
@@ -65,7 +65,7 @@ def test_a_jpeg_xl_that_its_decoder_has_turned_is_not_turned_again(orientation: 
     ("kind", "warning"),
     [
         ("16 bits", "it has 16 bits a channel: only the upper 8 are used"),
-        ("animated", "it is animated: only its first picture is used"),
+        ("animated", "it is animated: only its first image is used"),
     ],
 )
 def test_what_the_decoder_of_jpeg_xl_leaves_out_is_told(kind: str, warning: str) -> None:
@@ -74,11 +74,11 @@ def test_what_the_decoder_of_jpeg_xl_leaves_out_is_told(kind: str, warning: str)
 
 def test_16_bit_gray_of_jpeg_xl_keeps_its_depth() -> None:
     levels = np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE) * 1000
-    picture = decode_bytes(saved(Image.fromarray(levels), "JXL", lossless=True), "x.jxl")
-    assert (picture.bit_depth, picture.warnings) == (16, ())
+    image = decode_bytes(saved(Image.fromarray(levels), "JXL", lossless=True), "x.jxl")
+    assert (image.bit_depth, image.warnings) == (16, ())
 
 
 def test_the_best_quality_of_jpeg_xl_loses_nothing() -> None:
     pixels = pattern().astype(np.float32) / 255
-    again = decode_bytes(encode(Picture(pixels=pixels), format="JXL", quality=100), "x.jxl")
+    again = decode_bytes(encode(DecodedImage(pixels=pixels), format="JXL", quality=100), "x.jxl")
     assert np.array_equal(np.rint(again.pixels * 255), pattern())

@@ -1,4 +1,4 @@
-"""Whatever lies under a picture's name: a picture comes out or one line with the file's name, and nothing else."""
+"""Whatever lies under an image's name: an image comes out or one line with the file's name, and nothing else."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def test_bytes_behind_the_end_do_no_harm(kind: str) -> None:
 
 
 def refusal_of(data: bytes) -> str | None:
-    """Return the one line a file is refused with, or None for a sound picture."""
+    """Return the one line a file is refused with, or None for a sound image."""
     try:
-        picture = decode_bytes(data, "holiday.dat", max_pixels=1_000_000)
+        image = decode_bytes(data, "holiday.dat", max_pixels=1_000_000)
     except DecodeError as error:
         return str(error)
-    assert np.isfinite(picture.pixels).all()
+    assert np.isfinite(image.pixels).all()
     return None
 
 
@@ -105,7 +105,7 @@ def test_a_png_with_a_damaged_pixel_is_refused() -> None:
         (b"\0\0\2\0\1\0", "mouse pointer"),
     ],
 )
-def test_what_is_no_picture_of_ours_is_named_for_what_it_is(start: bytes, kind: str) -> None:
+def test_what_is_no_image_of_ours_is_named_for_what_it_is(start: bytes, kind: str) -> None:
     with pytest.raises(DecodeError, match=rf"^photo\.jpg: it is .*{kind}"):
         decode_bytes(start, "photo.jpg")
 
@@ -190,7 +190,7 @@ def test_the_limit_on_pixels_is_exact(kind: str) -> None:
         decode_bytes(file_of(kind), "x", max_pixels=100)
 
 
-def test_a_picture_larger_than_pillows_own_limit_is_read_when_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_larger_than_pillows_own_limit_is_read_when_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     assert decode_bytes(file_of("PNG"), "x").width == 28
@@ -203,7 +203,7 @@ def test_a_file_far_too_long_for_its_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(file_of("PNG"))
     os.truncate(path, 400 * 1024 * 1024)  # a hole: no disk space is used
-    with pytest.raises(DecodeError, match=r"larger .* than any picture"):
+    with pytest.raises(DecodeError, match=r"larger .* than any image"):
         decode(path, max_pixels=1_000_000)
 
 
@@ -216,9 +216,9 @@ def test_a_file_far_too_long_for_its_limit_is_not_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_text_chunk_that_inflates_is_left_out_with_a_word(bomb: bytes) -> None:
-    picture = decode_bytes(png(1, 1, 8, 0, [b"\0"], bomb, chunk(b"tEXt", b"Title\0kept")), "x.png")
-    assert picture.text == (("Title", "kept"),)
-    assert picture.warnings == ("a damaged or oversized part of its metadata was left out",)
+    image = decode_bytes(png(1, 1, 8, 0, [b"\0"], bomb, chunk(b"tEXt", b"Title\0kept")), "x.png")
+    assert image.text == (("Title", "kept"),)
+    assert image.warnings == ("a damaged or oversized part of its metadata was left out",)
 
 
 def test_a_hole_of_gigabytes_is_not_read(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_hole_of_gigabytes_is_not_read(tmp_path: Path) -> None:
         path.write_bytes(file_of(kind))
         os.truncate(path, 2 * 1024**3)  # no disk space is used
         tracemalloc.start()
-        with pytest.raises(DecodeError, match=r"larger .* than any picture"):
+        with pytest.raises(DecodeError, match=r"larger .* than any image"):
             decode(path)
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
         tracemalloc.stop()
@@ -242,9 +242,9 @@ def test_the_extended_part_of_xmp_is_left_out_with_a_word() -> None:
 
 def test_a_profile_that_inflates_is_a_broken_one() -> None:
     bomb = chunk(b"iCCP", b"bomb\0\0" + zlib.compress(b"\0" * 50_000_000))
-    picture = decode_bytes(png(1, 1, 8, 0, [b"\0"], bomb), "x.png")
-    assert picture.icc_profile is None
-    assert picture.warnings == ("its colour profile is broken: it was left out",)
+    image = decode_bytes(png(1, 1, 8, 0, [b"\0"], bomb), "x.png")
+    assert image.icc_profile is None
+    assert image.warnings == ("its colour profile is broken: it was left out",)
 
 
 def test_a_tiff_whose_pages_run_in_a_circle_is_read() -> None:
@@ -289,7 +289,7 @@ def test_formats_of_extras_name_the_extra_where_it_is_missing(
     from restore_cli.imaging.containers import plugins
 
     monkeypatch.setattr(plugins, "has_plugin", lambda _: False)
-    with pytest.raises(DecodeError, match=rf"^x: it is a .* picture, for which .*pip install 'restore-cli\[{extra}\]'"):
+    with pytest.raises(DecodeError, match=rf"^x: it is a .* image, for which .*pip install 'restore-cli\[{extra}\]'"):
         decode_bytes(start + bytes(100), "x")
 
 

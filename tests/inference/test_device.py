@@ -22,17 +22,17 @@ without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a 
 without_mps = pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is an Apple GPU")
 
 
-@pytest.mark.parametrize("wish", ["gpu", "cuda:", "cuda:x", "cpu:0", "mps:1", "", "CUDA"])
-def test_an_unknown_device_is_a_usage_error_that_says_what_there_is(wish: str):
+@pytest.mark.parametrize("setting", ["gpu", "cuda:", "cuda:x", "cpu:0", "mps:1", "", "CUDA"])
+def test_an_unknown_device_is_a_usage_error_that_says_what_there_is(setting: str):
     with pytest.raises(UsageError, match="take auto, cpu, cuda"):
-        choose_device(wish)
+        choose_device(setting)
 
 
 @without_cuda
-@pytest.mark.parametrize("wish", ["cuda", "cuda:0", "cuda:3"])
-def test_an_absent_card_is_a_device_error_that_names_what_is_there(wish: str):
-    with pytest.raises(DeviceError, match=f"device {wish} is not there; there is .*cpu"):
-        choose_device(wish)
+@pytest.mark.parametrize("setting", ["cuda", "cuda:0", "cuda:3"])
+def test_an_absent_card_is_a_device_error_that_names_what_is_there(setting: str):
+    with pytest.raises(DeviceError, match=f"device {setting} is not there; there is .*cpu"):
+        choose_device(setting)
 
 
 @without_mps

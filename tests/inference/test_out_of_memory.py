@@ -1,4 +1,4 @@
-"""A device that runs out of memory now and then: the picture comes out all the same, within a few tries."""
+"""A device that runs out of memory now and then: the image comes out all the same, within a few tries."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from restore_cli.inference.engine import Engine
-from restore_cli.jobs.plan import RunWishes
 from restore_cli.models import get_architecture
+from restore_cli.settings import RunSettings
 from tests.conftest import ROOT
 from tests.inference.toys import Convolutions, toy_arch
 
@@ -60,8 +60,8 @@ def noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
 
 
-def restore(network: Convolutions, pixels: np.ndarray, **wishes: object) -> np.ndarray:
-    engine = Engine(network, toy_arch(), channels=3, scale=1, wishes=RunWishes(device="cpu", **wishes))  # type: ignore[arg-type]
+def restore(network: Convolutions, pixels: np.ndarray, **settings: object) -> np.ndarray:
+    engine = Engine(network, toy_arch(), channels=3, scale=1, settings=RunSettings(device="cpu", **settings))  # type: ignore[arg-type]
     return engine.restore(pixels).pixels
 
 
@@ -116,7 +116,7 @@ def banded() -> Engine:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = arch.build(config).eval()
-    return Engine(network, arch, channels=3, scale=1, wishes=RunWishes(device="cpu", context="mixed"))
+    return Engine(network, arch, channels=3, scale=1, settings=RunSettings(device="cpu", context="mixed"))
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_an_allocator_that_refuses_in_earnest_ends_in_smaller_tiles():
         import numpy as np, torch
         from pathlib import Path
         from restore_cli.inference.engine import Engine
-        from restore_cli.jobs.plan import RunWishes
+        from restore_cli.settings import RunSettings
         from tests.inference.toys import Convolutions, toy_arch
 
         class Hungry(Convolutions):
@@ -158,8 +158,8 @@ def test_an_allocator_that_refuses_in_earnest_ends_in_smaller_tiles():
         pixels = np.random.default_rng(0).random((600, 700, 3), dtype=np.float32)
 
         def restore():
-            wishes = RunWishes(device="cpu", tile=512, overlap=32)
-            return Engine(Hungry(depth=2), toy_arch(), channels=3, scale=1, wishes=wishes).restore(pixels)
+            settings = RunSettings(device="cpu", tile=512, overlap=32)
+            return Engine(Hungry(depth=2), toy_arch(), channels=3, scale=1, settings=settings).restore(pixels)
 
         right = restore()
         assert not right.warnings
@@ -177,7 +177,7 @@ def test_an_allocator_that_refuses_in_earnest_ends_in_smaller_tiles():
 
 
 @pytest.mark.parametrize("side", [64, 100, 250])
-def test_a_picture_that_never_fits_whole_comes_out_after_few_tries(right: np.ndarray, side: int):
+def test_an_image_that_never_fits_whole_comes_out_after_few_tries(right: np.ndarray, side: int):
     network = RunsOut(lambda _, pixels: pixels > side * side, ERRORS["cuda"])
 
     restored = restore(network, noise(400, 480))

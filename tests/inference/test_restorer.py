@@ -1,4 +1,4 @@
-"""A picture through the network of a weights file: gray and RGB, alpha, warnings, facts, and images from memory."""
+"""An image through the network of a weights file: gray and RGB, alpha, warnings, facts, and images from memory."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from restore_cli.errors import ImageError
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.restorer import Restorer
-from restore_cli.jobs.plan import RunWishes
 from restore_cli.models import get_architecture
 from restore_cli.models.ramit import Config
+from restore_cli.settings import RunSettings
 from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.load import LoadedWeights
 
-CPU = RunWishes(device="cpu")
+CPU = RunSettings(device="cpu")
 
 
 def random_weights(*, scale: int = 2, channels: int = 3) -> LoadedWeights:
@@ -95,11 +95,11 @@ def test_noise_that_was_not_clipped_reaches_the_network_as_it_is(gray_denoiser: 
     assert not np.array_equal(unclipped, clipped)
 
 
-def test_a_gray_picture_through_an_rgb_network_is_the_luma_of_three_equal_channels(enlarger: Restorer):
+def test_a_gray_image_through_an_rgb_network_is_the_luma_of_three_equal_channels(enlarger: Restorer):
     gray = noise(12, 10, 1)
     in_color = enlarger.restore_pixels(gray.repeat(3, axis=2))
 
-    restored = enlarger.restore_picture(Picture(pixels=gray))
+    restored = enlarger.restore_image(DecodedImage(pixels=gray))
 
     assert restored.channels == 1
     expected = 0.299 * in_color[..., 0] + 0.587 * in_color[..., 1] + 0.114 * in_color[..., 2]
@@ -107,15 +107,15 @@ def test_a_gray_picture_through_an_rgb_network_is_the_luma_of_three_equal_channe
 
 
 def test_a_gray_network_takes_gray_and_refuses_rgb(gray_denoiser: Restorer):
-    assert gray_denoiser.restore_picture(Picture(pixels=noise(9, 9, 1))).pixels.shape == (9, 9, 1)
-    with pytest.raises(ImageError, match="it is in color, and tiny-random is for gray pictures"):
-        gray_denoiser.restore_picture(Picture(pixels=noise(9, 9, 3)))
+    assert gray_denoiser.restore_image(DecodedImage(pixels=noise(9, 9, 1))).pixels.shape == (9, 9, 1)
+    with pytest.raises(ImageError, match="it is in color, and tiny-random is for gray images"):
+        gray_denoiser.restore_image(DecodedImage(pixels=noise(9, 9, 3)))
 
 
-def test_an_rgb_picture_of_equal_channels_is_gray_to_a_gray_network(gray_denoiser: Restorer):
+def test_an_rgb_image_of_equal_channels_is_gray_to_a_gray_network(gray_denoiser: Restorer):
     gray = noise(9, 9, 1)
 
-    restored = gray_denoiser.restore_picture(Picture(pixels=gray.repeat(3, axis=2)))
+    restored = gray_denoiser.restore_image(DecodedImage(pixels=gray.repeat(3, axis=2)))
 
     np.testing.assert_array_equal(restored.pixels, gray_denoiser.restore_pixels(gray).repeat(3, axis=2))
 
@@ -123,7 +123,7 @@ def test_an_rgb_picture_of_equal_channels_is_gray_to_a_gray_network(gray_denoise
 def test_alpha_is_enlarged_on_its_own_and_never_enters_the_network(enlarger: Restorer):
     pixels, alpha = noise(12, 10, 3), noise(12, 10) ** 4
 
-    restored = enlarger.restore_picture(Picture(pixels=pixels, alpha=alpha))
+    restored = enlarger.restore_image(DecodedImage(pixels=pixels, alpha=alpha))
 
     assert restored.alpha is not None
     np.testing.assert_array_equal(restored.alpha, matlab_bicubic(alpha[..., None], 24, 20)[..., 0].clip(0, 1))
@@ -133,7 +133,7 @@ def test_alpha_is_enlarged_on_its_own_and_never_enters_the_network(enlarger: Res
 def test_constant_alpha_stays_exactly_constant(enlarger: Restorer):
     alpha = np.full((12, 10), 0.7, dtype=np.float32)
 
-    restored = enlarger.restore_picture(Picture(pixels=noise(12, 10, 3), alpha=alpha)).alpha
+    restored = enlarger.restore_image(DecodedImage(pixels=noise(12, 10, 3), alpha=alpha)).alpha
 
     np.testing.assert_array_equal(restored, np.full((24, 20), 0.7, dtype=np.float32))
 
@@ -141,11 +141,11 @@ def test_constant_alpha_stays_exactly_constant(enlarger: Restorer):
 def test_alpha_of_the_same_size_is_left_alone(gray_denoiser: Restorer):
     alpha = noise(9, 8)
 
-    assert gray_denoiser.restore_picture(Picture(pixels=noise(9, 8, 1), alpha=alpha)).alpha is alpha
+    assert gray_denoiser.restore_image(DecodedImage(pixels=noise(9, 8, 1), alpha=alpha)).alpha is alpha
 
 
-def test_everything_else_of_a_picture_is_kept(enlarger: Restorer):
-    picture = Picture(
+def test_everything_else_of_an_image_is_kept(enlarger: Restorer):
+    image = DecodedImage(
         pixels=noise(6, 6, 3),
         bit_depth=16,
         format="TIFF",
@@ -155,12 +155,12 @@ def test_everything_else_of_a_picture_is_kept(enlarger: Restorer):
         warnings=("a",),
     )
 
-    restored = enlarger.restore_picture(picture)
+    restored = enlarger.restore_image(image)
 
-    assert replace(restored, pixels=picture.pixels) == picture
+    assert replace(restored, pixels=image.pixels) == image
 
 
-def test_batches_of_pictures_do_not_influence_each_other(enlarger: Restorer):
+def test_batches_of_images_do_not_influence_each_other(enlarger: Restorer):
     first, second = noise(40, 30, 3), 1 - noise(20, 50, 3)
     alone = enlarger.restore_pixels(first)
 
@@ -169,21 +169,21 @@ def test_batches_of_pictures_do_not_influence_each_other(enlarger: Restorer):
     np.testing.assert_array_equal(enlarger.restore_pixels(first), alone)
 
 
-def test_facts_are_what_was_wished_and_for_a_size_what_comes_of_it():
-    restorer = Restorer(random_weights(), RunWishes(device="cpu", tile=64))
+def test_facts_are_what_was_requested_and_for_a_size_what_comes_of_it():
+    restorer = Restorer(random_weights(), RunSettings(device="cpu", tile=64))
 
-    wished, small, large = restorer.describe(), restorer.describe((64, 64)), restorer.describe((65, 64))
+    requested, small, large = restorer.describe(), restorer.describe((64, 64)), restorer.describe((65, 64))
 
-    assert (wished.device, wished.dtype, wished.tile, wished.context) == ("cpu", "float32", "64", "auto")
+    assert (requested.device, requested.dtype, requested.tile, requested.context) == ("cpu", "float32", "64", "auto")
     assert (small.tile, small.context) == ("off", "global")
     assert (large.tile, large.context) == ("64", "tile")
-    assert "asked for" in wished.reason
+    assert "asked for" in requested.reason
 
 
 def test_threads_are_set_for_the_process():
     before = torch.get_num_threads()
     try:
-        Restorer(random_weights(), RunWishes(device="cpu", threads=1))
+        Restorer(random_weights(), RunSettings(device="cpu", threads=1))
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""Many pictures: each gives one result, in order; faults, stops and full disks leave nothing half done."""
+"""Many images: each gives one result, in order; faults, stops and full disks leave nothing half done."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ import pytest
 from PIL import Image
 
 from restore_cli.errors import DeviceError, ImageError, StorageError
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.inference.runner import StopRequestedError
 from restore_cli.jobs import pipeline
 from restore_cli.jobs.pipeline import JobResult, Summary, run_jobs
-from restore_cli.jobs.plan import ImageJob, JobPlan, WeightsChoice, WriteWishes
+from restore_cli.jobs.plan import ImageJob, JobPlan, WeightsChoice
+from restore_cli.settings import WriteSettings
 
-Restore = Callable[[Picture], Picture]
+Restore = Callable[[DecodedImage], DecodedImage]
 
 
 class FakeRestorer:
-    """Stands in for a network; notes how many pictures it was given and whether two were ever in it at once."""
+    """Stands in for a network; notes how many images it was given and whether two were ever in it at once."""
 
     scale = 1
 
-    def __init__(self, restore: Restore = lambda picture: picture) -> None:
+    def __init__(self, restore: Restore = lambda image: image) -> None:
         self.restore = restore
         self.seen = 0
         self._inside = threading.Lock()
 
-    def restore_picture(self, picture: Picture, *, stop: threading.Event) -> Picture:
-        assert self._inside.acquire(blocking=False), "two pictures in the net"
+    def restore_image(self, image: DecodedImage, *, stop: threading.Event) -> DecodedImage:
+        assert self._inside.acquire(blocking=False), "two images in the net"
         try:
             self.seen += 1
             if stop.is_set():
                 raise StopRequestedError
-            return self.restore(picture)
+            return self.restore(image)
         finally:
             self._inside.release()
 
@@ -54,13 +55,13 @@ class WaitsForStop(FakeRestorer):
         super().__init__()
         self.entered = threading.Event()
 
-    def restore_picture(self, picture: Picture, *, stop: threading.Event) -> Picture:  # noqa: ARG002  (as the real one)
+    def restore_image(self, image: DecodedImage, *, stop: threading.Event) -> DecodedImage:  # noqa: ARG002  (as the real one)
         self.entered.set()
         assert stop.wait(30)
         raise StopRequestedError
 
 
-def make_pictures(folder: Path, count: int) -> list[ImageJob]:
+def make_images(folder: Path, count: int) -> list[ImageJob]:
     (folder / "in").mkdir()
     jobs = []
     for index in range(count):
@@ -94,12 +95,12 @@ def pool_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith(("read", "net", "write"))]
 
 
-def number_of(picture: Picture) -> int:
-    return round(float(picture.pixels[0, 0, 0]) * 255)
+def number_of(image: DecodedImage) -> int:
+    return round(float(image.pixels[0, 0, 0]) * 255)
 
 
-def test_every_picture_is_read_restored_and_written_in_order(tmp_path: Path):
-    jobs = make_pictures(tmp_path, 12)
+def test_every_image_is_read_restored_and_written_in_order(tmp_path: Path):
+    jobs = make_images(tmp_path, 12)
 
     results, summary = run(
         plan_of(jobs), FakeRestorer(lambda p: replace(p, pixels=p.pixels.repeat(2, axis=0), warnings=("told",)))
@@ -122,8 +123,8 @@ def test_an_empty_plan_ends_at_once():
     assert (results, summary.ok) == ([], 0)
 
 
-def test_skipped_pictures_are_counted_and_told(tmp_path: Path):
-    jobs = make_pictures(tmp_path, 3)
+def test_skipped_images_are_counted_and_told(tmp_path: Path):
+    jobs = make_images(tmp_path, 3)
 
     results, summary = run(plan_of(jobs[1:], skipped=tuple(jobs[:1])))
 
@@ -132,7 +133,7 @@ def test_skipped_pictures_are_counted_and_told(tmp_path: Path):
 
 
 def test_twenty_broken_files_of_two_hundred_are_named_and_the_rest_is_done(tmp_path: Path):
-    jobs = make_pictures(tmp_path, 200)
+    jobs = make_images(tmp_path, 200)
     broken = random.Random(0).sample(jobs, 20)
     for job in broken:
         job.source.write_bytes(job.source.read_bytes()[:40])
@@ -148,15 +149,15 @@ def test_twenty_broken_files_of_two_hundred_are_named_and_the_rest_is_done(tmp_p
 @pytest.mark.parametrize("stage", ["read", "run", "write"])
 @pytest.mark.parametrize("failing", [{0}, {7}, {2, 3}, {0, 1, 2, 3, 4, 5, 6, 7}, set()], ids=str)
 @pytest.mark.parametrize("in_flight", [1, 2, 5])
-def test_a_fault_in_any_stage_of_any_picture_costs_that_picture_only(
+def test_a_fault_in_any_stage_of_any_image_costs_that_image_only(
     tmp_path: Path, stage: str, failing: set[int], in_flight: int
 ):
-    jobs = make_pictures(tmp_path, 8)
+    jobs = make_images(tmp_path, 8)
 
-    def restore(picture: Picture) -> Picture:
-        if stage == "run" and number_of(picture) in failing:
+    def restore(image: DecodedImage) -> DecodedImage:
+        if stage == "run" and number_of(image) in failing:
             raise ImageError("the network gave up", hint="try another")
-        return picture
+        return image
 
     for index in failing:
         if stage == "read":
@@ -172,12 +173,12 @@ def test_a_fault_in_any_stage_of_any_picture_costs_that_picture_only(
 
 
 def test_an_unforeseen_fault_is_named_kept_as_cause_and_survived(tmp_path: Path):
-    jobs = make_pictures(tmp_path, 3)
+    jobs = make_images(tmp_path, 3)
 
-    def restore(picture: Picture) -> Picture:
-        if number_of(picture) == 1:
+    def restore(image: DecodedImage) -> DecodedImage:
+        if number_of(image) == 1:
             raise KeyError("a bug")
-        return picture
+        return image
 
     results, _ = run(plan_of(jobs), FakeRestorer(restore))
 
@@ -186,18 +187,18 @@ def test_an_unforeseen_fault_is_named_kept_as_cause_and_survived(tmp_path: Path)
     assert isinstance(results[1].error.__cause__, KeyError)
 
 
-def test_memory_that_runs_out_in_any_stage_fails_one_picture(tmp_path: Path):
-    def restore(picture: Picture) -> Picture:
+def test_memory_that_runs_out_in_any_stage_fails_one_image(tmp_path: Path):
+    def restore(image: DecodedImage) -> DecodedImage:
         raise MemoryError
 
-    results, _ = run(plan_of(make_pictures(tmp_path, 1)), FakeRestorer(restore))
+    results, _ = run(plan_of(make_images(tmp_path, 1)), FakeRestorer(restore))
 
     assert "memory does not suffice" in str(results[0].error)
 
 
 def test_fail_fast_stops_at_the_first_fault(tmp_path: Path):
-    jobs = make_pictures(tmp_path, 30)
-    jobs[4].source.write_bytes(b"no picture")
+    jobs = make_images(tmp_path, 30)
+    jobs[4].source.write_bytes(b"no image")
 
     results, summary = run(plan_of(jobs, fail_fast=True, jobs_in_flight=1))
 
@@ -210,7 +211,7 @@ def test_fail_fast_stops_at_the_first_fault(tmp_path: Path):
 def test_storage_that_is_gone_ends_the_run_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_flight: int
 ):
-    jobs = make_pictures(tmp_path, 40)
+    jobs = make_images(tmp_path, 40)
     publish = pipeline.publish
 
     def full_from_the_sixth(data: bytes, target: Path, *, overwrite: bool) -> None:
@@ -228,18 +229,18 @@ def test_storage_that_is_gone_ends_the_run_and_is_named(
 
 
 def test_a_device_that_is_gone_ends_the_run(tmp_path: Path):
-    def restore(picture: Picture) -> Picture:
+    def restore(image: DecodedImage) -> DecodedImage:
         raise DeviceError("cuda:0 failed: unspecified launch failure")
 
-    results, summary = run(plan_of(make_pictures(tmp_path, 10)), FakeRestorer(restore))
+    results, summary = run(plan_of(make_images(tmp_path, 10)), FakeRestorer(restore))
 
     assert [result.status for result in results] == ["failed"] + ["stopped"] * 9
     assert isinstance(summary.fatal, DeviceError)
     assert str(results[0].source) in str(summary.fatal)
 
 
-def test_a_stop_leaves_the_picture_in_the_net_within_moments(tmp_path: Path):
-    jobs = make_pictures(tmp_path, 50)
+def test_a_stop_leaves_the_image_in_the_net_within_moments(tmp_path: Path):
+    jobs = make_images(tmp_path, 50)
     restorer, stop = WaitsForStop(), threading.Event()
 
     def ask() -> None:
@@ -261,21 +262,21 @@ def test_a_stop_leaves_the_picture_in_the_net_within_moments(tmp_path: Path):
 def test_what_is_restored_when_a_stop_comes_is_still_written(tmp_path: Path):
     stop = threading.Event()
 
-    def restore(picture: Picture) -> Picture:
+    def restore(image: DecodedImage) -> DecodedImage:
         stop.set()
-        return picture
+        return image
 
-    results, _ = run(plan_of(make_pictures(tmp_path, 6)), FakeRestorer(restore), stop)
+    results, _ = run(plan_of(make_images(tmp_path, 6)), FakeRestorer(restore), stop)
 
     assert [result.status for result in results] == ["ok"] + ["stopped"] * 5
 
 
-def test_a_stop_before_the_first_picture_touches_nothing(tmp_path: Path):
+def test_a_stop_before_the_first_image_touches_nothing(tmp_path: Path):
     stop = threading.Event()
     stop.set()
     restorer = FakeRestorer()
 
-    _, summary = run(plan_of(make_pictures(tmp_path, 5)), restorer, stop)
+    _, summary = run(plan_of(make_images(tmp_path, 5)), restorer, stop)
 
     assert (summary.stopped, restorer.seen) == (5, 0)
 
@@ -291,7 +292,7 @@ def test_an_interrupt_leaves_the_net_and_no_partial_file(tmp_path: Path):
     interrupter = threading.Thread(target=interrupt)
     interrupter.start()
     with pytest.raises(KeyboardInterrupt):
-        run_jobs(plan_of(make_pictures(tmp_path, 20)), restorer, on_result=lambda _: None)
+        run_jobs(plan_of(make_images(tmp_path, 20)), restorer, on_result=lambda _: None)
     interrupter.join()
 
     assert not (tmp_path / "out").exists()
@@ -302,7 +303,7 @@ def test_a_listener_that_fails_ends_the_run_and_leaves_no_partial_file(tmp_path:
     def lose_the_terminal(result: JobResult) -> None:
         raise BrokenPipeError
 
-    jobs = make_pictures(tmp_path, 20)
+    jobs = make_images(tmp_path, 20)
     with pytest.raises(BrokenPipeError):
         run_jobs(plan_of(jobs), FakeRestorer(), on_result=lose_the_terminal)
 
@@ -312,14 +313,14 @@ def test_a_listener_that_fails_ends_the_run_and_leaves_no_partial_file(tmp_path:
             image.load()
 
 
-def test_pictures_in_memory_are_bounded(tmp_path: Path):
-    jobs = make_pictures(tmp_path, 25)
+def test_images_in_memory_are_bounded(tmp_path: Path):
+    jobs = make_images(tmp_path, 25)
     alive: weakref.WeakSet[np.ndarray] = weakref.WeakSet()
     most = 0
 
-    def restore(picture: Picture) -> Picture:
+    def restore(image: DecodedImage) -> DecodedImage:
         nonlocal most
-        restored = replace(picture, pixels=picture.pixels.copy())
+        restored = replace(image, pixels=image.pixels.copy())
         alive.add(restored.pixels)
         most = max(most, len(alive))
         return restored
@@ -329,15 +330,15 @@ def test_pictures_in_memory_are_bounded(tmp_path: Path):
     assert most <= 2 + 2  # two being written, one that waits for a writer, and the one that has just come
 
 
-def test_results_of_failed_pictures_do_not_keep_their_pixels(tmp_path: Path):
+def test_results_of_failed_images_do_not_keep_their_pixels(tmp_path: Path):
     pixels: list[weakref.ref[np.ndarray]] = []
 
-    def restore(picture: Picture) -> Picture:
-        mine = picture.pixels.copy()
+    def restore(image: DecodedImage) -> DecodedImage:
+        mine = image.pixels.copy()
         pixels.append(weakref.ref(mine))
         raise ImageError("the network gave up")
 
-    results, _ = run(plan_of(make_pictures(tmp_path, 3)), FakeRestorer(restore))
+    results, _ = run(plan_of(make_images(tmp_path, 3)), FakeRestorer(restore))
     gc.collect()
 
     assert all(result.error.__traceback__ or result.error.__cause__ for result in results)
@@ -358,22 +359,22 @@ def test_the_last_is_encoded_and_the_next_decoded_while_one_is_in_the_net(
         meet_when(int(path.stem), 2)
         return read_file(path, max_pixels)
 
-    def meeting_restore(picture: Picture) -> Picture:
-        meet_when(number_of(picture), 1)
-        return picture
+    def meeting_restore(image: DecodedImage) -> DecodedImage:
+        meet_when(number_of(image), 1)
+        return image
 
-    def meeting_encode(picture: Picture, **options: object) -> bytes:
-        meet_when(number_of(picture), 0)
-        return encode(picture, **options)
+    def meeting_encode(image: DecodedImage, **options: object) -> bytes:
+        meet_when(number_of(image), 0)
+        return encode(image, **options)
 
     monkeypatch.setattr(pipeline, "read_file", meeting_read)
     monkeypatch.setattr(pipeline, "encode", meeting_encode)
-    _, summary = run(plan_of(make_pictures(tmp_path, 4), jobs_in_flight=1), FakeRestorer(meeting_restore))
+    _, summary = run(plan_of(make_images(tmp_path, 4), jobs_in_flight=1), FakeRestorer(meeting_restore))
 
     assert summary.ok == 4
 
 
-def test_a_format_that_holds_less_warns_and_an_impossible_one_fails_that_picture(tmp_path: Path):
+def test_a_format_that_holds_less_warns_and_an_impossible_one_fails_that_image(tmp_path: Path):
     source = tmp_path / "clear.png"
     Image.new("RGBA", (4, 4), (1, 2, 3, 128)).save(source)
     jobs = [
@@ -381,7 +382,7 @@ def test_a_format_that_holds_less_warns_and_an_impossible_one_fails_that_picture
         ImageJob(source=source, target=tmp_path / "out" / "clear.psd"),
     ]
 
-    results, _ = run(plan_of(jobs, write=WriteWishes(quality=90)))
+    results, _ = run(plan_of(jobs, write=WriteSettings(quality=90)))
 
     assert "transparency" in results[0].warnings[0]
     assert "not written as .psd" in str(results[1].error)
@@ -400,7 +401,7 @@ def test_a_result_too_large_for_its_format_is_refused_before_the_work(tmp_path: 
 
 
 def test_an_existing_file_is_only_replaced_when_asked_for(tmp_path: Path):
-    jobs = make_pictures(tmp_path, 1)
+    jobs = make_images(tmp_path, 1)
     jobs[0].target.parent.mkdir()
     jobs[0].target.write_bytes(b"mine")
     results: list[JobResult] = []
@@ -409,6 +410,6 @@ def test_an_existing_file_is_only_replaced_when_asked_for(tmp_path: Path):
     assert results[0].status == "failed"
     assert jobs[0].target.read_bytes() == b"mine"
 
-    run_jobs(plan_of(jobs, write=WriteWishes(existing="overwrite")), FakeRestorer(), on_result=results.append)
+    run_jobs(plan_of(jobs, write=WriteSettings(existing="overwrite")), FakeRestorer(), on_result=results.append)
     assert results[1].status == "ok"
     assert jobs[0].target.read_bytes() != b"mine"

@@ -1,4 +1,4 @@
-"""Which paths mean which pictures, and where results go: names only, so the files here are empty."""
+"""Which paths mean which images, and where results go: names only, so the files here are empty."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from restore_cli.errors import UsageError
-from restore_cli.jobs.plan import Existing, ImageJob, PathWishes, WriteWishes, format_named, plan_images
+from restore_cli.jobs.plan import ImageJob, format_named, plan_images
+from restore_cli.settings import Existing, PathSettings, WriteSettings
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def plan(
     existing: Existing = "error",
     format_name: str | None = None,
 ) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
-    wishes = PathWishes(
+    settings = PathSettings(
         paths=paths,
         output=output,
         beside=beside,
@@ -48,11 +49,11 @@ def plan(
         suffix=suffix,
         task_suffix="_x4",
     )
-    return plan_images(wishes, WriteWishes(existing=existing, format=format_name))
+    return plan_images(settings, WriteSettings(existing=existing, format=format_name))
 
 
-def targets(*paths: str, output: str | None = None, **wishes: bool | str | tuple[str, ...] | None) -> dict[str, str]:
-    jobs, skipped = plan(*paths, output=output, **wishes)  # type: ignore[arg-type]
+def targets(*paths: str, output: str | None = None, **settings: bool | str | tuple[str, ...] | None) -> dict[str, str]:
+    jobs, skipped = plan(*paths, output=output, **settings)  # type: ignore[arg-type]
     assert not skipped
     return {str(job.source): str(job.target) for job in jobs}
 
@@ -146,7 +147,7 @@ class TestFormats:
 
     def test_an_output_of_a_format_that_is_not_written_is_refused(self):
         touch("a.png")
-        with pytest.raises(UsageError, match=r"b\.gif: pictures are not written as \.gif; choose one of \.png"):
+        with pytest.raises(UsageError, match=r"b\.gif: images are not written as \.gif; choose one of \.png"):
             plan("a.png", "b.gif")
 
     def test_an_output_that_contradicts_the_format_is_refused(self):
@@ -163,7 +164,7 @@ class TestFormats:
 
 
 class TestWhatIsRead:
-    def test_in_a_folder_only_visible_names_of_pictures_are_taken(self):
+    def test_in_a_folder_only_visible_names_of_images_are_taken(self):
         touch("in/a.PNG", "in/.hidden.png", "in/notes.txt", "in/.cache/b.png", "in/c.webp")
         assert list(targets("in", "out", recursive=True)) == ["in/a.PNG", "in/c.webp"]
 
@@ -182,7 +183,7 @@ class TestWhatIsRead:
         Path("in/again").symlink_to(".", target_is_directory=True)
         assert list(targets("in", "out", recursive=True)) == ["in/a.png"]
 
-    def test_a_picture_named_twice_is_restored_once(self):
+    def test_an_image_named_twice_is_restored_once(self):
         touch("in/a.png")
         assert targets("in/a.png", "./in/a.png", beside=True) == {"in/a.png": "in/a_x4.png"}
 
@@ -205,9 +206,9 @@ class TestWhatIsRead:
         with pytest.raises(UsageError, match=r"none of the 2 inputs exists, phto\.png the first"):
             plan("phto.png", "gone.png", beside=True)
 
-    def test_a_folder_without_pictures_says_how_to_look_deeper(self):
+    def test_a_folder_without_images_says_how_to_look_deeper(self):
         touch("in/sub/a.png")
-        with pytest.raises(UsageError, match="no pictures in in; add -r"):
+        with pytest.raises(UsageError, match="no images in in; add -r"):
             plan("in")
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
@@ -253,7 +254,7 @@ class TestPatterns:
 
     def test_patterns_that_leave_nothing_are_named(self):
         touch("in/a.png")
-        with pytest.raises(UsageError, match="no pictures in in; look at --include and --exclude"):
+        with pytest.raises(UsageError, match="no images in in; look at --include and --exclude"):
             plan("in", "out", include=("b*",))
 
 

@@ -29,7 +29,7 @@ def refusal(*arguments: object) -> str:
     return str(caught.value)
 
 
-def test_a_file_is_the_right_view_of_the_one_picture(tmp_path: Path):
+def test_a_file_is_the_right_view_of_the_one_image(tmp_path: Path):
     left, right = files(tmp_path, "a.png", "b.png")
     (job,) = pair_views(jobs(left), right)
     assert (job.source, job.right) == (left, right)

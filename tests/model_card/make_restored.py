@@ -1,4 +1,4 @@
-"""Restore the sample pictures with the bundled weights and lay them out beside the truth, for README's model card.
+"""Restore the sample images with the bundled weights and lay them out beside the truth, for README's model card.
 
 `python -m tests.model_card.make_restored` writes restored.jpg beside this file; `python -m tests.readme` does so where
 the bundled weights are no longer those that made it, which the file's comment tells.
@@ -44,16 +44,16 @@ def stamp() -> str:
 
 
 def is_fresh() -> bool:
-    """Tell whether the picture was made with the weights of the manifest."""
+    """Tell whether the image was made with the weights of the manifest."""
     if not RESTORED.is_file():
         return False
-    with Image.open(RESTORED) as picture:
-        comment = picture.info.get("comment", b"")
+    with Image.open(RESTORED) as image:
+        comment = image.info.get("comment", b"")
     return bool(comment == stamp().encode())
 
 
 def make() -> None:
-    """Write the picture: a row for each of the weights, what it was given, what it made of it, and the truth."""
+    """Write the image: a row for each of the weights, what it was given, what it made of it, and the truth."""
     truth = sample("still_life.png")
     rows = [_enlarged_row(entries()[0])]
     for entry, name in zip(entries()[1:], ("noisy", "rain", "dark", "shaken"), strict=True):
@@ -69,20 +69,20 @@ def make() -> None:
 
 
 def sample(name: str) -> Pixels:
-    """Return a sample picture, uint8 (HEIGHT, WIDTH, 3)."""
-    with Image.open(SAMPLES / name) as picture:
-        return np.asarray(picture.convert("RGB"))
+    """Return a sample image, uint8 (HEIGHT, WIDTH, 3)."""
+    with Image.open(SAMPLES / name) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def restored(entry: WeightsEntry, given: Pixels) -> Pixels:
-    """Return what weights make of a picture."""
+    """Return what weights make of an image."""
     from restore_cli import load_restorer
 
     return np.asarray(load_restorer(entry.id)(given))
 
 
 def _enlarged_row(entry: WeightsEntry) -> tuple[Pixels, Pixels, Pixels]:
-    """Enlarge a reduced picture of twice the samples' size, and show a part of it."""
+    """Enlarge a reduced image of twice the samples' size, and show a part of it."""
     from restore_cli.imaging.resize import downscale_matlab
 
     truth = render(2 * HEIGHT, 2 * WIDTH)

@@ -49,8 +49,8 @@ def lively(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-def picture(channels: int = 3, height: int = HEIGHT, width: int = WIDTH, count: int = 1) -> Tensor:
-    """Return smooth pictures whose contrast and colour differ from place to place."""
+def image(channels: int = 3, height: int = HEIGHT, width: int = WIDTH, count: int = 1) -> Tensor:
+    """Return smooth images whose contrast and colour differ from place to place."""
     generator = torch.Generator().manual_seed(1)
     coarse = torch.rand((count, channels, 6, 10), generator=generator)
     smooth = nn.functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
@@ -58,7 +58,7 @@ def picture(channels: int = 3, height: int = HEIGHT, width: int = WIDTH, count: 
 
 
 def assert_same(result: Tensor, expected: Tensor, *, atol: float) -> None:
-    """Compare pictures, relative to the largest value where that is beyond 1: lively networks leave [0, 1]."""
+    """Compare images, relative to the largest value where that is beyond 1: lively networks leave [0, 1]."""
     torch.testing.assert_close(result, expected, atol=atol * max(1.0, float(expected.abs().max())), rtol=0)
 
 
@@ -77,7 +77,7 @@ RAMITS = {
 @pytest.mark.parametrize("config", RAMITS.values(), ids=RAMITS)
 def test_ramit_in_bands_gives_the_pixels_of_ramit_at_once(config: Config):
     network = lively(RAMiT(config))
-    x = picture(config.channels, count=2)
+    x = image(config.channels, count=2)
     with torch.autocast("cpu", enabled=False), torch.no_grad():
         at_once = torch.addcmul(network.mean, network._at_once((x - network.mean) / network.std), network.std)
 
@@ -93,7 +93,7 @@ def test_logits_beyond_any_power_of_float32_stay_finite():
             parameter.fill_(9.0)
         elif name.endswith("relative_position_bias_table"):
             parameter.mul_(100)
-    x = picture(height=32, width=64)
+    x = image(height=32, width=64)
     at_once = torch.addcmul(network.mean, network._at_once((x - network.mean) / network.std), network.std)
 
     torch.testing.assert_close(network(x), at_once, atol=1e-5, rtol=1e-5)
@@ -102,7 +102,7 @@ def test_logits_beyond_any_power_of_float32_stay_finite():
 @torch.inference_mode()
 @pytest.mark.parametrize("context", ["global", "mixed", pytest.param("local", marks=pytest.mark.exhaustive)])
 def test_pixels_do_not_depend_on_the_bands(arch: Arch, network: nn.Module, context: str):
-    x = picture(arch.config.tiny().channels)
+    x = image(arch.config.tiny().channels)
     results = [network(x, Execution(context=context, cell=64, rows=rows)) for rows in (HEIGHT, 8, 24)]
 
     for result in results[1:]:
@@ -113,7 +113,7 @@ def test_pixels_do_not_depend_on_the_bands(arch: Arch, network: nn.Module, conte
 @pytest.mark.usefixtures("keep_threads")
 @pytest.mark.parametrize("context", ["global", "mixed"])
 def test_bytes_do_not_depend_on_the_threads(arch: Arch, network: nn.Module, context: str):
-    x = picture(arch.config.tiny().channels, 64, 96)
+    x = image(arch.config.tiny().channels, 64, 96)
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
@@ -125,7 +125,7 @@ def test_bytes_do_not_depend_on_the_threads(arch: Arch, network: nn.Module, cont
 
 @torch.inference_mode()
 def test_an_image_no_larger_than_a_cell_has_one_context(arch: Arch, network: nn.Module):
-    x = picture(arch.config.tiny().channels, 64, 64)
+    x = image(arch.config.tiny().channels, 64, 64)
     whole, local = (network(x, Execution(context=context, cell=64)) for context in ("global", "local"))
 
     assert_same(whole, local, atol=1e-6)
@@ -133,7 +133,7 @@ def test_an_image_no_larger_than_a_cell_has_one_context(arch: Arch, network: nn.
 
 @torch.inference_mode()
 def test_mixed_lies_between_local_and_global(arch: Arch, network: nn.Module):
-    x = picture(arch.config.tiny().channels)
+    x = image(arch.config.tiny().channels)
     whole, local = (network(x, Execution(context=context)) for context in ("global", "local"))
 
     assert not torch.allclose(whole, local, atol=1e-4)
@@ -145,7 +145,7 @@ def test_mixed_lies_between_local_and_global(arch: Arch, network: nn.Module):
 @pytest.mark.parametrize("share", [0.0, 0.75])
 def test_a_cell_attends_by_its_own_mean_products_and_the_images_for_its_share(share: float):
     block = lively(DRAMiTransformer(32, num_head=8, chsa_head_ratio=0.25))
-    x = picture(32, 128, 192)[0].permute(1, 2, 0).contiguous()  # (H, W, C)
+    x = image(32, 128, 192)[0].permute(1, 2, 0).contiguous()  # (H, W, C)
     x[:64, :64] *= 0.01
     cells = Cells(Execution(context="mixed", cell=64, share=share), (128, 192), down=1, grain=32, like=x)
     qk = block.qkv_proj.parts(x[None], slice(block.spatial_heads, None), slice(2))  # (1, H * W, 2, h2, d)
@@ -180,7 +180,7 @@ def test_a_cell_of_little_contrast_follows_the_image_and_one_of_much_follows_its
 @torch.inference_mode()
 @pytest.mark.parametrize("context", ["local", "mixed"])
 def test_neither_cells_nor_bands_leave_a_border(arch: Arch, network: nn.Module, context: str):
-    x = picture(arch.config.tiny().channels, 128, 192)
+    x = image(arch.config.tiny().channels, 128, 192)
     scale = arch.config.tiny().scale
     change = network(x, Execution(context=context, rows=32)) - network(x, Execution(rows=HEIGHT))
     # What cells add, minus what a smooth field would add: jumps from row to row and from column to column.
@@ -271,8 +271,9 @@ def test_matrices_are_blended_linearly_between_the_middles_of_cells():
 
 
 @pytest.mark.parametrize(
-    ("wish", "says"), [({"context": "all"}, "unknown context"), ({"cell": 0}, "at least 1"), ({"share": 1.5}, "share")]
+    ("setting", "says"),
+    [({"context": "all"}, "unknown context"), ({"cell": 0}, "at least 1"), ({"share": 1.5}, "share")],
 )
-def test_impossible_executions_are_refused(wish: dict[str, object], says: str):
+def test_impossible_executions_are_refused(setting: dict[str, object], says: str):
     with pytest.raises(ValueError, match=says):
-        Execution(**wish)  # type: ignore[arg-type]
+        Execution(**setting)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ def arch(request: pytest.FixtureRequest) -> Arch:
 
 @pytest.fixture
 def restoring(arch: Arch) -> Arch:
-    """The same, where it maps pictures to pictures."""
+    """The same, where it maps images to images."""
     if not arch.restores:
         pytest.skip("it restores nothing")
     return arch
@@ -32,8 +32,8 @@ def network(arch: Arch) -> nn.Module:
     return arch.build(arch.config.tiny()).eval()
 
 
-def pictures(arch: Arch, *, count: int = 2) -> Tensor:
-    """Return smooth pictures with some grain, twice as wide as high."""
+def images(arch: Arch, *, count: int = 2) -> Tensor:
+    """Return smooth images with some grain, twice as wide as high."""
     side = arch.multiple_of if arch.restores else CLASSIFIED_SIDE
     channels = arch.config.tiny().channels
     generator = torch.Generator().manual_seed(0)
@@ -54,7 +54,7 @@ def test_an_unknown_architecture_is_refused_with_the_known_names():
 
 @torch.inference_mode()
 def test_the_output_is_scale_times_the_input(restoring: Arch, network: nn.Module):
-    x = pictures(restoring)
+    x = images(restoring)
     scale = restoring.config.tiny().scale
     restored = network(x)
     assert restored.shape == (*x.shape[:2], scale * x.shape[2], scale * x.shape[3])
@@ -64,7 +64,7 @@ def test_the_output_is_scale_times_the_input(restoring: Arch, network: nn.Module
 @torch.inference_mode()
 @pytest.mark.parametrize("change", ["height", "width", "channels", "dimensions", "empty"])
 def test_an_input_that_does_not_fit_is_refused(restoring: Arch, network: nn.Module, change: str):
-    x = pictures(restoring)
+    x = images(restoring)
     wrong = {
         "height": x[:, :, 1:],
         "width": x[..., : restoring.multiple_of + 1],
@@ -77,15 +77,15 @@ def test_an_input_that_does_not_fit_is_refused(restoring: Arch, network: nn.Modu
 
 
 @torch.inference_mode()
-def test_a_batch_gives_what_its_pictures_give_one_by_one(arch: Arch, network: nn.Module):
-    x = pictures(arch, count=3)
-    one_by_one = torch.cat([network(picture[None]) for picture in x])
+def test_a_batch_gives_what_its_images_give_one_by_one(arch: Arch, network: nn.Module):
+    x = images(arch, count=3)
+    one_by_one = torch.cat([network(image[None]) for image in x])
     torch.testing.assert_close(network(x), one_by_one, atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()
 def test_the_input_is_left_as_it_was_and_a_second_run_gives_the_same(arch: Arch, network: nn.Module):
-    x = pictures(arch)
+    x = images(arch)
     before = x.clone()
     assert torch.equal(network(x), network(x))
     assert torch.equal(x, before)
@@ -93,14 +93,14 @@ def test_the_input_is_left_as_it_was_and_a_second_run_gives_the_same(arch: Arch,
 
 @torch.inference_mode()
 def test_memory_layout_does_not_matter(arch: Arch, network: nn.Module):
-    x = pictures(arch)
+    x = images(arch)
     other = network(x.contiguous(memory_format=torch.channels_last))
     torch.testing.assert_close(network(x), other, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
-def test_flat_pictures_stay_finite_and_so_do_their_gradients(arch: Arch, network: nn.Module, level: float):
-    restored = network(torch.full_like(pictures(arch), level))
+def test_flat_images_stay_finite_and_so_do_their_gradients(arch: Arch, network: nn.Module, level: float):
+    restored = network(torch.full_like(images(arch), level))
     restored.square().mean().backward()
     assert restored.isfinite().all()
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
@@ -108,7 +108,7 @@ def test_flat_pictures_stay_finite_and_so_do_their_gradients(arch: Arch, network
 
 @torch.inference_mode()
 def test_bfloat16_autocast_comes_near_float32(arch: Arch, network: nn.Module):
-    x = pictures(arch)
+    x = images(arch)
     with torch.autocast("cpu", torch.bfloat16):
         near = network(x)
     difference = (near.float() - network(x)).abs()
@@ -118,7 +118,7 @@ def test_bfloat16_autocast_comes_near_float32(arch: Arch, network: nn.Module):
 
 @torch.inference_mode()
 def test_float64_agrees_with_float32(arch: Arch, network: nn.Module):
-    x = pictures(arch)
+    x = images(arch)
     restored = network(x)
     exact = network.double()(x.double())
     assert exact.dtype == torch.float64
@@ -129,7 +129,7 @@ def test_float64_agrees_with_float32(arch: Arch, network: nn.Module):
 def test_a_state_dict_makes_another_network_the_same(arch: Arch, network: nn.Module):
     torch.manual_seed(1)
     other = arch.build(arch.config.tiny()).eval()
-    x = pictures(arch)
+    x = images(arch)
     assert not torch.equal(network(x), other(x))
     other.load_state_dict(network.state_dict(), strict=True)
     assert torch.equal(network(x), other(x))
@@ -158,7 +158,7 @@ def test_unknown_and_missing_fields_of_a_configuration_are_named(arch: Arch):
 
 
 def test_gradients_reach_every_parameter(arch: Arch, network: nn.Module):
-    restored = network.train()(pictures(arch))
+    restored = network.train()(images(arch))
     (restored - 0.5).abs().mean().backward()
     idle = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert not idle
@@ -166,7 +166,7 @@ def test_gradients_reach_every_parameter(arch: Arch, network: nn.Module):
 
 def test_training_under_bfloat16_autocast_gives_float32_gradients(arch: Arch, network: nn.Module):
     with torch.autocast("cpu", torch.bfloat16):
-        restored = network.train()(pictures(arch))
+        restored = network.train()(images(arch))
     (restored.float() - 0.5).abs().mean().backward()
     for p in network.parameters():
         assert p.grad is not None
@@ -177,7 +177,7 @@ def test_training_under_bfloat16_autocast_gives_float32_gradients(arch: Arch, ne
 @torch.inference_mode()
 @pytest.mark.exhaustive
 def test_the_graph_compiles_in_one_piece(arch: Arch, network: nn.Module):
-    x = pictures(arch)
+    x = images(arch)
     compiled = torch.compile(network, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(x), network(x))
 

@@ -126,13 +126,13 @@ def test_channels_are_shared_by_halves_and_the_last_two_are_equal():
 
 @pytest.mark.parametrize("shape", [(32, 32), (33, 47), (64, 50), (57, 128)])
 @torch.inference_mode()
-def test_any_size_of_at_least_32_gives_finite_logits_each_picture_its_own(shape: tuple[int, int]):
+def test_any_size_of_at_least_32_gives_finite_logits_each_image_its_own(shape: tuple[int, int]):
     torch.manual_seed(0)
     network = ARCH.build(Config.tiny()).eval()
     x = torch.rand(3, 3, *shape)
     logits = network(x)
     assert logits.shape == (3, 10)
-    torch.testing.assert_close(logits, torch.cat([network(picture[None]) for picture in x]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits, torch.cat([network(image[None]) for image in x]), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 31, 64), (1, 3, 64, 31), (1, 1, 64, 64), (3, 64, 64), (0, 3, 64, 64)])
@@ -158,7 +158,7 @@ def test_attention_is_what_goes_token_by_token(
     x = torch.randn(2, height, width, 12, dtype=torch.float64)
     mask = grouping.mask(x.device) if masked else None
     ours = grouping.merge(attention(grouping.cut(x), size, mask))
-    expected = np.stack([literal_attention(attention, grouping, picture.numpy(), masked=masked) for picture in x])
+    expected = np.stack([literal_attention(attention, grouping, image.numpy(), masked=masked) for image in x])
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
 
 

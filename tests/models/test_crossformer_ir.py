@@ -49,7 +49,7 @@ def test_near_and_far_groups_take_turns_in_every_stage():
 
 @torch.inference_mode()
 def test_padding_of_groups_is_never_seen():
-    """What stands in the padding must not matter: a picture whose groups fit is cut, and its cut groups are masked."""
+    """What stands in the padding must not matter: an image whose groups fit is cut, and its cut groups are masked."""
     torch.manual_seed(0)
     block = Block(16, 2, 4, 1, hidden_ratio=1.0, drop_path=0.0).eval()
     features = torch.randn(1, 6, 8, 16)

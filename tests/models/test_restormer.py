@@ -271,7 +271,7 @@ def test_multiples_of_eight_and_nothing_else_are_taken():
             network(torch.rand(1, 3, 8, 36))
 
 
-def test_two_views_give_one_picture_which_is_not_either_of_them():
+def test_two_views_give_one_image_which_is_not_either_of_them():
     network = tiny_network(inp_channels=6, dual_pixel_task=True)
     views = torch.rand(1, 6, 16, 16)
     with torch.inference_mode():

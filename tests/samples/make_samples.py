@@ -1,4 +1,4 @@
-"""Render the sample pictures that README and the tests use: a small ray-traced still life, made by this project.
+"""Render the sample images that README and the tests use: a small ray-traced still life, made by this project.
 
 `python tests/samples/make_samples.py` writes them beside this file, the same bytes each time. They carry the project's
 licence, so they may be shown and shipped; photos of the development data may not.
@@ -23,7 +23,7 @@ EYE = np.array([0.0, 1.25, -4.2])
 
 @dataclass(frozen=True, kw_only=True)
 class Ball:
-    """A sphere whose colour alternates along a direction, so that edges of every angle and width are in the picture."""
+    """A sphere whose colour alternates along a direction, so that edges of every angle and width are in the image."""
 
     centre: tuple[float, float, float]
     radius: float
@@ -179,7 +179,7 @@ def rain(random: np.random.RandomState, streaks: int = 90, slope: float = 0.25) 
 
 
 def shaken(clean: npt.NDArray[np.uint8], reach: float = 7.0, steps: int = 64) -> Array:
-    """Return a picture (H, W, 3), 0..255, of a hand that swings along a quarter of an ellipse, in linear light."""
+    """Return an image (H, W, 3), 0..255, of a hand that swings along a quarter of an ellipse, in linear light."""
     margin = int(reach) + 2
     light = np.pad((clean / 255.0) ** 2.2, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     height, width = clean.shape[:2]
@@ -199,14 +199,14 @@ def main() -> None:
     folder = Path(__file__).resolve().parent
     clean = render()
     random = np.random.RandomState(0)
-    pictures = {
+    images = {
         "still_life.png": clean,
         "still_life_noisy.png": clean + 25 * random.standard_normal(clean.shape),
         "still_life_rain.png": clean + 255 * rain(random)[..., None],
         "still_life_dark.png": 90 * (clean / 255.0) ** 1.6 + 2 * random.standard_normal(clean.shape),
         "still_life_shaken.png": shaken(clean) + random.standard_normal(clean.shape),
     }
-    for name, pixels in pictures.items():
+    for name, pixels in images.items():
         rounded = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
         Image.fromarray(rounded).save(folder / name, optimize=True)
 

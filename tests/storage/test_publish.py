@@ -55,7 +55,7 @@ def test_any_name_the_file_system_takes_works(tmp_path: Path, name: str, overwri
     assert (tmp_path / name).read_bytes() == DATA
 
 
-def test_an_existing_file_is_kept_unless_overwriting_is_wished(tmp_path: Path) -> None:
+def test_an_existing_file_is_kept_unless_overwriting_is_requested(tmp_path: Path) -> None:
     target = tmp_path / "x.png"
     target.write_bytes(b"old")
     with pytest.raises(ImageError, match="exists already"):

@@ -1,4 +1,4 @@
-"""Degradations are functions of the picture and the generator's state, of the stated strength and range."""
+"""Degradations are functions of the image and the generator's state, of the stated strength and range."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ def degraded(name: str, variant: str | None, clean: torch.Tensor, seed: int = 1,
     return get_task(name).degrade(clean, chosen, torch.Generator().manual_seed(seed))
 
 
-def smooth_pictures(count: int = 4, side: int = 64) -> torch.Tensor:
+def smooth_images(count: int = 4, side: int = 64) -> torch.Tensor:
     small = torch.rand(count, 3, 5, 5, generator=torch.Generator().manual_seed(3))
     return torch.nn.functional.interpolate(small, size=(side, side), mode="bilinear")
 
 
 @pytest.mark.parametrize(("name", "variant"), FORMS)
-def test_the_same_generator_state_gives_the_same_pictures(name: str, variant: str | None):
-    clean = smooth_pictures()
+def test_the_same_generator_state_gives_the_same_images(name: str, variant: str | None):
+    clean = smooth_images()
     assert torch.equal(degraded(name, variant, clean), degraded(name, variant, clean))
 
 
 @pytest.mark.parametrize(("name", "variant"), [form for form in FORMS if form != ("sr", None)])
-def test_another_generator_state_gives_other_pictures(name: str, variant: str | None):
-    clean = smooth_pictures()
+def test_another_generator_state_gives_other_images(name: str, variant: str | None):
+    clean = smooth_images()
     assert not torch.equal(degraded(name, variant, clean), degraded(name, variant, clean, seed=2))
 
 
 @pytest.mark.parametrize(("name", "variant"), FORMS)
-def test_every_picture_of_a_batch_is_degraded_in_its_own_way(name: str, variant: str | None):
+def test_every_image_of_a_batch_is_degraded_in_its_own_way(name: str, variant: str | None):
     if (name, variant) == ("sr", None):
         pytest.skip("the plain reduction draws nothing")
-    clean = smooth_pictures(1).repeat(3, 1, 1, 1)
+    clean = smooth_images(1).repeat(3, 1, 1, 1)
     results = degraded(name, variant, clean)
     assert not torch.equal(results[0], results[1])
     assert not torch.equal(results[1], results[2])
@@ -58,7 +58,7 @@ def test_every_picture_of_a_batch_is_degraded_in_its_own_way(name: str, variant:
 
 @pytest.mark.parametrize(("name", "variant"), FORMS)
 def test_size_and_range_are_kept(name: str, variant: str | None):
-    clean = smooth_pictures()
+    clean = smooth_images()
     result = degraded(name, variant, clean)
     side = 32 if name == "sr" else 64
     assert result.shape == (4, 3, side, side)
@@ -71,8 +71,8 @@ def test_size_and_range_are_kept(name: str, variant: str | None):
 @pytest.mark.parametrize(
     ("name", "variant"), [form for form in FORMS if form[0] == "denoise" or form == ("sr", "photo")]
 )
-def test_gray_pictures_are_degraded_too(name: str, variant: str | None):
-    assert degraded(name, variant, smooth_pictures()[:, :1].contiguous()).shape[1] == 1
+def test_gray_images_are_degraded_too(name: str, variant: str | None):
+    assert degraded(name, variant, smooth_images()[:, :1].contiguous()).shape[1] == 1
 
 
 @pytest.mark.parametrize("name", task_names())
@@ -80,7 +80,7 @@ def test_an_unknown_variant_is_refused_where_a_task_has_variants(name: str):
     if not get_task(name).variants:
         pytest.skip("has no variants")
     with pytest.raises(ValueError, match="unknown variant"):
-        degraded(name, "martian", smooth_pictures())
+        degraded(name, "martian", smooth_images())
 
 
 def test_noise_has_the_level_asked_for_and_is_neither_clipped_nor_rounded():
@@ -100,7 +100,7 @@ def test_noise_levels_fill_their_range():
 
 
 def test_8bit_noise_is_the_plain_noise_as_a_file_holds_it():
-    clean = smooth_pictures()
+    clean = smooth_images()
     plain, filed = degraded("denoise", None, clean), degraded("denoise", "8bit", clean)
     assert torch.equal(filed, (plain.clamp(0, 1) * 255).round() / 255)
 
@@ -111,7 +111,7 @@ def test_real_noise_grows_with_the_light():
         degraded("denoise", "real", torch.full((16, 3, 64, 64), level), **options).std(dim=(1, 2, 3)).mean()
         for level in (0.3, 0.7)
     ]
-    # The level is fixed, and so is the mean variance: what differs is the share of each brightness within a picture.
+    # The level is fixed, and so is the mean variance: what differs is the share of each brightness within an image.
     ramp = torch.linspace(0.2, 0.8, 64).expand(16, 3, 64, 64)
     noise = degraded("denoise", "real", ramp, **options) - ramp
     assert noise[..., 48:].std() > 1.15 * noise[..., :16].std()
@@ -145,7 +145,7 @@ def test_low_light_is_dark_and_keeps_what_is_bright_brighter():
 
 
 @pytest.mark.parametrize("variant", ["motion", "defocus"])
-def test_blur_keeps_flat_pictures_and_smooths_detail(variant: str):
+def test_blur_keeps_flat_images_and_smooths_detail(variant: str):
     flat = torch.full((4, 3, 64, 64), 0.5)
     assert (degraded("deblur", variant, flat) - flat).abs().mean() < 2 / 255
     detail = (torch.arange(64) % 2).float().expand(4, 3, 64, 64)
@@ -171,8 +171,8 @@ def test_sizes_that_the_scale_does_not_divide_are_refused():
 def test_jpeg_loses_what_a_real_encoder_loses(quality: int, subsample: bool):
     """Pillow's libjpeg is the reference: our result is far nearer to its result than to the original."""
     generator = torch.Generator().manual_seed(0)
-    picture = (smooth_pictures(1, 80) + 0.05 * torch.randn(1, 3, 80, 80, generator=generator)).clamp(0, 1)
-    original = (picture[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    image = (smooth_images(1, 80) + 0.05 * torch.randn(1, 3, 80, 80, generator=generator)).clamp(0, 1)
+    original = (image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     file = io.BytesIO()
     Image.fromarray(original).save(file, "JPEG", quality=quality, subsampling=2 if subsample else 0)
     reference = np.asarray(Image.open(file)).astype(float)
@@ -189,12 +189,12 @@ def test_jpeg_loses_what_a_real_encoder_loses(quality: int, subsample: bool):
 
 
 def test_jpeg_of_lower_quality_loses_more():
-    picture = smooth_pictures(1).repeat(2, 1, 1, 1) + 0.1 * torch.rand(
+    image = smooth_images(1).repeat(2, 1, 1, 1) + 0.1 * torch.rand(
         2, 3, 64, 64, generator=torch.Generator().manual_seed(0)
     )
-    picture = picture.clamp(0, 1)
-    result = compress_jpeg(picture, torch.tensor([30.0, 95.0]))
-    errors = ((result - picture) ** 2).mean(dim=(1, 2, 3))
+    image = image.clamp(0, 1)
+    result = compress_jpeg(image, torch.tensor([30.0, 95.0]))
+    errors = ((result - image) ** 2).mean(dim=(1, 2, 3))
     assert errors[0] > 1.5 * errors[1]
 
 
@@ -213,7 +213,7 @@ def test_kernels_sum_to_one_and_are_centred():
         assert ((kernels.sum(dim=1) * axis).sum(dim=1).abs() < 0.5).all()
 
 
-def test_each_picture_is_filtered_with_its_own_kernel():
+def test_each_image_is_filtered_with_its_own_kernel():
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     identity, shift = torch.zeros(3, 3), torch.zeros(3, 3)
     identity[1, 1], shift[1, 2] = 1.0, 1.0

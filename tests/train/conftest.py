@@ -1,4 +1,4 @@
-"""Small pictures and a tiny recipe, so that real training runs in seconds."""
+"""Small images and a tiny recipe, so that real training runs in seconds."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from restore_cli.train.networks import RamitNetwork
 SMALL = RamitNetwork(dim=16, depths=(1, 1, 1, 1))
 
 
-def write_pictures(folder: Path, count: int, side: int = 96, seed: int = 0) -> Path:
-    """Write smooth coloured pictures with edges, PNG."""
+def write_images(folder: Path, count: int, side: int = 96, seed: int = 0) -> Path:
+    """Write smooth coloured images with edges, PNG."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:side, 0:side] / side
@@ -49,12 +49,12 @@ def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with six pictures of 96x96."""
-    return write_pictures(tmp_path_factory.mktemp("pictures") / "train", 6)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with six images of 96x96."""
+    return write_images(tmp_path_factory.mktemp("images") / "train", 6)
 
 
 @pytest.fixture(scope="session")
 def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with another picture of 64x64."""
-    return write_pictures(tmp_path_factory.mktemp("pictures") / "val", 1, 64, seed=1)
+    """Folder with another image of 64x64."""
+    return write_images(tmp_path_factory.mktemp("images") / "val", 1, 64, seed=1)

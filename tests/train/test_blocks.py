@@ -87,8 +87,8 @@ def test_every_architecture_that_is_trained_names_its_block():
         assert any(isinstance(module, arch.block) for module in network.modules())
 
 
-def test_a_run_that_computes_again_is_the_run_that_does_not(pictures: Path, held_out: Path, tmp_path: Path):
-    request = request_for(pictures, held_out, steps=2, validate_every=1)
+def test_a_run_that_computes_again_is_the_run_that_does_not(images: Path, held_out: Path, tmp_path: Path):
+    request = request_for(images, held_out, steps=2, validate_every=1)
     results = []
     for machine in (MACHINE, replace(MACHINE, recompute=True)):
         folder = tmp_path / str(machine.recompute)

@@ -17,8 +17,8 @@ from tests.train.test_loop import MACHINE, request_for
 MIB = 2**20
 
 
-def test_the_rehearsed_step_takes_what_the_real_step_takes(pictures: Path, held_out: Path):
-    session = prepare(request_for(pictures, held_out, batch=2, val=()), MACHINE)
+def test_the_rehearsed_step_takes_what_the_real_step_takes(images: Path, held_out: Path):
+    session = prepare(request_for(images, held_out, batch=2, val=()), MACHINE)
     network = session.state.network
     degraded, clean = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 64, 64)
     real = peak_bytes(lambda: torch.autograd.backward(functional.l1_loss(network(degraded), clean)))
@@ -27,28 +27,28 @@ def test_the_rehearsed_step_takes_what_the_real_step_takes(pictures: Path, held_
     assert estimate_memory(session, MACHINE).step == pytest.approx(UNSEEN_SHARE * real + waiting, rel=0.05)
 
 
-def test_parts_and_computing_again_take_much_less(pictures: Path, held_out: Path):
-    session = prepare(request_for(pictures, held_out, batch=4, val=()), MACHINE)
+def test_parts_and_computing_again_take_much_less(images: Path, held_out: Path):
+    session = prepare(request_for(images, held_out, batch=4, val=()), MACHINE)
     whole = estimate_memory(session, MACHINE).step
     assert estimate_memory(session, replace(MACHINE, recompute=True)).step < 0.5 * whole
     parts = replace(session, request=replace(session.request, accumulate=4))
     assert estimate_memory(parts, MACHINE).step < 0.4 * whole
 
 
-def test_state_pictures_and_validation_are_counted(pictures: Path, held_out: Path):
-    session = prepare(request_for(pictures, held_out), MACHINE)
+def test_state_images_and_validation_are_counted(images: Path, held_out: Path):
+    session = prepare(request_for(images, held_out), MACHINE)
     memory = estimate_memory(session, MACHINE)
     weights = sum(parameter.numel() for parameter in session.state.network.parameters())
     assert memory.state == 16 * weights
-    assert memory.pictures == 6 * (96 * 96 * 3 + 48 * 48 * 3)
+    assert memory.images == 6 * (96 * 96 * 3 + 48 * 48 * 3)
     assert 0 < memory.validation < memory.step
     assert memory.device == memory.state + memory.step
-    alone = prepare(request_for(pictures, held_out, val=()), MACHINE)
+    alone = prepare(request_for(images, held_out, val=()), MACHINE)
     assert estimate_memory(alone, MACHINE).validation == 0
 
 
-def test_time_is_measured_on_a_copy(pictures: Path, held_out: Path):
-    session = prepare(request_for(pictures, held_out, steps=1000, batch=1, val=()), MACHINE)
+def test_time_is_measured_on_a_copy(images: Path, held_out: Path):
+    session = prepare(request_for(images, held_out, steps=1000, batch=1, val=()), MACHINE)
     before = [parameter.clone() for parameter in session.state.network.parameters()]
     seconds = measure_seconds(session, MACHINE)
     assert 5 < seconds < 5000

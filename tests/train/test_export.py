@@ -13,7 +13,7 @@ import torch
 
 from restore_cli.errors import TrainingError, UsageError
 from restore_cli.train.checkpoint import BEST, LAST, read_checkpoint, write_checkpoint
-from restore_cli.train.export import ExportWishes, read_export, ship_export, write_export
+from restore_cli.train.export import ExportSettings, read_export, ship_export, write_export
 from restore_cli.train.processes import Processes
 from restore_cli.train.recipes import get_recipe, recipe_names
 from restore_cli.train.request import TrainRequest
@@ -23,16 +23,16 @@ from restore_cli.weights.carried import entry_from_file
 from restore_cli.weights.load import load_weights
 from restore_cli.weights.manifest import load_manifest
 from tests.conftest import ROOT
-from tests.train.conftest import write_pictures
+from tests.train.conftest import write_images
 
 MACHINE = Machine(device=torch.device("cpu"), processes=Processes(), cache_mebibytes=64, readers=1)
 OURS = [name for name in recipe_names() if name.startswith("ramit-lite")]
 
 
-def begun_run(folder: Path, pictures: Path, recipe: str = "ramit-lite-sr-x2", *, validated: bool = True) -> Path:
+def begun_run(folder: Path, images: Path, recipe: str = "ramit-lite-sr-x2", *, validated: bool = True) -> Path:
     """Leave what a run leaves, at its first step: a network at its random start, moved off its zeros."""
     patch = get_recipe(recipe).phases[0].patch
-    request = TrainRequest(recipe=recipe, data=(str(pictures),), val=(str(pictures),), batch=1, patch=patch, seed=3)
+    request = TrainRequest(recipe=recipe, data=(str(images),), val=(str(images),), batch=1, patch=patch, seed=3)
     session = prepare(dataclasses.replace(request, val=()), MACHINE)
     with torch.no_grad():
         for parameter in session.state.averaged.parameters():
@@ -47,9 +47,9 @@ def begun_run(folder: Path, pictures: Path, recipe: str = "ramit-lite-sr-x2", *,
 
 
 @pytest.fixture(scope="module")
-def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of x2 super-resolution; not to be written to."""
-    return begun_run(tmp_path_factory.mktemp("runs") / "x2", pictures)
+    return begun_run(tmp_path_factory.mktemp("runs") / "x2", images)
 
 
 @pytest.fixture
@@ -68,13 +68,13 @@ def outputs(network: torch.nn.Module) -> torch.Tensor:
 
 @pytest.mark.parametrize(("half", "tolerance"), [(False, 0.0), (True, 2e-3)])
 def test_the_file_restores_what_the_averaged_network_of_the_best_checkpoint_restores(
-    half: bool, tolerance: float, run: Path, pictures: Path, tmp_path: Path
+    half: bool, tolerance: float, run: Path, images: Path, tmp_path: Path
 ):
     path = tmp_path / "mine.safetensors"
-    write_export(read_export(run, ExportWishes(half=half)), path)
+    write_export(read_export(run, ExportSettings(half=half)), path)
     entry = entry_from_file(path)
     assert entry is not None
-    session = prepare(TrainRequest(recipe="ramit-lite-sr-x2", data=(str(pictures),), batch=1), MACHINE)
+    session = prepare(TrainRequest(recipe="ramit-lite-sr-x2", data=(str(images),), batch=1), MACHINE)
     session.state.averaged.load_state_dict(read_checkpoint(run / BEST)["network"])
     expected = outputs(session.state.averaged)
     assert (outputs(load_weights(entry, path).network) - expected).abs().max() <= tolerance
@@ -83,8 +83,8 @@ def test_the_file_restores_what_the_averaged_network_of_the_best_checkpoint_rest
 
 def test_the_entry_tells_how_the_weights_were_made_and_no_path_of_the_person(run: Path, tmp_path: Path):
     path = tmp_path / "mine.safetensors"
-    wishes = ExportWishes(id="my-own-x2", licence="CC0", notes="trained on stripes", half=True)
-    entry = write_export(read_export(run, wishes), path)
+    settings = ExportSettings(id="my-own-x2", licence="CC0", notes="trained on stripes", half=True)
+    entry = write_export(read_export(run, settings), path)
     assert (entry.id, entry.model, entry.file, entry.bytes) == (
         "my-own-x2",
         "ramit-lite",
@@ -110,9 +110,9 @@ def test_the_entry_tells_how_the_weights_were_made_and_no_path_of_the_person(run
 
 @pytest.mark.slow
 def test_what_is_shipped_becomes_the_default_of_its_command(checkout: Path, tmp_path: Path):
-    large = write_pictures(tmp_path / "large", 1, 128)
+    large = write_images(tmp_path / "large", 1, 128)
     for name in OURS:
-        entry = ship_export(read_export(begun_run(tmp_path / name, large, name), ExportWishes()), checkout)
+        entry = ship_export(read_export(begun_run(tmp_path / name, large, name), ExportSettings()), checkout)
         assert entry.id == name
     manifest = load_manifest(checkout / "weights_manifest.json")
     for wanted, expected in [
@@ -134,24 +134,24 @@ def test_what_is_shipped_becomes_the_default_of_its_command(checkout: Path, tmp_
 
 
 def test_a_better_checkpoint_replaces_what_was_shipped(run: Path, checkout: Path):
-    ship_export(read_export(run, ExportWishes()), checkout)
-    better = ship_export(read_export(run, ExportWishes(half=True)), checkout)
+    ship_export(read_export(run, ExportSettings()), checkout)
+    better = ship_export(read_export(run, ExportSettings(half=True)), checkout)
     assert load_manifest(checkout / "weights_manifest.json").get(better.id) == better
 
 
-def test_a_run_that_did_not_note_its_commit_is_told_it(pictures: Path, tmp_path: Path):
-    run = begun_run(tmp_path / "run", pictures)
+def test_a_run_that_did_not_note_its_commit_is_told_it(images: Path, tmp_path: Path):
+    run = begun_run(tmp_path / "run", images)
     facts = json.loads((run / NAME).read_text())
     facts.pop("commit")
     (run / NAME).write_text(json.dumps(facts))
-    assert read_export(run, ExportWishes()).entry.origin.startswith("restore-cli ")
-    told = read_export(run, ExportWishes(commit="28eadec")).entry
+    assert read_export(run, ExportSettings()).entry.origin.startswith("restore-cli ")
+    told = read_export(run, ExportSettings(commit="28eadec")).entry
     assert (told.origin, dict(told.training or {})["commit"]) == ("restore-cli@28eadec", "28eadec")
 
 
-def test_a_run_without_validation_gives_its_last_average_and_no_score(pictures: Path, tmp_path: Path):
-    run = begun_run(tmp_path / "run", pictures, validated=False)
-    export = read_export(run, ExportWishes())
+def test_a_run_without_validation_gives_its_last_average_and_no_score(images: Path, tmp_path: Path):
+    run = begun_run(tmp_path / "run", images, validated=False)
+    export = read_export(run, ExportSettings())
     assert export.entry.scores == ()
     assert all(
         torch.equal(tensor, export.state_dict[k]) for k, tensor in read_checkpoint(run / LAST)["averaged"].items()
@@ -160,17 +160,17 @@ def test_a_run_without_validation_gives_its_last_average_and_no_score(pictures: 
 
 def test_a_folder_without_a_run_and_a_run_without_a_checkpoint_are_refused(run: Path, tmp_path: Path):
     with pytest.raises(TrainingError, match="holds no training run"):
-        read_export(tmp_path, ExportWishes())
+        read_export(tmp_path, ExportSettings())
     shutil.copy(run / NAME, tmp_path)
     with pytest.raises(TrainingError, match="no checkpoint"):
-        read_export(tmp_path, ExportWishes())
+        read_export(tmp_path, ExportSettings())
 
 
 def test_a_file_name_no_manifest_can_hold_is_refused(run: Path, tmp_path: Path):
     with pytest.raises(UsageError, match="no name for a weights file"):
-        write_export(read_export(run, ExportWishes()), tmp_path / "weights.pth")
+        write_export(read_export(run, ExportSettings()), tmp_path / "weights.pth")
 
 
 def test_only_a_checkout_can_be_shipped_to(run: Path, tmp_path: Path):
     with pytest.raises(UsageError, match="no checkout"):
-        ship_export(read_export(run, ExportWishes()), tmp_path)
+        ship_export(read_export(run, ExportSettings()), tmp_path)

@@ -21,10 +21,10 @@ PATIENCE_SECONDS = 240
 Moment = Callable[[Path], bool]
 
 
-def training(pictures: Path, held_out: Path, folder: Path, *extra: str) -> subprocess.Popen[str]:
+def training(images: Path, held_out: Path, folder: Path, *extra: str) -> subprocess.Popen[str]:
     """Start a training of 10 steps that keeps its state behind every second one."""
     asked = ["--resume"] if (folder / "run.json").is_file() else [
-        "--task", "sr", "--scale", "2", "--data", str(pictures), "--val", str(held_out), "--steps", "10",
+        "--task", "sr", "--scale", "2", "--data", str(images), "--val", str(held_out), "--steps", "10",
         "--batch", "1", "--log-every", "2", "--validate-every", "1",
     ]  # fmt: skip
     line = command("train", "--out", str(folder), "--device", "cpu", "--threads", "1", *asked, *extra)
@@ -91,13 +91,13 @@ def same(one: Any, other: Any) -> bool:
     ],
 )
 def test_killed_and_resumed_it_is_the_uninterrupted_run(
-    moments: list[Moment], pictures: Path, held_out: Path, tmp_path: Path
+    moments: list[Moment], images: Path, held_out: Path, tmp_path: Path
 ):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for moment in moments:
-        kill_at(training(pictures, held_out, cut), cut, moment)
-    finish(training(pictures, held_out, cut))
-    finish(training(pictures, held_out, whole))
+        kill_at(training(images, held_out, cut), cut, moment)
+    finish(training(images, held_out, cut))
+    finish(training(images, held_out, whole))
     for name in (LAST, BEST):
         one, other = flat(read_checkpoint(whole / name)), flat(read_checkpoint(cut / name))
         assert one.keys() == other.keys()
@@ -108,8 +108,8 @@ def test_killed_and_resumed_it_is_the_uninterrupted_run(
     assert logs[0] == logs[1]
 
 
-def test_a_terminated_run_saves_its_step_and_says_how_to_go_on(pictures: Path, held_out: Path, tmp_path: Path):
-    process = training(pictures, held_out, tmp_path / "run", "--log-every", "1000")
+def test_a_terminated_run_saves_its_step_and_says_how_to_go_on(images: Path, held_out: Path, tmp_path: Path):
+    process = training(images, held_out, tmp_path / "run", "--log-every", "1000")
     assert process.stderr is not None
     while "validation" not in process.stderr.readline():
         assert process.poll() is None

@@ -1,4 +1,4 @@
-"""Training works: some minutes on one core beat bicubic on a part of the picture that was held out."""
+"""Training works: some minutes on one core beat bicubic on a part of the image that was held out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from restore_cli.train import recipes
-from restore_cli.train.export import ExportWishes, read_export, write_export
+from restore_cli.train.export import ExportSettings, read_export, write_export
 from restore_cli.train.journal import read_journal
 from restore_cli.train.networks import RamitNetwork
 from restore_cli.train.processes import Processes
@@ -67,7 +67,7 @@ def test_a_tiny_network_trained_for_some_minutes_beats_bicubic_on_held_out_crops
     losses = [line["loss"] for line in read_journal(run)]
     assert losses[-1] < losses[0]
     path = tmp_path / "x2.safetensors"
-    entry = write_export(read_export(run, ExportWishes(half=True)), path)
+    entry = write_export(read_export(run, ExportSettings(half=True)), path)
     assert session.validation is not None
     assert session.facts.floor is not None
     exported = session.validation.judge(load_weights(entry, path).network).score

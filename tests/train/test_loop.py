@@ -21,10 +21,10 @@ MACHINE = Machine(device=torch.device("cpu"), processes=Processes(), cache_mebib
 pytestmark = pytest.mark.usefixtures("small_networks")
 
 
-def request_for(pictures: Path, held_out: Path, **wishes: object) -> TrainRequest:
+def request_for(images: Path, held_out: Path, **overrides: object) -> TrainRequest:
     settings: dict[str, object] = {"steps": 4, "batch": 1, "patch": 32, "log_every": 1, "validate_every": 2}
-    settings |= {"recipe": "ramit-lite-sr-x2", "data": (str(pictures),), "val": (str(held_out),)}
-    return TrainRequest(**(settings | wishes))  # type: ignore[arg-type]
+    settings |= {"recipe": "ramit-lite-sr-x2", "data": (str(images),), "val": (str(held_out),)}
+    return TrainRequest(**(settings | overrides))  # type: ignore[arg-type]
 
 
 def train(request: TrainRequest, folder: Path, stop: threading.Event | None = None) -> tuple[Session, list[Interval]]:
@@ -34,8 +34,8 @@ def train(request: TrainRequest, folder: Path, stop: threading.Event | None = No
     return session, intervals
 
 
-def test_a_run_leaves_a_log_the_last_state_and_the_best_weights(pictures: Path, held_out: Path, tmp_path: Path):
-    session, intervals = train(request_for(pictures, held_out), tmp_path)
+def test_a_run_leaves_a_log_the_last_state_and_the_best_weights(images: Path, held_out: Path, tmp_path: Path):
+    session, intervals = train(request_for(images, held_out), tmp_path)
     assert [interval.step for interval in intervals] == [1, 2, 3, 4]
     assert [line["step"] for line in read_journal(tmp_path)] == [1, 2, 3, 4]
     assert [interval.score is not None for interval in intervals] == [False, True, False, True]
@@ -52,9 +52,9 @@ class PulledError(Exception):
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["ramit-lite-sr-x2", "ramit-lite-denoise-color"])
 def test_a_run_cut_off_and_resumed_is_the_uninterrupted_run_bit_for_bit(
-    recipe: str, pictures: Path, held_out: Path, tmp_path: Path
+    recipe: str, images: Path, held_out: Path, tmp_path: Path
 ):
-    request = request_for(pictures, held_out, recipe=recipe, steps=8, batch=2, log_every=2)
+    request = request_for(images, held_out, recipe=recipe, steps=8, batch=2, log_every=2)
     whole, _ = train(request, tmp_path / "whole")
 
     def pull(interval: Interval) -> None:
@@ -75,18 +75,18 @@ def test_a_run_cut_off_and_resumed_is_the_uninterrupted_run_bit_for_bit(
     assert logs[0] == logs[1]
 
 
-def test_a_run_told_to_stop_saves_where_it_is(pictures: Path, held_out: Path, tmp_path: Path):
+def test_a_run_told_to_stop_saves_where_it_is(images: Path, held_out: Path, tmp_path: Path):
     stop = threading.Event()
     stop.set()
     with pytest.raises(KeyboardInterrupt):
-        train(request_for(pictures, held_out), tmp_path, stop)
+        train(request_for(images, held_out), tmp_path, stop)
     assert read_checkpoint(tmp_path / LAST)["step"] == 1
 
 
 def test_weights_that_were_ruined_stop_the_run_before_they_replace_the_last_good_state(
-    pictures: Path, held_out: Path, tmp_path: Path
+    images: Path, held_out: Path, tmp_path: Path
 ):
-    session = prepare(request_for(pictures, held_out, steps=8), MACHINE)
+    session = prepare(request_for(images, held_out, steps=8), MACHINE)
 
     def ruin(interval: Interval) -> None:
         if interval.step == 4:  # behind the loss of step 4 and before the checkpoint that is due then
@@ -103,9 +103,9 @@ def test_weights_that_were_ruined_stop_the_run_before_they_replace_the_last_good
 
 
 def test_a_batch_that_is_not_finite_stops_the_run_and_the_last_good_state_is_kept(
-    pictures: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    session = prepare(request_for(pictures, held_out, steps=8), MACHINE)
+    session = prepare(request_for(images, held_out, steps=8), MACHINE)
     make = session.maker.make
 
     def make_poisoned(step: int, shape: BatchShape) -> Batch:
@@ -121,9 +121,9 @@ def test_a_batch_that_is_not_finite_stops_the_run_and_the_last_good_state_is_kep
 
 
 @pytest.mark.exhaustive
-def test_an_absurd_rate_stops_the_run_and_what_is_kept_still_restores(pictures: Path, held_out: Path, tmp_path: Path):
+def test_an_absurd_rate_stops_the_run_and_what_is_kept_still_restores(images: Path, held_out: Path, tmp_path: Path):
     # The rate rises from nothing, so the first steps are good, are saved, and must be what is left.
-    request = request_for(pictures, held_out, steps=20_000, rate=2.0, batch=8, validate_every=1)
+    request = request_for(images, held_out, steps=20_000, rate=2.0, batch=8, validate_every=1)
     with pytest.raises(TrainingError, match=r"runs away|not finite"):
         train(request, tmp_path)
     kept = prepare(request, MACHINE)
@@ -138,16 +138,16 @@ def test_an_absurd_rate_stops_the_run_and_what_is_kept_still_restores(pictures: 
     assert loss() < 4 * untrained
 
 
-def test_a_rate_that_ruins_the_network_at_once_leaves_no_checkpoint(pictures: Path, held_out: Path, tmp_path: Path):
+def test_a_rate_that_ruins_the_network_at_once_leaves_no_checkpoint(images: Path, held_out: Path, tmp_path: Path):
     with pytest.raises(TrainingError, match="no checkpoint was made yet"):
-        train(request_for(pictures, held_out, rate=1e30), tmp_path)
+        train(request_for(images, held_out, rate=1e30), tmp_path)
     assert not (tmp_path / LAST).exists()
 
 
 def test_a_network_ruined_on_its_very_first_steps_is_told_from_the_loss_it_began_with(
-    pictures: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    session = prepare(request_for(pictures, held_out, steps=8, batch=16, log_every=4, validate_every=1), MACHINE)
+    session = prepare(request_for(images, held_out, steps=8, batch=16, log_every=4, validate_every=1), MACHINE)
     step = session.state.optimiser.step
 
     def step_and_ruin() -> None:
@@ -163,15 +163,15 @@ def test_a_network_ruined_on_its_very_first_steps_is_told_from_the_loss_it_began
 
 
 @pytest.mark.slow
-def test_accumulated_parts_give_the_step_of_the_whole_batch(pictures: Path, held_out: Path, tmp_path: Path):
-    whole, _ = train(request_for(pictures, held_out, steps=2, batch=4), tmp_path / "whole")
-    parts, _ = train(request_for(pictures, held_out, steps=2, batch=4, accumulate=2), tmp_path / "parts")
+def test_accumulated_parts_give_the_step_of_the_whole_batch(images: Path, held_out: Path, tmp_path: Path):
+    whole, _ = train(request_for(images, held_out, steps=2, batch=4), tmp_path / "whole")
+    parts, _ = train(request_for(images, held_out, steps=2, batch=4, accumulate=2), tmp_path / "parts")
     for one, other in zip(whole.state.network.parameters(), parts.state.network.parameters(), strict=True):
         assert torch.allclose(one, other, atol=2e-5)
 
 
-def test_frozen_parts_stay_still_until_their_time(pictures: Path, held_out: Path, tmp_path: Path):
-    request = request_for(pictures, held_out, steps=4, freeze=("stage", "shallow"), freeze_until=0.5)
+def test_frozen_parts_stay_still_until_their_time(images: Path, held_out: Path, tmp_path: Path):
+    request = request_for(images, held_out, steps=4, freeze=("stage", "shallow"), freeze_until=0.5)
     session = prepare(request, MACHINE)
     before = {name: tensor.clone() for name, tensor in session.state.network.state_dict().items()}
     seen: list[bool] = []
@@ -185,8 +185,8 @@ def test_frozen_parts_stay_still_until_their_time(pictures: Path, held_out: Path
     assert seen == [True, True, False, False]
 
 
-def test_a_budget_of_minutes_sets_the_steps_and_ends_at_rate_zero(pictures: Path, held_out: Path, tmp_path: Path):
-    session, intervals = train(request_for(pictures, held_out, steps=None, minutes=0.08), tmp_path)
+def test_a_budget_of_minutes_sets_the_steps_and_ends_at_rate_zero(images: Path, held_out: Path, tmp_path: Path):
+    session, intervals = train(request_for(images, held_out, steps=None, minutes=0.08), tmp_path)
     assert session.recipe.steps is not None
     assert 2 < intervals[-1].step == intervals[-1].steps < session.recipe.steps / 10
     assert intervals[-1].progress == pytest.approx(1.0)

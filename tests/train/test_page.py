@@ -1,4 +1,4 @@
-"""The page of a run shows its curves and what the network makes of held-out pictures, in one well-formed file."""
+"""The page of a run shows its curves and what the network makes of held-out images, in one well-formed file."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from restore_cli.train.session import Machine, held_out, make_loop, prepare
 from restore_cli.train.validation import SHOWN_MOST
 from tests.conftest import ROOT
 from tests.evaluate.test_page import Balance
-from tests.train.conftest import write_pictures
+from tests.train.conftest import write_images
 
 MACHINE = Machine(device=torch.device("cpu"), processes=Processes(), cache_mebibytes=64, readers=1)
 
 
 def facts_of(request: TrainRequest, floor: float | None = 30.0) -> RunFacts:
     recipe = request.adjusted_recipe()
-    return RunFacts(recipe=recipe, config={}, pictures=3, data_digest="", parameters=1234, floor=floor)
+    return RunFacts(recipe=recipe, config={}, images=3, data_digest="", parameters=1234, floor=floor)
 
 
 def log_of(count: int, *, validated: bool = True) -> list[dict[str, float]]:
@@ -47,10 +47,10 @@ def log_of(count: int, *, validated: bool = True) -> list[dict[str, float]]:
     return [line | {"score": 30 + math.log(line["step"])} if validated else line for line in lines]
 
 
-def begin(pictures: Path, held: Path, folder: Path, **wishes: object) -> TrainRequest:
+def begin(images: Path, held: Path, folder: Path, **overrides: object) -> TrainRequest:
     settings: dict[str, object] = {"steps": 2, "batch": 1, "log_every": 1, "validate_every": 2}
-    settings |= {"recipe": "ramit-lite-sr-x2", "data": (str(pictures),), "val": (str(held),)}
-    request = TrainRequest(**(settings | wishes))  # type: ignore[arg-type]
+    settings |= {"recipe": "ramit-lite-sr-x2", "data": (str(images),), "val": (str(held),)}
+    request = TrainRequest(**(settings | overrides))  # type: ignore[arg-type]
     session = prepare(request, MACHINE)
     folder.mkdir()
     write_run(folder, request, session.facts)
@@ -60,41 +60,41 @@ def begin(pictures: Path, held: Path, folder: Path, **wishes: object) -> TrainRe
     return request
 
 
-def test_a_run_leaves_a_page_with_its_curves_and_pictures_and_asks_for_no_other_file(
-    pictures: Path, held_out: Path, tmp_path: Path
+def test_a_run_leaves_a_page_with_its_curves_and_images_and_asks_for_no_other_file(
+    images: Path, held_out: Path, tmp_path: Path
 ):
-    begin(pictures, held_out, tmp_path / "run <1>")
+    begin(images, held_out, tmp_path / "run <1>")
     page = (tmp_path / "run <1>" / NAME).read_text(encoding="utf-8")
     for title in ("Loss", "Validation", "Rate", "Throughput"):
         assert f"<b>{title}</b>" in page
     assert "bicubic" in page
-    assert page.count("<img") == 4  # one held-out picture: degraded, bicubic, restored, truth
+    assert page.count("<img") == 4  # one held-out image: degraded, bicubic, restored, truth
     assert "<1>" not in page
     assert not re.search(r"https?:|<script|<link|@import|url\(", page)
     Balance().check(page)
     assert [path.name for path in (tmp_path / "run <1>").glob(".*")] == []
 
 
-def test_without_held_out_pictures_there_are_curves_and_no_crops(pictures: Path, tmp_path: Path):
-    begin(pictures, pictures, tmp_path / "run", val=())
+def test_without_held_out_images_there_are_curves_and_no_crops(images: Path, tmp_path: Path):
+    begin(images, images, tmp_path / "run", val=())
     page = (tmp_path / "run" / NAME).read_text(encoding="utf-8")
     assert "<b>Loss</b>" in page
     assert "<b>Validation</b>" not in page
     assert "<img" not in page
 
 
-def test_a_page_drawn_again_shows_the_best_weights_or_says_what_is_missing(pictures: Path, tmp_path: Path):
-    held = write_pictures(tmp_path / "held", 2, 64)
-    begin(pictures, held, tmp_path / "run")
+def test_a_page_drawn_again_shows_the_best_weights_or_says_what_is_missing(images: Path, tmp_path: Path):
+    held = write_images(tmp_path / "held", 2, 64)
+    begin(images, held, tmp_path / "run")
     drawn = (tmp_path / "run" / NAME).read_text(encoding="utf-8")
     (tmp_path / "run" / NAME).unlink()
     page, missing = redraw(tmp_path / "run", MACHINE)
     assert missing is None
     assert page.read_text(encoding="utf-8") == drawn  # the last weights were the best
-    for picture in held.iterdir():
-        picture.unlink()
+    for image in held.iterdir():
+        image.unlink()
     page, missing = redraw(tmp_path / "run", MACHINE)
-    assert missing == f"{held} holds no pictures"
+    assert missing == f"{held} holds no images"
     assert "<img" not in page.read_text(encoding="utf-8")
 
 
@@ -121,8 +121,8 @@ def test_the_page_of_a_long_run_is_no_larger_than_its_plots_need():
     assert "1,000,000" in page
 
 
-def test_the_same_places_are_shown_whatever_the_network_makes_of_them(pictures: Path):
-    request = TrainRequest(recipe="ramit-lite-denoise-color", data=("data",), val=(str(pictures),))
+def test_the_same_places_are_shown_whatever_the_network_makes_of_them(images: Path):
+    request = TrainRequest(recipe="ramit-lite-denoise-color", data=("data",), val=(str(images),))
     validation = held_out(request, request.adjusted_recipe(), MACHINE)
     assert validation is not None
     one, other = validation.views(torch.nn.Identity()), validation.judge(torch.nn.ReLU6()).views

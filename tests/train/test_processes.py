@@ -18,12 +18,12 @@ from tests.cli.conftest import environment
 STEPS = 6
 
 
-def train(count: int, pictures: Path, held_out: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def train(count: int, images: Path, held_out: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable]
     if count > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     asked = [
-        "--recipe", "ramit-lite-denoise-color", "--data", pictures, "--val", held_out, "--out", folder,
+        "--recipe", "ramit-lite-denoise-color", "--data", images, "--val", held_out, "--out", folder,
         "--steps", STEPS, "--batch", 4, "--patch", 32, "--log-every", 2, "--validate-every", 1, "--threads", 1,
         "--device", "cpu",
     ]  # fmt: skip
@@ -38,10 +38,10 @@ def train(count: int, pictures: Path, held_out: Path, folder: Path) -> subproces
 
 @pytest.mark.slow
 def test_two_processes_come_to_the_losses_and_weights_of_one_and_only_one_speaks(
-    pictures: Path, held_out: Path, tmp_path: Path
+    images: Path, held_out: Path, tmp_path: Path
 ):
-    alone = train(1, pictures, held_out, tmp_path / "one")
-    shared = train(2, pictures, held_out, tmp_path / "two")
+    alone = train(1, images, held_out, tmp_path / "one")
+    shared = train(2, images, held_out, tmp_path / "two")
     for ran in (alone, shared):
         assert ran.returncode == 0, ran.stderr
     one, two = read_journal(tmp_path / "one"), read_journal(tmp_path / "two")

@@ -31,9 +31,9 @@ def test_crops_lie_inside_reach_all_borders_and_turn_all_ways():
     assert {crop.orientation for crop in crops} == set(range(ORIENTATIONS))
 
 
-def test_larger_pictures_are_drawn_with_the_square_root_of_their_area():
+def test_larger_images_are_drawn_with_the_square_root_of_their_area():
     sampler = CropSampler([(100, 100), (300, 300)], 1, seed=0)
-    drawn = [sampler.draw(step, 0, 16).picture for step in range(4000)]
+    drawn = [sampler.draw(step, 0, 16).image for step in range(4000)]
     assert abs(np.mean(drawn) - 0.75) < 0.03
 
 

@@ -88,7 +88,7 @@ def residual(network: nn.Module, x: torch.Tensor, scale: int) -> torch.Tensor:
 
 
 @pytest.fixture
-def picture() -> torch.Tensor:
+def image() -> torch.Tensor:
     return torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -105,34 +105,34 @@ def picture() -> torch.Tensor:
 )
 def test_a_task_of_the_same_shape_starts_as_the_same_network(old: str, new: str, tmp_path: Path):
     source = network_of(old)
-    picture = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     network, adapted, left = started(source, new, tmp_path)
     assert (adapted, left) == ((), ())
     with torch.inference_mode():
-        assert torch.equal(network(picture), source(picture))
+        assert torch.equal(network(image), source(image))
 
 
-def test_a_doubled_factor_starts_with_each_subpixel_doing_what_it_did(picture: torch.Tensor, tmp_path: Path):
+def test_a_doubled_factor_starts_with_each_subpixel_doing_what_it_did(image: torch.Tensor, tmp_path: Path):
     source = network_of("ramit-lite-sr-x2")
     pass_through(source)
     network, adapted, left = started(source, "ramit-lite-sr-x4", tmp_path)
     assert (adapted, left) == (("to_target.conv.weight", "to_target.conv.bias"), ())
-    expected = residual(source, picture, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert torch.allclose(residual(network, picture, 4), expected, atol=1e-5)
+    expected = residual(source, image, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert torch.allclose(residual(network, image, 4), expected, atol=1e-5)
 
 
-def test_a_factor_of_three_starts_with_filters_of_the_factor_of_two(picture: torch.Tensor, tmp_path: Path):
+def test_a_factor_of_three_starts_with_filters_of_the_factor_of_two(image: torch.Tensor, tmp_path: Path):
     source = network_of("ramit-lite-sr-x2")
     pass_through(source)
     network, _, left = started(source, "ramit-lite-sr-x3", tmp_path)
     assert left == ()
     within = torch.tensor([0, 0, 1])
-    fields = residual(source, picture, 2).unflatten(3, (32, 2)).unflatten(2, (32, 2))
+    fields = residual(source, image, 2).unflatten(3, (32, 2)).unflatten(2, (32, 2))
     expected = fields[:, :, :, within][..., within].flatten(4, 5).flatten(2, 3)
-    assert torch.allclose(residual(network, picture, 3), expected, atol=1e-5)
+    assert torch.allclose(residual(network, image, 3), expected, atol=1e-5)
 
 
-def test_a_gray_network_starts_as_the_colour_network_on_gray_pictures(picture: torch.Tensor, tmp_path: Path):
+def test_a_gray_network_starts_as_the_colour_network_on_gray_images(image: torch.Tensor, tmp_path: Path):
     source = network_of("ramit-lite-denoise-color")
     final = source.to_target.final_conv
     with torch.no_grad():  # the same 3x3 filter in other amounts: then the one filter that is left can be exact
@@ -141,38 +141,38 @@ def test_a_gray_network_starts_as_the_colour_network_on_gray_pictures(picture: t
     network, adapted, left = started(source, "ramit-lite-denoise-gray", tmp_path)
     assert len(adapted) == 5
     assert left == ()
-    gray = picture[:, :1]
+    gray = image[:, :1]
     expected = residual(source, gray.expand(-1, 3, -1, -1), 1).mean(1, keepdim=True)
     assert torch.allclose(residual(network, gray, 1), expected, atol=1e-5)
 
 
-def test_a_colour_network_starts_as_the_gray_network_of_each_pictures_mean(picture: torch.Tensor, tmp_path: Path):
+def test_a_colour_network_starts_as_the_gray_network_of_each_images_mean(image: torch.Tensor, tmp_path: Path):
     source = network_of("ramit-lite-denoise-gray")
     network, _, left = started(source, "ramit-lite-denoise-color", tmp_path)
     assert left == ()
-    expected = residual(source, picture.mean(1, keepdim=True), 1).expand(-1, 3, -1, -1)
-    assert torch.allclose(residual(network, picture, 1), expected, atol=1e-5)
+    expected = residual(source, image.mean(1, keepdim=True), 1).expand(-1, 3, -1, -1)
+    assert torch.allclose(residual(network, image, 1), expected, atol=1e-5)
 
 
-def test_a_crossformer_changes_its_factor_and_its_channels_too(picture: torch.Tensor, tmp_path: Path):
+def test_a_crossformer_changes_its_factor_and_its_channels_too(image: torch.Tensor, tmp_path: Path):
     source = network_of("crossformer-lite-sr-x2")
     network, adapted, left = started(source, "crossformer-lite-sr-x4", tmp_path)
     assert (adapted, left) == (("to_target.conv.weight", "to_target.conv.bias"), ())
-    expected = residual(source, picture, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert torch.allclose(residual(network, picture, 4), expected, atol=1e-5)
+    expected = residual(source, image, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert torch.allclose(residual(network, image, 4), expected, atol=1e-5)
 
 
-def test_a_gray_crossformer_starts_as_the_colour_one_on_gray_pictures(picture: torch.Tensor, tmp_path: Path):
+def test_a_gray_crossformer_starts_as_the_colour_one_on_gray_images(image: torch.Tensor, tmp_path: Path):
     source = network_of("crossformer-lite-denoise-color")
     network, _, left = started(source, "crossformer-lite-denoise-gray", tmp_path)
     assert left == ()
-    gray = picture[:, :1]
+    gray = image[:, :1]
     expected = residual(source, gray.expand(-1, 3, -1, -1), 1).mean(1, keepdim=True)
     assert torch.allclose(residual(network, gray, 1), expected, atol=1e-5)
     again, _, left = started(network, "crossformer-lite-denoise-color", tmp_path)
     assert left == ()
-    expected = residual(network, picture.mean(1, keepdim=True), 1).expand(-1, 3, -1, -1)
-    assert torch.allclose(residual(again, picture, 1), expected, atol=1e-5)
+    expected = residual(network, image.mean(1, keepdim=True), 1).expand(-1, 3, -1, -1)
+    assert torch.allclose(residual(again, image, 1), expected, atol=1e-5)
 
 
 def test_a_folded_network_changes_its_channels_too(tmp_path: Path):
@@ -184,11 +184,11 @@ def test_a_folded_network_changes_its_channels_too(tmp_path: Path):
     for old, new, channels in ((gray, colour, 3), (colour, again, 1)):
         write_checkpoint(tmp_path / BEST, {"network": old.state_dict()})
         assert warm_start(new, str(tmp_path), scale=1, channels=channels).left == ()
-    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    expected = residual(gray, picture.mean(1, keepdim=True), 1).expand(-1, 3, -1, -1)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = residual(gray, image.mean(1, keepdim=True), 1).expand(-1, 3, -1, -1)
     assert expected.abs().max() > 0.01
-    assert torch.allclose(residual(colour, picture, 1), expected, atol=1e-5)
-    assert torch.allclose(residual(again, picture[:, :1], 1), residual(gray, picture[:, :1], 1), atol=1e-5)
+    assert torch.allclose(residual(colour, image, 1), expected, atol=1e-5)
+    assert torch.allclose(residual(again, image[:, :1], 1), residual(gray, image[:, :1], 1), atol=1e-5)
 
 
 def test_of_a_network_folded_otherwise_all_but_its_ends_is_taken(tmp_path: Path):
@@ -207,13 +207,13 @@ def test_a_run_gives_its_best_weights_or_else_the_average_of_its_last_state(tmp_
     assert read_source(str(tmp_path)) == other
 
 
-def test_a_weights_file_of_ours_is_a_source(picture: torch.Tensor, tmp_path: Path):
+def test_a_weights_file_of_ours_is_a_source(image: torch.Tensor, tmp_path: Path):
     source = network_of("ramit-lite-sr-x2")
     path = saved(source, "ramit-lite-sr-x2", tmp_path / "x2.safetensors")
     network = network_of("ramit-lite-sr-x2")
     warm_start(network, str(path), scale=2, channels=3)
     with torch.inference_mode():
-        assert torch.equal(network(picture), source(picture))
+        assert torch.equal(network(image), source(image))
 
 
 @pytest.mark.shared

@@ -10,7 +10,7 @@ from restore_cli.errors import ManifestError
 from restore_cli.weights.entry import BestContext, entry_from_json, entry_to_json
 from tests.weights.facts import entry_for
 
-MIXED = {"kind": "mixed", "cell": 128, "share": 0.5, "measured": "on pictures"}
+MIXED = {"kind": "mixed", "cell": 128, "share": 0.5, "measured": "on images"}
 
 
 def values(context: dict[str, Any]) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def values(context: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "context",
-    [MIXED, {"kind": "local", "cell": 64, "measured": "on pictures"}, {"kind": "global", "measured": "on pictures"}],
+    [MIXED, {"kind": "local", "cell": 64, "measured": "on images"}, {"kind": "global", "measured": "on images"}],
 )
 def test_a_context_survives_json(context: dict[str, Any]):
     entry = entry_from_json(values(context), "entry")

@@ -111,7 +111,7 @@ def test_every_published_file_of_restormer_is_held_to_its_digest_or_to_a_commit_
 
 
 @pytest.mark.parametrize(
-    ("wish", "detail"),
+    ("setting", "detail"),
     [
         ({"task": "denoise"}, "denoise-color-blind"),
         ({"task": "denoise", "sigma": 25.0}, "denoise-color-sigma25"),
@@ -128,8 +128,8 @@ def test_every_published_file_of_restormer_is_held_to_its_digest_or_to_a_commit_
         ({"task": "deblur", "variant": "dual-pixel"}, "deblur-dual-pixel"),
     ],
 )
-def test_every_request_for_restormer_means_the_checkpoint_trained_for_it(wish: dict[str, Any], detail: str) -> None:
-    assert load_manifest().select("restormer", **wish).id == f"restormer-{detail}"
+def test_every_request_for_restormer_means_the_checkpoint_trained_for_it(setting: dict[str, Any], detail: str) -> None:
+    assert load_manifest().select("restormer", **setting).id == f"restormer-{detail}"
 
 
 def test_every_listed_config_builds_and_agrees_with_its_entry() -> None:
@@ -273,7 +273,7 @@ def test_a_model_name_with_task_and_scale_means_one_entry() -> None:
     assert known.get("ramit-derain").task == "derain"
 
 
-def test_gray_pictures_take_the_gray_network_where_the_model_has_one() -> None:
+def test_gray_images_take_the_gray_network_where_the_model_has_one() -> None:
     known = load_manifest()
     assert known.select("ramit", task="denoise", channels=1, sigma=25).id == "ramit-denoise-gray"
     assert known.select("ramit", task="denoise", channels=3, sigma=25).id == "ramit-denoise-color"
@@ -315,7 +315,7 @@ def test_without_a_model_the_bundled_weights_of_the_task_are_taken(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("model", "wish", "said"),
+    ("model", "setting", "said"),
     [
         ("ramit-slmi", {"task": "sr", "scale": 2}, "unknown model 'ramit-slmi', did you mean 'ramit-slim'? (known: ra"),
         ("ramit-sr-x22", {"task": "sr", "scale": 2}, "did you mean 'ramit-sr-x2"),
@@ -324,9 +324,9 @@ def test_without_a_model_the_bundled_weights_of_the_task_are_taken(tmp_path: Pat
         (None, {"task": "sr", "scale": 7}, "no weights are known for sr x7; there are sr x2"),
     ],
 )
-def test_a_request_for_what_is_not_there_names_what_is(model: str | None, wish: dict[str, Any], said: str) -> None:
+def test_a_request_for_what_is_not_there_names_what_is(model: str | None, setting: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)):
-        load_manifest().select(model, **wish)
+        load_manifest().select(model, **setting)
 
 
 def test_an_unknown_id_is_refused_with_the_nearest() -> None:

@@ -2,7 +2,7 @@
 
 Stage 3, READ. PNG's cICP, cHRM and gAMA chunks (PNG, third edition, section 11.3.2) and the colour box of AVIF and HEIF
 give code points of ITU-T H.273 or chromaticities and a power. Made into a profile they go through the one rule of
-`color`. Numbers that mean sRGB, or as good as that, give none: the picture is untagged, as most are.
+`color`. Numbers that mean sRGB, or as good as that, give none: the image is untagged, as most are.
 """
 
 from __future__ import annotations
@@ -98,12 +98,12 @@ def color_of_power(power: float | None, primaries: Primaries | None) -> CodedCol
         primaries: Chromaticities of cHRM; None for sRGB's.
 
     Raises:
-        ValueError: If the power is none that a picture can have, or the chromaticities span no colours.
+        ValueError: If the power is none that an image can have, or the chromaticities span no colours.
     """
     curve = SRGB_CURVE
     if power is not None:
         if not _POWERS[0] <= power <= _POWERS[1]:
-            msg = f"no picture has a power of {power}"
+            msg = f"no image has a power of {power}"
             raise ValueError(msg)
         if abs(power / _USUAL_POWER - 1) > _USUAL_WITHIN:
             curve = power_curve(power)

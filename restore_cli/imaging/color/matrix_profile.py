@@ -1,6 +1,6 @@
 """RGB profiles of three primaries and three curves, applied to 16-bit samples.
 
-Stage 3, READ. Pillow's colour engine converts RGB at 8 bits only. What 16-bit pictures carry (Adobe RGB, ProPhoto, P3,
+Stage 3, READ. Pillow's colour engine converts RGB at 8 bits only. What 16-bit images carry (Adobe RGB, ProPhoto, P3,
 a scanner's own) is almost always a matrix with curves, which ICC.1:2022, section 8.3 describes in a page.
 """
 

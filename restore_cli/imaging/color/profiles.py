@@ -1,7 +1,7 @@
-"""Colour profiles built from numbers: the two that converted pictures carry, and those of colours coded otherwise.
+"""Colour profiles built from numbers: the two that converted images carry, and those of colours coded otherwise.
 
 Stages 3 and 7, READ and WRITE. sRGB, and gray with sRGB's tone curve, are built here, as ICC.1:2022 describes them,
-because Pillow makes none for gray and dates those it makes, so that the same picture would give other bytes each
+because Pillow makes none for gray and dates those it makes, so that the same image would give other bytes each
 second.
 """
 

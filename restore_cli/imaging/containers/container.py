@@ -1,7 +1,7 @@
 """Take a file apart by its format, before a decoder makes up what is missing or is led astray.
 
 Stage 3, READ. Pillow is lenient where it can be: a PNG without its end, a damaged checksum or a GIF that stops early
-pass without a word. A restored picture must not rest on pixels nobody stored. The larger formats have modules of their
+pass without a word. A restored image must not rest on pixels nobody stored. The larger formats have modules of their
 own; here are those of which only the outline is read, since their decoders take them whole.
 """
 
@@ -47,7 +47,7 @@ def dissect(format_name: str, data: bytes) -> Parts:
 
 
 def is_gray_by_header(format_name: str, file: BinaryIO) -> bool | None:
-    """Tell from an open file's header whether the picture is gray; None where only a decoder can tell.
+    """Tell from an open file's header whether the image is gray; None where only a decoder can tell.
 
     Raises:
         UnreadableError: If its header makes no sense.
@@ -97,7 +97,7 @@ def _dissect_webp(data: bytes) -> Parts:
     elif kind == b"VP8 ":
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
     else:
-        msg = f"{DAMAGED}: it does not begin with a picture"
+        msg = f"{DAMAGED}: it does not begin with an image"
         raise UnreadableError(msg)
     damage = None if 8 + length <= len(data) else TRUNCATED
     return Parts(core=data[: 8 + length], size=(height, width), gray=False, damage=damage)
@@ -128,7 +128,7 @@ def _dissect_boxes(data: bytes) -> Parts:
 
 
 def _bits_of_coding(data: bytes) -> int:
-    """Return the bits a channel of the first AV1 or HEVC picture, 8 where none is found."""
+    """Return the bits a channel of the first AV1 or HEVC image, 8 where none is found."""
     place = data.find(_AV1_CONFIGURATION, 0, _BOXES_WITH_PROPERTIES_BYTES)
     if 0 <= place < len(data) - 7:
         flags = data[place + 6]

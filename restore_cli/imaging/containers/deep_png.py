@@ -1,7 +1,7 @@
 """PNG of 16-bit colour written: Pillow has no image of three 16-bit channels.
 
 Stage 7, WRITE. Rows are filtered with numpy, each by whichever of three filters leaves the smallest differences, as
-the PNG specification suggests, and deflated in bands, so that memory stays at a few bands beside the picture.
+the PNG specification suggests, and deflated in bands, so that memory stays at a few bands beside the image.
 """
 
 from __future__ import annotations

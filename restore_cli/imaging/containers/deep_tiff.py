@@ -1,7 +1,7 @@
 """Samples of 16 and more bits of a TIFF, whatever their number, order, type and arrangement.
 
 Stage 3, READ. Pillow and libtiff know how strips and tiles are compressed, but have no image of three 16-bit channels,
-nor of floats. So they are told that the file is a wide gray picture of 16-bit words, which they return untouched; the
+nor of floats. So they are told that the file is a wide gray image of 16-bit words, which they return untouched; the
 words become samples here. Differences that a compressor was fed (the predictor) are summed up here too.
 """
 
@@ -134,13 +134,13 @@ def _read_plane(
 
 
 def _stored_width(directory: Directory) -> int:
-    """Return the width in pixels with what the last tile of a row has beyond the picture."""
+    """Return the width in pixels with what the last tile of a row has beyond the image."""
     columns = storage_of(directory)[2]
     return -(-directory.size[1] // columns) * columns
 
 
 def _as_words(directory: Directory, words: int, plane: int) -> Mapping[int, Value]:
-    """Return tags that tell of a gray picture of 16-bit words, so many for each pixel."""
+    """Return tags that tell of a gray image of 16-bit words, so many for each pixel."""
     (places_tag, counts_tag), rows, columns = storage_of(directory)
     height, width = directory.size[0], _stored_width(directory)
     here = slice(None)

@@ -32,7 +32,7 @@ class Exif:
     """Hold a block taken apart; the thumbnail's directory is passed over.
 
     Attributes:
-        first: Directory of what is said about the picture.
+        first: Directory of what is said about the image.
         inner: Further directories by the tag that points at them: details, place, interoperability.
     """
 

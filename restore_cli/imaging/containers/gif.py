@@ -1,7 +1,7 @@
-"""GIF files taken apart: the first picture with what it needs, and a count of the others.
+"""GIF files taken apart: the first image with what it needs, and a count of the others.
 
-Stage 3, READ. The decoder sees a file of one picture and no comments: it would join a comment block by block, each time
-copying all before, and count pictures by decoding them.
+Stage 3, READ. The decoder sees a file of one image and no comments: it would join a comment block by block, each time
+copying all before, and count images by decoding them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ def dissect_gif(data: bytes) -> Parts:
     """Take a GIF apart.
 
     Raises:
-        UnreadableError: If it holds no picture.
+        UnreadableError: If it holds no image.
     """
     if len(data) < _HEADER_BYTES:
         raise UnreadableError(TRUNCATED)
     walk = _Walk(data)
     damage = walk.run()
     if walk.first is None:
-        raise UnreadableError(damage or "it holds no picture")
+        raise UnreadableError(damage or "it holds no image")
     start, stop = walk.first
     core = data[: walk.header_end] + walk.control + data[start:stop] + bytes([_END])
     left, top, width, height = (int.from_bytes(data[start + i : start + i + 2], "little") for i in (1, 3, 5, 7))

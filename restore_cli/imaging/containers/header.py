@@ -1,6 +1,6 @@
-"""What a picture file's header alone tells, for decisions that come before any pixel is decoded.
+"""What an image file's header alone tells, for decisions that come before any pixel is decoded.
 
-Stage 2, PLAN, asks: a run takes one network, so whether all its pictures are gray must be known before the first.
+Stage 2, PLAN, asks: a run takes one network, so whether all its images are gray must be known before the first.
 """
 
 from __future__ import annotations

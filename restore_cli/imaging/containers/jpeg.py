@@ -33,7 +33,7 @@ _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _PROFILE, _MULTI_PICTURE = b"ICC_PROFILE\0", b"MPF\0"
-_COUNT_OF_PICTURES = 0xB001
+_COUNT_OF_IMAGES = 0xB001
 
 # A Huffman-coded block of 64 samples takes a bit at least, an arithmetic-coded one almost nothing.
 _MOST_PIXELS_PER_BYTE = 64 * 8
@@ -56,7 +56,7 @@ class _Found:
     profile_parts: dict[int, bytes] = field(default_factory=dict)
     profile_count: int = 0
     iptc: bytes | None = None
-    pictures: int = 1
+    images: int = 1
     more_xmp: bool = False
     dpi: tuple[float, float] | None = None
 
@@ -65,7 +65,7 @@ def dissect_jpeg(data: bytes) -> Parts:
     """Take a JPEG apart.
 
     Raises:
-        UnreadableError: If it declares no picture, or one that we do not read.
+        UnreadableError: If it declares no image, or one that we do not read.
     """
     found = _Found()
     damage = None
@@ -87,7 +87,7 @@ def dissect_jpeg(data: bytes) -> Parts:
         core=b"".join(found.core),
         size=(height, width),
         gray=components == 1,
-        frames=found.pictures,
+        frames=found.images,
         damage=damage,
         exif=found.exif,
         xmp=found.xmp,
@@ -112,7 +112,7 @@ def _implausible(marker: int, pixels: int, size_bytes: int, scans: int) -> str |
     if pixels > most * size_bytes:
         return TRUNCATED
     if scans * pixels > max(_MOST_PIXELS_OF_ALL_SCANS, 16 * pixels):
-        raise UnreadableError(f"it has more scans ({scans}) than a picture needs")
+        raise UnreadableError(f"it has more scans ({scans}) than an image needs")
     return None
 
 
@@ -162,7 +162,7 @@ def _take_aside(marker: int, body: bytes, found: _Found) -> bool:
         found.profile_count = max(found.profile_count, body[13])
         found.profile_parts.setdefault(body[12], body[14:])
     elif marker == _APP2 and body.startswith(_MULTI_PICTURE):
-        found.pictures = _count_of_pictures(body[len(_MULTI_PICTURE) :])
+        found.images = _count_of_images(body[len(_MULTI_PICTURE) :])
     elif marker == _APP13 and body.startswith(SIGNATURE):
         found.iptc = found.iptc or iptc_of_resources(body[len(SIGNATURE) :])
     elif marker == _APP0 and body.startswith(b"JFIF\0") and len(body) >= 12:
@@ -185,15 +185,15 @@ def _joined_profile(found: _Found) -> bytes | None:
     return profile if len(profile) <= MOST_PROFILE_BYTES else b"broken"
 
 
-def _count_of_pictures(block: bytes) -> int:
-    """Return how many pictures a multi-picture index names (CIPA DC-007)."""
+def _count_of_images(block: bytes) -> int:
+    """Return how many images a multi-image index names (CIPA DC-007)."""
     order = "<" if block.startswith(b"II") else ">"
     try:
         (start,) = struct.unpack_from(f"{order}I", block, 4)
         (entries,) = struct.unpack_from(f"{order}H", block, start)
         for number in range(entries):
             tag, _, _, value = struct.unpack_from(f"{order}HHII", block, start + 2 + 12 * number)
-            if tag == _COUNT_OF_PICTURES:
+            if tag == _COUNT_OF_IMAGES:
                 return max(1, int(value))
     except struct.error:
         pass

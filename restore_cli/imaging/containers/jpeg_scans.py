@@ -1,12 +1,12 @@
 """Whether a JPEG's compressed data is all there, which its decoder knows and Pillow does not pass on.
 
-Stage 3, READ, behind the decoder. Where data ends before the picture does, libjpeg makes up the rest in gray, and where
-some is left over it skips that; either way bytes were changed or lost on the way, and the picture is another from there
+Stage 3, READ, behind the decoder. Where data ends before the image does, libjpeg makes up the rest in gray, and where
+some is left over it skips that; either way bytes were changed or lost on the way, and the image is another from there
 on. It warns of both, to nobody. So it is asked by experiment: decoded once more with filler behind each run of data, a
-whole picture comes out as it did, since its decoder never gets there; and with filler in place of the last bytes it
+whole image comes out as it did, since its decoder never gets there; and with filler in place of the last bytes it
 cannot. That costs two to three times the decoding, of which there are a hundred to one run of a network.
 
-Damage that leaves every run at its length (a changed bit of a coefficient) is another picture, as good as the first.
+Damage that leaves every run at its length (a changed bit of a coefficient) is another image, as good as the first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FILLER_BYTES = 64
 _TAIL_BYTES = 4
 _FILLERS = 4
 _MOST_SCANS = 20
-# Beyond, the experiment would take as much memory again as the picture.
+# Beyond, the experiment would take as much memory again as the image.
 _MOST_PIXELS_AT_FULL_SIZE = 24_000_000
 _MOST_RESTARTS = 10_000
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")

@@ -2,7 +2,7 @@
 
 Stage 3, READ. The codestream begins with a signature, a size header and a metadata header of a few bits (ISO/IEC
 18181-1, annex D), alone or in a box of a container. The plugin tells neither that it cut 16 bits to 8, nor that there
-are more pictures, nor that it has turned the picture already; the header does.
+are more images, nor that it has turned the image already; the header does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HEADER_BYTES = 64  # of the codestream, more than all these fields take
 # The JPEG that a file was made of, which comes out of its plugin as it was, not turned.
 _JPEG_BOX, _BOXES_BYTES = b"jbrd", 1 << 20
 _UPRIGHT = 1
-_ANIMATED = "it is animated: only its first picture is used"
+_ANIMATED = "it is animated: only its first image is used"
 _RATIOS = (None, (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
@@ -54,7 +54,7 @@ def dissect_jxl(data: bytes) -> Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class _Facts:
-    """What the metadata header says: bits a channel, whether decoders turn the picture, whether there are more."""
+    """What the metadata header says: bits a channel, whether decoders turn the image, whether there are more."""
 
     bits: int = 8
     is_turned: bool = False
@@ -134,6 +134,6 @@ def _start_of_codestream(data: bytes) -> bytes:
                 break
             position += length
     if data[position : position + 2] != _CODESTREAM:
-        msg = f"{DAMAGED}: it holds no picture"
+        msg = f"{DAMAGED}: it holds no image"
         raise UnreadableError(msg)
     return data[position + 2 : position + 2 + _HEADER_BYTES]

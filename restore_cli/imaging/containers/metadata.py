@@ -1,7 +1,7 @@
-"""What a file says about its picture besides pixels: which way is up, EXIF, XMP, IPTC, texts and resolution.
+"""What a file says about its image besides pixels: which way is up, EXIF, XMP, IPTC, texts and resolution.
 
 Stage 3, READ. What no longer holds once pixels were turned and enlarged goes (orientation, thumbnail, sizes, the layout
-of strips); the rest is kept. Broken metadata costs itself and a warning, never the picture.
+of strips); the rest is kept. Broken metadata costs itself and a warning, never the image.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def read_metadata(parts: Parts) -> Metadata:
             orientation = block.first.integer(_Tag.Orientation, _UPRIGHT)
             dpi = dpi or _dpi_of_exif(block.first)
             exif = _kept_exif(block)
-        except Exception:  # noqa: BLE001 - hostile EXIF raises nearly anything, and the picture is sound without it
+        except Exception:  # noqa: BLE001 - hostile EXIF raises nearly anything, and the image is sound without it
             warnings.append(_BROKEN_EXIF)
     orientation = orientation if parts.orientation is None else parts.orientation
     if orientation not in range(1, 9):

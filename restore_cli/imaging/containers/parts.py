@@ -1,4 +1,4 @@
-"""What a picture file is made of: the part that holds pixels, and everything said beside it.
+"""What an image file is made of: the part that holds pixels, and everything said beside it.
 
 Stage 3, READ. Each format has a module that takes its files apart (`png`, `jpeg`, `gif`, `tiff`, ...) by the few rules
 of its container, with every length checked. A decoder then gets the core alone: a comment of a hundred megabytes, a
@@ -29,13 +29,13 @@ class Parts:
     """Hold a file taken apart.
 
     Attributes:
-        core: A file of the same format with the first picture's pixels and what their decoder needs.
+        core: A file of the same format with the first image's pixels and what their decoder needs.
         size: (height, width) its header declares, before turning; None where only a decoder can tell.
         gray: Whether it is gray; None where only a decoder can tell.
-        frames: How many pictures the file holds.
+        frames: How many images the file holds.
         bits: Bits a channel, where its header tells; more than 8 means that a plain decoder would cut them.
-        damage: Why this cannot be the whole picture, or None if the container gives no such sign.
-        orientation: How the picture is to be turned where the container says so itself; None leaves it to EXIF.
+        damage: Why this cannot be the whole image, or None if the container gives no such sign.
+        orientation: How the image is to be turned where the container says so itself; None leaves it to EXIF.
         exif: EXIF block.
         xmp: XMP packet.
         icc_profile: Colour profile, possibly broken, or one that says what the file says in numbers (`coded_color`).

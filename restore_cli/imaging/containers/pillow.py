@@ -1,7 +1,7 @@
 """Pillow's decoders, one by one, under settings of ours.
 
 Stage 3, READ. Pillow keeps its limits and its leniency in variables of the process, and libtiff writes to the terminal
-by itself. Both are put to rest here for as long as any picture is being decoded, by however many threads.
+by itself. Both are put to rest here for as long as any image is being decoded, by however many threads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image, ImageFile, _imaging
 
 
 class _Settings:
-    """Pillow's settings while pictures are decoded: set by the first thread to enter, put back by the last to leave.
+    """Pillow's settings while images are decoded: set by the first thread to enter, put back by the last to leave.
 
     Strict and lenient decoding exclude each other, since leniency is a setting of the whole process.
     """

@@ -12,7 +12,7 @@ from functools import cache
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.formats import EXTRA_BY_FORMAT
 
-_NAMES = {"HEIF": "a HEIF picture", "JXL": "a JPEG XL picture"}
+_NAMES = {"HEIF": "a HEIF image", "JXL": "a JPEG XL image"}
 
 
 def require_plugin(format_name: str) -> None:

@@ -1,7 +1,7 @@
 """PNG files taken apart, and their 16-bit colour read in full.
 
 Stage 3, READ. Pillow decodes PNG well but for two things: it hands out the upper 8 bits of 16-bit colour, and lets a
-broken text or profile fail the picture. So chunks are sorted here, and samples of 16 bits come from two passes.
+broken text or profile fail the image. So chunks are sorted here, and samples of 16 bits come from two passes.
 """
 
 from __future__ import annotations

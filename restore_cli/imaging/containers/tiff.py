@@ -43,7 +43,7 @@ _STORAGE_TAGS = frozenset(
         *(_Tag.JPEGTables, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),
     }
 )
-# What describes the picture; the rest is private to some program.
+# What describes the image; the rest is private to some program.
 _DESCRIPTIVE_TAGS = frozenset(
     {
         *(_Tag.ImageDescription, _Tag.Make, _Tag.Model, _Tag.Software, _Tag.DateTime, _Tag.Artist, _Tag.HostComputer),
@@ -251,7 +251,7 @@ def storage_of(directory: Directory) -> tuple[tuple[int, int], int, int]:
 
 
 def count_pages(file: BinaryIO, directory: Directory) -> int:
-    """Return the number of pictures in a TIFF: the length of its chain of directories, each counted once."""
+    """Return the number of images in a TIFF: the length of its chain of directories, each counted once."""
     order, big = directory.order, directory.big
     count_format, place_format, entry_bytes = (f"{order}Q", f"{order}Q", 20) if big else (f"{order}H", f"{order}I", 12)
     seen: set[int] = set()
@@ -289,7 +289,7 @@ def _missing_storage(directory: Directory, size_bytes: int) -> str | None:
         return f"{DAMAGED}: its strips or tiles have no size"
     samples = directory.samples
     if rows * columns * samples * directory.bits // 8 > max(_MOST_TILE_BYTES, 2 * height * width * samples * 8):
-        raise UnreadableError(f"{DAMAGED}: its tiles are far larger than the picture")
+        raise UnreadableError(f"{DAMAGED}: its tiles are far larger than the image")
     planes = samples if directory.integer(_Tag.PlanarConfiguration, 1) == 2 else 1
     needed = -(-height // rows) * -(-width // columns) * planes
     compression = directory.integer(_Tag.Compression, RAW)

@@ -23,10 +23,10 @@ from restore_cli.imaging.containers.exif import SIGNATURE, read_exif, without_or
 from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, resources_of_iptc, write_raw_iptc
 from restore_cli.imaging.containers.photoshop import SIGNATURE as PHOTOSHOP
 from restore_cli.imaging.containers.tiff import Directory, Value, longs, read_directory, shorts, with_directory
-from restore_cli.imaging.decoded_image import Picture
+from restore_cli.imaging.decoded_image import DecodedImage
 
 Samples = npt.NDArray[np.unsignedinteger]
-Writer = Callable[[Samples, Picture, int, bool], bytes]
+Writer = Callable[[Samples, DecodedImage, int, bool], bytes]
 
 _LEVEL = 6
 _BEST_QUALITY = 100
@@ -50,9 +50,9 @@ _STRIP_BYTES = 1 << 18
 _MOST_TIFF_BYTES = (1 << 32) - (1 << 24)
 
 
-def too_long_for_jpeg(picture: Picture) -> tuple[str, ...]:
+def too_long_for_jpeg(image: DecodedImage) -> tuple[str, ...]:
     """Return the names of metadata that do not fit into a JPEG's segments."""
-    held = {"EXIF": picture.exif, "XMP": picture.xmp, "IPTC": picture.iptc}
+    held = {"EXIF": image.exif, "XMP": image.xmp, "IPTC": image.iptc}
     return tuple(name for name, data in held.items() if data is not None and len(data) > _JPEG_ROOMS[name])
 
 
@@ -60,7 +60,7 @@ def _image(samples: Samples) -> Image.Image:
     return Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
 
 
-def _write_png(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001 - as all writers
+def _write_png(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:  # noqa: ARG001 - as all writers
     if samples.dtype == np.uint16 and samples.shape[2] > 1:
         return write_deep_png(samples, _png_chunks(kept))
     text = PngImagePlugin.PngInfo()
@@ -82,7 +82,7 @@ def _write_png(samples: Samples, kept: Picture, quality: int, lossless: bool) ->
     return buffer.getvalue()
 
 
-def _png_texts(kept: Picture) -> Iterator[tuple[str, str]]:
+def _png_texts(kept: DecodedImage) -> Iterator[tuple[str, str]]:
     if kept.xmp is not None:
         yield _XMP_KEYWORD, kept.xmp.decode("utf-8", "replace")
     if kept.iptc is not None:
@@ -98,7 +98,7 @@ def _is_plain(keyword: str, value: str) -> bool:
     return value.isascii() and keyword != _XMP_KEYWORD
 
 
-def _png_chunks(kept: Picture) -> Iterator[bytes]:
+def _png_chunks(kept: DecodedImage) -> Iterator[bytes]:
     if kept.icc_profile is not None:
         yield chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(kept.icc_profile, _LEVEL))
     if kept.dpi is not None:
@@ -112,7 +112,7 @@ def _png_chunks(kept: Picture) -> Iterator[bytes]:
         yield chunk(b"eXIf", kept.exif.removeprefix(SIGNATURE))
 
 
-def _write_jpeg(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
+def _write_jpeg(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
     too_long = too_long_for_jpeg(kept)
     iptc = b"" if kept.iptc is None or "IPTC" in too_long else _photoshop_segment(kept.iptc)
     buffer = io.BytesIO()
@@ -135,7 +135,7 @@ def _photoshop_segment(iptc: bytes) -> bytes:
     return b"\xff\xed" + struct.pack(">H", 2 + len(body)) + body
 
 
-def _write_tiff(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
+def _write_tiff(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
     """Write deflated strips behind the metadata, the directory behind both."""
     told = _tiff_of_exif(kept.exif)
     directory = read_directory(io.BytesIO(told))
@@ -175,8 +175,8 @@ def _tiff_of_exif(exif: bytes | None) -> bytes:
     return write_exif(block.first, block.inner).removeprefix(SIGNATURE)
 
 
-def _described(kept: Picture, directory: Directory) -> dict[int, Value]:
-    """Return the tags of what a picture says beside EXIF."""
+def _described(kept: DecodedImage, directory: Directory) -> dict[int, Value]:
+    """Return the tags of what an image says beside EXIF."""
     blocks = {_Tag.XMLPacket: (_BYTE, kept.xmp), _IPTC_TAG: (_UNDEFINED, kept.iptc)}
     blocks[_Tag.InterColorProfile] = (_UNDEFINED, kept.icc_profile)
     values = {int(tag): Value(type=kind, count=len(data), data=data) for tag, (kind, data) in blocks.items() if data}
@@ -195,38 +195,38 @@ def _deflated(rows: Samples, order: str) -> bytes:
     return zlib.compress(differences.astype(f"{order}u{rows.itemsize}", copy=False).tobytes(), _LEVEL)
 
 
-def _write_ppm(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
+def _write_ppm(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
     height, width, channels = samples.shape
     top = 65535 if samples.dtype == np.uint16 else 255
     header = f"{'P5' if channels == 1 else 'P6'}\n{width} {height}\n{top}\n".encode()
     return header + samples.astype(samples.dtype.newbyteorder(">"), copy=False).tobytes()
 
 
-def _write_webp(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:
+def _write_webp(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:
     return _saved(samples, "WEBP", kept, quality=quality, lossless=lossless, exact=lossless)
 
 
-def _write_avif(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
+def _write_avif(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
     options: dict[str, Any] = {} if samples.shape[2] == 1 else {"subsampling": "4:4:4"}
     # Pillow keeps an orientation elsewhere, and would write the rest of the block anew in its own way.
     bare = replace(kept, exif=None if kept.exif is None else without_orientation(kept.exif))
     return _saved(samples, "AVIF", bare, quality=quality, **options)
 
 
-def _write_heif(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:
+def _write_heif(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:
     if lossless:
         # The identity matrix: no rounding on the way to luma and chroma and back.
         return _saved(samples, "HEIF", kept, quality=-1, chroma=444, matrix_coefficients=0)
     return _saved(samples, "HEIF", kept, quality=quality, chroma=444)
 
 
-def _write_jxl(samples: Samples, kept: Picture, quality: int, lossless: bool) -> bytes:
+def _write_jxl(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:
     # At 100 its encoder has nothing to lose, and refuses to be told that it may.
     whole = lossless or quality == _BEST_QUALITY
     return _saved(samples, "JXL", kept, quality=quality, lossless=whole, use_container=bool(kept.exif or kept.xmp))
 
 
-def _saved(samples: Samples, format_name: str, kept: Picture, **options: Any) -> bytes:
+def _saved(samples: Samples, format_name: str, kept: DecodedImage, **options: Any) -> bytes:
     said = {"icc_profile": kept.icc_profile, "exif": kept.exif, "xmp": kept.xmp}
     buffer = io.BytesIO()
     _image(samples).save(buffer, format_name, **{name: data for name, data in said.items() if data}, **options)
