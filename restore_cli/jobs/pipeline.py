@@ -39,6 +39,7 @@ from restore_cli.storage.publish import make_folder, publish
 __all__ = ["JobResult", "Summary", "run_jobs"]
 
 Deliver = Callable[[bytes], None]
+Observe = Callable[[ImageJob, DecodedImage, DecodedImage], None]
 
 # How long a stop that nothing else announces may go unnoticed.
 _POLL_SECONDS = 0.1
@@ -51,6 +52,7 @@ def run_jobs(
     on_result: Callable[[JobResult], None],
     stop: threading.Event | None = None,
     deliver: Deliver | None = None,
+    observe: Observe | None = None,
 ) -> Summary:
     """Restore every image of a plan.
 
@@ -61,6 +63,8 @@ def run_jobs(
             another process had in hand.
         stop: Set it to end early: no image is begun, the one in the net is left, what is being written is finished.
         deliver: Takes the bytes of the result that goes to standard output, in another thread.
+        observe: Takes each job with its image before and after, in another thread, ahead of its result; an image whose
+            result is not "ok" may come too.
 
     Returns:
         The counts; storage or a device that is gone ends the run early and is named there.
@@ -74,7 +78,7 @@ def run_jobs(
 
     for job in plan.skipped:
         report(JobResult(source=job.source, target=job.target, status="skipped"))
-    fatal = _Coordinator(plan, restorer, report, stop, deliver).run()
+    fatal = _Coordinator(plan, restorer, report, stop, deliver, observe).run()
     return Summary(**counts, seconds=time.monotonic() - started, fatal=fatal)
 
 
@@ -178,10 +182,12 @@ class _Coordinator:
         report: Callable[[JobResult], None],
         stop: threading.Event | None,
         deliver: Deliver | None,
+        observe: Observe | None,
     ) -> None:
         self._plan = plan
         self._restorer = restorer
         self._deliver = deliver
+        self._observe = observe
         self._ledgers = _ledgers_of(plan, restorer)
         self._report = report
         self._stop = stop
@@ -257,7 +263,7 @@ class _Coordinator:
             elif flight.stage is _Stage.READ and self._leaving.is_set():
                 flight.finish("stopped")
             elif flight.stage is _Stage.READ and net_is_free:
-                run = partial(_restore, image, flight.job, self._plan, self._restorer, self._leaving)
+                run = partial(_restore, image, flight.job, self._plan, self._restorer, self._leaving, self._observe)
                 flight.launch(_Stage.RUNNING, net, run)
             # The order of the plan holds in the net, and only one restored image may wait for a writer.
             net_is_free &= flight.stage not in _BEFORE_WRITING
@@ -331,7 +337,12 @@ def _decoded(data: bytes, name: str, settings: ReadSettings) -> DecodedImage:
 
 
 def _restore(
-    image: DecodedImage, job: ImageJob, plan: JobPlan, restorer: Restorer, stop: threading.Event
+    image: DecodedImage,
+    job: ImageJob,
+    plan: JobPlan,
+    restorer: Restorer,
+    stop: threading.Event,
+    observe: Observe | None,
 ) -> DecodedImage:
     """Run the net and bring its result to the requested size, unless that could not be written."""
     height, width = image.height * restorer.scale, image.width * restorer.scale
@@ -344,6 +355,8 @@ def _restore(
     restored = fitted(restorer.restore_image(image, stop=stop), plan.write.size)
     if plan.read.strict:
         _refuse_losses(restored, plan.write, format_name)
+    if observe is not None:
+        observe(job, image, restored)
     return restored
 
 

@@ -413,3 +413,20 @@ def test_an_existing_file_is_only_replaced_when_asked_for(tmp_path: Path):
     run_jobs(plan_of(jobs, write=WriteSettings(existing="overwrite")), FakeRestorer(), on_result=results.append)
     assert results[1].status == "ok"
     assert jobs[0].target.read_bytes() != b"mine"
+
+
+def test_an_observer_sees_each_image_before_and_after(tmp_path: Path):
+    jobs = make_images(tmp_path, 3)
+    seen: list[tuple[ImageJob, int, int]] = []
+
+    def brighten(image: DecodedImage) -> DecodedImage:
+        return replace(image, pixels=image.pixels + np.float32(10 / 255))
+
+    run_jobs(
+        plan_of(jobs),
+        FakeRestorer(brighten),
+        on_result=lambda _: None,
+        observe=lambda job, before, after: seen.append((job, number_of(before), number_of(after))),
+    )
+
+    assert seen == [(job, index, index + 10) for index, job in enumerate(jobs)]
