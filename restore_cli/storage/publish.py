@@ -22,10 +22,11 @@ from restore_cli.errors import ImageError, StorageError, TargetExistsError
 
 try:
     import fcntl
-except ImportError:  # Windows: no locks of this kind, and an open file cannot be renamed there
-    _HAS_LOCKS = False
+except ImportError:  # Windows
+    HAS_LOCKS = False
 else:
-    _HAS_LOCKS = True
+    HAS_LOCKS = True
+"""Whether there are locks of this kind; where there are none (Windows), an open file cannot be renamed either."""
 
 # Short whatever the target is called, since 255 bytes is all a name may have, and hidden from folder listings.
 _TEMPORARY_PREFIX = ".restore-"
@@ -56,17 +57,17 @@ def publish(data: bytes, target: Path, *, overwrite: bool) -> None:
         StorageError: If the storage is full, read-only, failing or gone. Nothing is left behind.
     """
     try:
-        file, temporary = _new_file(target.parent)
+        file, temporary = new_file(target.parent)
         try:
             with file:
                 _write(data, file, temporary)
-                if not _HAS_LOCKS:
+                if not HAS_LOCKS:
                     file.close()
                 _give_name(temporary, target, overwrite=overwrite)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except FileExistsError as error:
         raise TargetExistsError(f"{target}: it exists already") from error
     except OSError as error:
@@ -99,7 +100,7 @@ def remove_unfinished(folder: Path) -> int:
     over: what hinders the removal hinders the next `publish` too, which tells it.
     """
     removed = 0
-    if _HAS_LOCKS:
+    if HAS_LOCKS:
         with suppress(OSError), os.scandir(folder) as listing:
             hidden = [entry.name for entry in listing if entry.name.startswith(_TEMPORARY_PREFIX)]
             names = [name for name in hidden if _TEMPORARY_NAME.fullmatch(name)]
@@ -119,12 +120,12 @@ def _remove_if_nobodys(path: Path) -> bool:
     return True
 
 
-def _new_file(folder: Path) -> tuple[FileIO, Path]:
+def new_file(folder: Path) -> tuple[FileIO, Path]:
     """Make a file that stays locked until it is closed; return it and its path."""
     for attempt in range(_NAME_ATTEMPTS):
         path = folder / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
         file = FileIO(os.open(path, _OPEN_FLAGS, _ORDINARY_FILE_MODE), "wb")
-        if not _HAS_LOCKS or _is_kept(file) or attempt == _NAME_ATTEMPTS - 1:
+        if not HAS_LOCKS or _is_kept(file) or attempt == _NAME_ATTEMPTS - 1:
             break
         file.close()
     return file, path
@@ -166,7 +167,7 @@ def _give_name(temporary: Path, target: Path, *, overwrite: bool) -> None:
         temporary.rename(target)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bring the new name itself to the disk, where the system can sync folders."""
     if os.name == "nt":
         return

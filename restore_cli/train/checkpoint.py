@@ -7,13 +7,13 @@ because weights/load.py refuses everything that is not a flat state dict, and ri
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from restore_cli.errors import StorageError, TrainingError
+from restore_cli.storage.replace import replacing
 
 FORMAT = 1
 LAST, BEST = "last.pt", "best.pt"
@@ -25,19 +25,12 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     Raises:
         StorageError: If it cannot be written; the old one stays.
     """
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as file:
             torch.save({"format": FORMAT, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot write {path}: {error}", hint="free some space; the last checkpoint stands"
-        ) from error
+    except (StorageError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        reason = error.message if isinstance(error, StorageError) else f"cannot write {path}: {error}"
+        raise StorageError(reason, hint="free some space; the last checkpoint stands") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -55,14 +48,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise TrainingError(f"{path} is no training checkpoint of this version")
     return content
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in a folder survive a loss of power, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

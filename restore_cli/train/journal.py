@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from restore_cli.storage.publish import remove_unfinished
+from restore_cli.storage.replace import replacing
+
 if TYPE_CHECKING:
     from restore_cli.train.validation import View
 
@@ -66,9 +69,9 @@ class Journal:
     def __init__(self, folder: Path, step: int) -> None:
         self._path = folder / NAME
         kept = [line for line in read_journal(folder) if line.get("step", 0) <= step] if step else []
-        temporary = self._path.with_name(f".{NAME}.part")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="ascii")
-        temporary.replace(self._path)
+        remove_unfinished(folder)  # of a run that was killed while it wrote
+        with replacing(self._path) as file:
+            file.writelines((json.dumps(line) + "\n").encode("ascii") for line in kept)
 
     def write(self, interval: Interval) -> None:
         """Append one interval; the file is opened and closed each time, so that a kill loses at most a line."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from restore_cli.errors import TrainingError
+from restore_cli.storage.replace import replacing
 from restore_cli.train.networks import network_from_json
 from restore_cli.train.recipes import Frozen, Optimisation, Phase, Recipe
 from restore_cli.train.request import TrainRequest
@@ -69,10 +70,9 @@ class RunFacts:
 
 def write_run(folder: Path, request: TrainRequest, facts: RunFacts) -> None:
     """Remember a request, and what was found out about it, in the run's folder."""
-    temporary = folder / f".{NAME}.part"
     content = {"request": request.to_json(), **facts.to_json()}
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / NAME)
+    with replacing(folder / NAME) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 def read_run(folder: Path) -> tuple[TrainRequest, RunFacts]:

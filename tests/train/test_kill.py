@@ -63,7 +63,7 @@ def is_behind_a_log_line(folder: Path) -> bool:
 
 def is_writing(folder: Path) -> bool:
     """Tell that a checkpoint is half-written."""
-    return steps_done(folder) >= 4 and any(folder.glob(".*.part"))
+    return steps_done(folder) >= 4 and any(folder.glob(".restore-*"))
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:
