@@ -131,7 +131,7 @@ class Config(JsonConfig):
     def tiny(cls) -> Self:
         """Return a configuration that builds and runs in milliseconds."""
         return cls(
-            dims=(16, 16, 24), depths=(2, 2, 1, 1, 1), num_heads=(1, 2, 2), group_size=4, intervals=(2, 2, 1),
+            dims=(32, 32, 48), depths=(2, 2, 1, 1, 1), num_heads=(1, 2, 2), group_size=4, intervals=(2, 2, 1),
             scale=2, image_skip=False,
         )  # fmt: skip
 

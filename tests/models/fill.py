@@ -1,4 +1,4 @@
-"""Weights from names: the fill that goldens without a checkpoint were made with, the same on every machine."""
+"""Weights for tests: those that goldens without a checkpoint were made with, and such that attentions matter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def deterministic_fill(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -26,3 +26,12 @@ def _drawn(key: str, tensor: Tensor) -> Tensor:
     else:
         values /= np.sqrt(np.prod(values.shape[1:]))
     return torch.from_numpy(values.astype(np.float32))
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """Give a network weights large enough for its attentions to matter."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return network.eval()
