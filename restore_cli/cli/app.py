@@ -34,6 +34,7 @@ COMMANDS = {
     "derain": ("restore", "Take rain streaks out of images."),
     "lowlight": ("restore", "Lighten images taken in the dark."),
     "deblur": ("restore", "Sharpen images blurred by motion or lack of focus."),
+    "compare": ("compare", "Show images before and after on a page, with a slider between them."),
     "models": ("models", "List, fetch and check weights."),
     "bench": ("bench", "Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory, energy."),
     "eval": ("evaluate", "Score weights on images whose truth is known, beside a floor that needs none."),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from restore_cli.cli.comparison import Comparison
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.errors import RestoreError
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     from restore_cli.weights.manifest import WeightsEntry
 
 
-def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = False) -> int:
+def run_batch(
+    plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = False, compare: Path | None = None
+) -> int:
     """Restore every image of a plan and return the exit code.
 
     Args:
@@ -33,6 +37,7 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
         entry: The entry that `plan.weights` names.
         out: Where to tell it.
         debug: Show the traceback of each image that fails.
+        compare: Where a page goes that shows each image before and after; None for none.
 
     Raises:
         RestoreError: If the weights or the device cannot be had; no image was touched.
@@ -56,8 +61,17 @@ def run_batch(plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = 
         _say_facts(restorer, plan, out)
         out.image_now(plan.task)
         teller = _Teller(out=out, plan=plan, restorer=restorer, debug=debug)
-        with stop_on_signals() as asked:
-            summary = run_jobs(plan, restorer, on_result=teller.tell, stop=asked.stop, deliver=out.image)
+        with Comparison(compare, plan, out) as comparison, stop_on_signals() as asked:
+
+            def tell(result: JobResult) -> None:
+                comparison.take(result)
+                teller.tell(result)
+
+            summary = run_jobs(
+                plan, restorer, on_result=tell, stop=asked.stop, deliver=out.image, observe=comparison.observe
+            )
+        facts = teller.facts
+        comparison.write(entry.id, *(() if facts is None else (f"{facts.device}, {facts.dtype}",)))
     _remove_unfinished(plan)  # of others that were killed meanwhile
     _conclude(summary, plan, entry, weights.digest, teller.facts, out)
     if asked.exit_code is not None:

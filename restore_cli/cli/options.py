@@ -212,6 +212,16 @@ class FileOptions(ImageOptions):
         typer.Option("--report", metavar="PATH", rich_help_panel=FILES, help="Write the JSON Lines to a file too."),
     ] = None
 
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            "--compare",
+            metavar="PAGE.html",
+            rich_help_panel=FILES,
+            help="Write a page that shows each image before and after, with a slider between them.",
+        ),
+    ] = None
+
     def path_settings(self, paths: list[str], *, task_suffix: str) -> PathSettings:
         """Return which files are meant.
 

@@ -253,8 +253,12 @@ def _restore(
         _show(without_done(plan, entry, out)[0] if write.resume else plan, entry, out)
         return
     _require_own_place(files.report, plan)
+    if files.compare is not None:
+        from restore_cli.compare.files import require_place
+
+        require_place(files.compare)
     with out.report(files.report):
-        code = run_batch(plan, entry, out, debug=messages.debug)
+        code = run_batch(plan, entry, out, debug=messages.debug, compare=files.compare)
     if code:
         raise typer.Exit(code)
 

@@ -1,1 +1,1 @@
-"""HTML pages that need no other file: one style, tables, images and charts, and no script in them."""
+"""HTML pages that need no other file: one style, tables, images, charts, and a slider between two images."""
