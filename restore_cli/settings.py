@@ -63,6 +63,7 @@ class RunSettings:
         tta: Mean over the eight flips and rotations.
         compile: Run the network through torch.compile.
         threads: CPU threads of one operation; None leaves torch's choice.
+        sigma: Level of the noise on the 0..255 scale for networks that take one; None lets them find it themselves.
     """
 
     device: str = "auto"
@@ -75,6 +76,7 @@ class RunSettings:
     tta: bool = False
     compile: bool = False
     threads: int | None = None
+    sigma: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

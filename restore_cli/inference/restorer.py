@@ -22,6 +22,7 @@ from restore_cli.imaging.decode import decode
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.engine import Engine, Restored
+from restore_cli.inference.level import NetworkAtLevel
 from restore_cli.models import get_architecture
 from restore_cli.settings import RunSettings
 from restore_cli.weights.load import LoadedWeights
@@ -73,8 +74,9 @@ class Restorer:
         self._settings = settings or RunSettings()
         entry, arch = weights.entry, get_architecture(weights.entry.arch).of(weights.config)
         self._views = arch.views_of(weights.config)
+        sigma = self._settings.sigma if arch.takes_level else None
         self._engine = Engine(
-            weights.network,
+            weights.network if sigma is None else NetworkAtLevel(weights.network, sigma / 255.0),
             arch,
             channels=entry.channels,
             views=self._views,

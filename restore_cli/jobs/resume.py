@@ -128,11 +128,14 @@ def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str) -> Recipe
         entry: The entry of its weights.
         weights_digest: Digest of the weights file's bytes.
     """
+    run = {name: setting for name, setting in asdict(plan.run).items() if name not in _SETTINGS_OF_THE_MACHINE}
+    if plan.run.sigma is None:
+        del run["sigma"]  # ledgers written before networks took a level stay valid
     request = {
         "task": plan.task,
         "config": entry.config,
         "read": asdict(plan.read),
-        "run": {name: setting for name, setting in asdict(plan.run).items() if name not in _SETTINGS_OF_THE_MACHINE},
+        "run": run,
         "allow_damaged": plan.read.allow_damaged,
         "write": {name: setting for name, setting in asdict(plan.write).items() if name not in _SETTINGS_OF_THE_RUN},
     }

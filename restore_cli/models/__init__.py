@@ -64,6 +64,7 @@ class Arch:
             other results than the image.
         in_bands: Whether its forward takes an `_bands.Execution` beside the batch, and so any context of its channel
             attention, in little memory. Without it a network still runs, in tiles where memory is short.
+        takes_level: Whether its forward takes the noise levels of a batch beside it, (N,) on the scale of the pixels.
         restores: Whether it maps images to images (False for a classifier or backbone).
         dtypes: Names of the dtypes measured to be good, "float32" first.
         paper: Title and arXiv id.
@@ -83,6 +84,7 @@ class Arch:
     unit: Callable[[Any], int] | None = None
     global_attention: bool
     in_bands: bool = False
+    takes_level: bool = False
     restores: bool = True
     dtypes: tuple[str, ...] = ("float32",)
     paper: str

@@ -1,0 +1,181 @@
+"""A small convolutional U-Net that is told how noisy its input is, or finds out itself.
+
+Stage 5, RUN. The form is DRUNet's (Zhang et al., Plug-and-Play Image Restoration with Deep Denoiser Prior, arXiv
+2008.13751, section 4): plain residual blocks of two 3x3 convolutions on three scales, and the noise level as a further
+input plane (the idea is FFDNet's, arXiv 1710.04026, section 3.2). No attention and no statistics over the image, so a
+tile sees what the whole image would show it and batches cost what their pixels cost.
+
+What is different, and why:
+- A second plane says whether the level is known. Half of the training samples leave it open, so that one network is
+  blind and steerable.
+- Squares of 2x2 pixels become channels first (`fold`), as in FFDNet: a quarter of the positions, twice the reach.
+- Skips are added, not joined, and the ways down and up are a strided and a shuffled convolution: a third less work.
+- SiLU in place of ReLU; biases in place of none; the input is added to the output and the last convolution starts at
+  zero, so that training starts from the identity.
+
+Letters: N batch, C channels of a scale, H W size of the input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
+
+from restore_cli.models import Arch
+from restore_cli.models._json_config import JsonConfig
+
+LEVEL_PLANES = 2
+_MIDDLE = 0.5  # what is taken off pixels in [0, 1], so that zero padding at the border means gray and not black
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(JsonConfig):
+    """Describe one network completely.
+
+    Attributes:
+        dims: Channels of each scale, each half the size of the one before.
+        depths: Residual blocks of each scale; all but the last have as many on the way down as on the way up.
+        fold: Side of the squares of pixels that become channels before the first convolution; 1 for none.
+        channels: Image channels, 1 or 3.
+        image_skip: Start from the identity: the input is added to the output and the last convolution starts at zero.
+    """
+
+    NETWORK: ClassVar[str] = "UNet"
+
+    dims: tuple[int, ...] = (64, 96, 128)
+    depths: tuple[int, ...] = (2, 2, 4)
+    fold: int = 2
+    channels: int = 3
+    image_skip: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what no network can be built from.
+
+        Raises:
+            ValueError: If a number is not positive, or dims and depths differ in length.
+        """
+        if len(self.dims) != len(self.depths) or not self.dims or self.fold < 1 or self.channels not in (1, 3):
+            msg = "UNet: dims and depths must have the same length, fold be at least 1 and channels 1 or 3"
+            raise ValueError(msg)
+        if min(*self.dims, *self.depths) < 1:
+            msg = "UNet: dims and depths must be positive"
+            raise ValueError(msg)
+
+    @property
+    def scale(self) -> int:
+        """Return 1: the output has the size of the input."""
+        return 1
+
+    @property
+    def unit(self) -> int:
+        """Return what height and width must be multiples of."""
+        return self.fold << (len(self.dims) - 1)
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """Return a configuration that builds and runs in milliseconds."""
+        return cls(dims=(8, 8, 8), depths=(1, 1, 1), image_skip=False)
+
+
+class ResidualBlock(nn.Module):
+    """Add two 3x3 convolutions with a SiLU between them to what comes in."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(dim, dim, 3, padding=1)
+        self.second = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, C, H, W) of the same shape."""
+        out: Tensor = x + self.second(F.silu(self.first(x)))
+        return out
+
+
+class UNet(nn.Module):
+    """Take noise, compression and grain out of an image.
+
+    Args:
+        config: All that describes it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        dims, cells = config.dims, config.fold**2
+        self.head = nn.Conv2d((config.channels + LEVEL_PLANES) * cells, dims[0], 3, padding=1)
+        self.enc = nn.ModuleList(map(_stage, dims[:-1], config.depths[:-1]))
+        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(dims))
+        self.mid = _stage(dims[-1], config.depths[-1])
+        self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairwise(dims))
+        self.dec = nn.ModuleList(map(_stage, dims[:-1], config.depths[:-1]))
+        self.tail = nn.Conv2d(dims[0], config.channels * cells, 3, padding=1)
+        if config.image_skip:
+            for parameter in self.tail.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
+        """Restore a batch.
+
+        Args:
+            x: (N, channels, H, W) in [0, 1], or beyond by unclipped noise; H and W multiples of `config.unit` (8).
+            level: (N,) standard deviation of each image's noise on the scale of `x` (sigma / 255), negative where it is
+                unknown; None for unknown everywhere.
+
+        Returns:
+            (N, channels, H, W), not clipped.
+
+        Raises:
+            ValueError: If the channels or the size do not fit.
+        """
+        unit, channels = self.config.unit, self.config.channels
+        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
+            msg = f"UNet takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
+            raise ValueError(msg)
+        folded = F.pixel_unshuffle(torch.cat([x - _MIDDLE, _level_planes(x, level)], 1), self.config.fold)
+        features = self.head(folded.contiguous(memory_format=torch.channels_last))
+        skips: list[Tensor] = []
+        for stage, down in zip(self.enc, self.down, strict=True):
+            features = stage(features)
+            skips.append(features)
+            features = down(features)
+        features = self.mid(features)
+        for up, stage in zip(reversed(self.up), reversed(self.dec), strict=True):
+            features = stage(F.pixel_shuffle(up(features), 2) + skips.pop())
+        out = F.pixel_shuffle(self.tail(features), self.config.fold)
+        return x + out if self.config.image_skip else out
+
+
+def _stage(dim: int, depth: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(dim) for _ in range(depth)))
+
+
+def _level_planes(x: Tensor, level: Tensor | None) -> Tensor:
+    """Return (N, 2, H, W): the level, 0 where it is unknown, and 1 where it is known."""
+    count, _, height, width = x.shape
+    if level is None:
+        return x.new_zeros(count, LEVEL_PLANES, height, width)
+    known = level >= 0.0
+    planes = torch.stack([torch.where(known, level, torch.zeros_like(level)), known.to(level.dtype)], 1).to(x.dtype)
+    return planes[:, :, None, None].expand(-1, -1, height, width)
+
+
+def _unit_of(config: Config) -> int:
+    return config.unit
+
+
+ARCH = Arch(
+    name="unet",
+    config=Config,
+    build=UNet,
+    multiple_of=Config().unit,
+    unit=_unit_of,
+    global_attention=False,
+    takes_level=True,
+    paper="Plug-and-Play Image Restoration with Deep Denoiser Prior, arXiv 2008.13751",
+    block=ResidualBlock,
+)

@@ -1,0 +1,46 @@
+"""The noise level reaches every pixel, and an unknown one is the network's own affair."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from restore_cli.models.unet import Config, UNet
+from tests.models.fill import lively
+
+
+@pytest.fixture
+def network() -> UNet:
+    torch.manual_seed(0)
+    network = UNet(Config.tiny()).eval()
+    lively(network)
+    return network
+
+
+@torch.inference_mode()
+def test_a_level_changes_the_result_and_each_image_has_its_own(network: UNet):
+    x = torch.rand(2, 3, 16, 24)
+    low, high = torch.tensor([0.02]), torch.tensor([0.2])
+    both = network(x, torch.cat([low, high]))
+    torch.testing.assert_close(both[:1], network(x[:1], low), atol=1e-5, rtol=0)
+    torch.testing.assert_close(both[1:], network(x[1:], high), atol=1e-5, rtol=0)
+    assert not torch.allclose(network(x[:1], low), network(x[:1], high))
+
+
+@torch.inference_mode()
+def test_a_negative_level_means_unknown_and_zero_does_not(network: UNet):
+    x = torch.rand(1, 3, 16, 16)
+    torch.testing.assert_close(network(x, torch.tensor([-1.0])), network(x))
+    assert not torch.allclose(network(x, torch.tensor([0.0])), network(x))
+
+
+@torch.inference_mode()
+def test_an_untrained_network_with_a_skip_is_the_identity():
+    x = torch.rand(1, 1, 16, 8)
+    assert torch.equal(UNet(Config(dims=(8, 8), depths=(1, 1), channels=1))(x), x)
+
+
+@pytest.mark.parametrize("wrong", [{"channels": 2}, {"depths": (1, 1)}, {"fold": 0}, {"dims": (8, 0, 8)}])
+def test_what_no_network_can_be_built_from_is_refused(wrong: dict[str, object]):
+    with pytest.raises(ValueError, match="UNet"):
+        Config(**wrong)  # type: ignore[arg-type]
