@@ -98,7 +98,8 @@ def load_restorer(
         >>> import tempfile
         >>> from dataclasses import replace
         >>> import numpy as np
-        >>> from restore_cli.models.ramit import Config, RAMiT
+        >>> from restore_cli.models.ramit.config import Config
+        >>> from restore_cli.models.ramit.network import RAMiT
         >>> from restore_cli.weights.load import save_weights
         >>> mine = Path(tempfile.mkdtemp()) / "mine.safetensors"
         >>> entry = replace(list_weights()[0], id="mine-sr-x2", config=Config.tiny().to_json())

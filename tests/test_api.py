@@ -16,8 +16,10 @@ from PIL import Image
 import restore_cli
 from restore_cli import Restorer, list_weights, load_restorer, restore
 from restore_cli.errors import DecodeError, DeviceError, UsageError, WeightsError
-from restore_cli.models import crossformer_ir
-from restore_cli.models.ramit import Config, RAMiT
+from restore_cli.models.crossformer_ir.config import Config as CrossFormerConfig
+from restore_cli.models.crossformer_ir.network import CrossFormerIR
+from restore_cli.models.ramit.config import Config
+from restore_cli.models.ramit.network import RAMiT
 from restore_cli.weights.load import save_weights
 from tests.conftest import ROOT
 
@@ -180,9 +182,9 @@ def test_an_absent_device_is_refused(own_weights: Path):
 
 def test_a_crossformer_restores_any_size_whole_and_in_tiles(tmp_path: Path):
     path = tmp_path / "crossformer.safetensors"
-    config = replace(crossformer_ir.Config.tiny(), image_skip=True)
+    config = replace(CrossFormerConfig.tiny(), image_skip=True)
     entry = replace(list_weights()[0], id="tiny", arch="crossformer_ir", config=config.to_json(), training_patch=32)
-    network = crossformer_ir.CrossFormerIR(config)
+    network = CrossFormerIR(config)
     torch.nn.init.normal_(network.to_target.conv.weight, std=0.02)
     save_weights(path, network.state_dict(), entry)
     image = noise(77, 91, 3)

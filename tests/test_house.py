@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import grimp
 import pytest
 
 from tests.conftest import ROOT
@@ -35,16 +33,6 @@ def test_every_type_holds():
 @pytest.mark.slow
 def test_no_module_imports_what_it_must_not():
     run_tool("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()")
-
-
-def test_no_network_imports_another():
-    """Not a contract of import-linter's, which would have to name each network."""
-    imports = grimp.build_graph("restore_cli", cache_dir=None)
-    networks = sorted(module for module in imports.find_children("restore_cli.models") if "._" not in module)
-    assert len(networks) > 3
-    for one, other in itertools.permutations(networks, 2):
-        chain = imports.find_shortest_chain(importer=one, imported=other)
-        assert chain is None, f"one network imports another: {' -> '.join(chain)}"
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def _network(case: Case, settings: BenchSettings, network: nn.Module) -> Workloa
 
     def run() -> Tensor:
         with torch.inference_mode(), torch.autocast(device.type, dtype=choice.dtype, enabled=mixed):
-            output: Tensor = network(image)
+            output: Tensor = network(image) if settings.compile else arch.run(network, image)
         return output
 
     return Workload(

@@ -23,6 +23,8 @@ from restore_cli.errors import DeviceError, RestoreError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from restore_cli.models import Arch
+
 app = typer.Typer()
 
 PACKAGES = ("torch", "pillow", "numpy", "huggingface_hub", "safetensors", "einops", "typer", "rich")
@@ -167,8 +169,8 @@ def _try_a_network(found: Findings) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so small a network gains nothing from more, and on a busy machine waits for them
     try:
-        here = _output(network.to(device), image.to(device))
-        exact = _output(network.to("cpu", torch.float64), image.double())
+        here = _output(arch, network.to(device), image.to(device))
+        exact = _output(arch, network.to("cpu", torch.float64), image.double())
     finally:
         torch.set_num_threads(threads)
     found.largest_difference = float((here - exact).abs().max())
@@ -177,12 +179,11 @@ def _try_a_network(found: Findings) -> None:
         raise DeviceError(msg, hint="run with --device cpu, and update the driver or torch")
 
 
-def _output(network: nn.Module, image: Tensor) -> Tensor:
+def _output(arch: Arch, network: nn.Module, image: Tensor) -> Tensor:
     import torch
 
     with torch.inference_mode():
-        output: Tensor = network(image)
-    return output.double().cpu()
+        return arch.run(network, image).double().cpu()
 
 
 def _tell(found: Findings, out: Output) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-from restore_cli.models._maps import prefer_large_pages
+from restore_cli.layers.maps import prefer_large_pages
 
 # Numbers of glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8

@@ -45,8 +45,8 @@ from restore_cli.inference.layout import (
 from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
 from restore_cli.inference.padding import pad_to_multiple
 from restore_cli.inference.runner import NetworkRunner, Warn, check_stop
+from restore_cli.layers.bands import BAND_POSITIONS, Execution
 from restore_cli.models import Arch
-from restore_cli.models._bands import BAND_POSITIONS, Execution
 from restore_cli.settings import RunSettings
 from restore_cli.tiling.blend import Canvas
 from restore_cli.tiling.grid import Box, plan_grid, round_up
@@ -111,7 +111,7 @@ class Engine:
         self._best = best
         self._patch = patch
         self._runner = NetworkRunner(
-            network, device=self.device.device, dtype=self.dtype.dtype, compiled=settings.compile
+            network, device=self.device.device, dtype=self.dtype.dtype, compiled=settings.compile, arch=arch
         )
         self._memory = self._memory_of(self._runner)
 
@@ -165,7 +165,7 @@ class Engine:
                 layout = less
             elif runner.device.type != "cpu":
                 warn(f"memory ran out on {runner.device}; redone on the CPU")
-                runner = NetworkRunner(self._network, device=torch.device("cpu"), dtype=torch.float32)
+                runner = NetworkRunner(self._network, device=torch.device("cpu"), dtype=torch.float32, arch=self._arch)
                 memory = self._memory_of(runner)
                 layout = self._layout(height, width, runner, memory)
             else:

@@ -15,8 +15,8 @@ from typing import get_args
 from restore_cli.errors import UsageError
 from restore_cli.inference.footprint import BandsFootprint, Footprint
 from restore_cli.inference.memory import GIB
+from restore_cli.layers.bands import Execution, usual_rows
 from restore_cli.models import Arch
-from restore_cli.models._bands import Execution, usual_rows
 from restore_cli.settings import Context, Padding, RunSettings
 from restore_cli.tiling.grid import round_up, smallest_tile
 from restore_cli.weights.entry import BestContext

@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 
 from restore_cli.errors import ImageError
 from restore_cli.inference.device import is_out_of_memory, keep_float32_exact
-from restore_cli.models._bands import Execution
+from restore_cli.layers.bands import Execution
+from restore_cli.models import Arch
 
 Warn = Callable[[str], None]
 
@@ -35,11 +36,15 @@ class NetworkRunner:
         device: Where to run.
         dtype: float32, or what autocast takes for the products.
         compiled: Run through torch.compile; where the compiler fails, as it is, with one warning.
+        arch: What is to be known of it: its form for inference.
     """
 
-    def __init__(self, network: nn.Module, *, device: torch.device, dtype: torch.dtype, compiled: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, *, device: torch.device, dtype: torch.dtype, compiled: bool = False, arch: Arch
+    ) -> None:
         self.device = device
         self.dtype = dtype
+        self._arch = arch
         self._network = network if device.type == "cpu" else copy.deepcopy(network).to(device)
         self._compiled: Callable[[Tensor], Tensor] | None = None
         if compiled:
@@ -101,8 +106,9 @@ class NetworkRunner:
         # A GPU finishes a tile sooner than anyone can press a key twice, and pays for every look by idling.
         watched = stop if self.device.type == "cpu" else None
         with _precision(self.device, dtype), _stopping(watched):
-            restored: Tensor = self._network(batch) if how is None else self._network(batch, how)
-            return restored.float()
+            if how is None or self._arch.infer is None:
+                return self._arch.run(self._network, batch).float()
+            return self._arch.infer(self._network, batch, how).float()
 
     def _redo_in_float32(
         self, batch: Tensor, warn: Warn, stop: threading.Event | None, how: Execution | None

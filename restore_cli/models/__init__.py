@@ -1,8 +1,9 @@
-"""The networks, one file each; this folder is the registry.
+"""The networks, a file or a folder each; this folder is the registry.
 
 Stage 5, RUN. A network is a plain `torch.nn.Module` built from its `Config` alone: RGB (or gray) in [0, 1], shape
 (N, C, H, W) with H and W multiples of `Arch.multiple_of`, to (N, C, scale * H, scale * W). It knows nothing of files,
-tiles or weights. A new file `models/<arch>.py` with a `Config` and an `ARCH` is found by itself; nothing here changes.
+tiles or weights. A new file `models/<arch>.py` with a `Config` and an `ARCH`, or a folder whose `arch.py` holds it, is
+found by itself; nothing here changes. Networks are islands: what several are made of lies in `layers`.
 
 This module imports no torch and no network until one is asked for, so that `restore --help` stays fast.
 """
@@ -16,7 +17,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from restore_cli.layers.bands import Execution
 
 
 class Config(Protocol):
@@ -62,8 +65,10 @@ class Arch:
         unit: Takes a configuration, returns the same for it; None where it follows from none. See `of`.
         global_attention: Whether its channel attention takes statistics over the whole input, so that a tile gives
             other results than the image.
-        in_bands: Whether its forward takes an `_bands.Execution` beside the batch, and so any context of its channel
-            attention, in little memory. Without it a network still runs, in tiles where memory is short.
+        infer: Form for inference, faster on the CPU or in less memory: takes the network, a batch as its forward does
+            and an `Execution`, None for the usual one. None where there is the plain form alone.
+        in_bands: Whether `infer` takes any context of its channel attention, in little memory. Without it a network
+            still runs, in tiles where memory is short.
         takes_level: Whether its forward takes the noise levels of a batch beside it, (N,) on the scale of the pixels.
         restores: Whether it maps images to images (False for a classifier or backbone).
         dtypes: Names of the dtypes measured to be good, "float32" first.
@@ -83,6 +88,7 @@ class Arch:
     multiple_of: int
     unit: Callable[[Any], int] | None = None
     global_attention: bool
+    infer: Callable[[nn.Module, Tensor, Execution | None], Tensor] | None = None
     in_bands: bool = False
     takes_level: bool = False
     restores: bool = True
@@ -93,6 +99,15 @@ class Arch:
     mult_adds: Callable[[Any, int, int], int] | None = None
     block: type[nn.Module] | None = None
     convert_state_dict: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+    def run(self, network: nn.Module, x: Tensor) -> Tensor:
+        """Run a network on a batch in the form that is fastest there and gives the same pixels, see `infer`."""
+        from restore_cli.layers.bands import wants_bands
+
+        if self.infer is not None and wants_bands(x):
+            return self.infer(network, x, None)
+        restored: Tensor = network(x)
+        return restored
 
     def of(self, config: Config) -> Arch:
         """Return what is to be known of networks of that configuration: their own `multiple_of`."""
@@ -116,10 +131,13 @@ def get_architecture(name: str) -> Arch:
     """Import one architecture (and torch).
 
     Raises:
-        ValueError: If no file of that name is in this folder; the known names are in the message.
+        ValueError: If nothing of that name is in this folder; the known names are in the message.
     """
     if name not in architecture_names():
         msg = f"unknown architecture {name!r}; known: {', '.join(architecture_names())}"
         raise ValueError(msg)
-    arch: Arch = importlib.import_module(f"{__name__}.{name}").ARCH
+    module = importlib.import_module(f"{__name__}.{name}")
+    if not hasattr(module, "ARCH"):
+        module = importlib.import_module(f"{__name__}.{name}.arch")
+    arch: Arch = module.ARCH
     return arch

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
+from restore_cli.layers.json_config import JsonConfig
 from restore_cli.models import Arch
-from restore_cli.models._json_config import JsonConfig
 
 LEVEL_PLANES = 2
 _MIDDLE = 0.5  # what is taken off pixels in [0, 1], so that zero padding at the border means gray and not black

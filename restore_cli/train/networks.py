@@ -42,7 +42,7 @@ class RamitNetwork:
 
     def config(self, *, task: str, scale: int, channels: int) -> Config:
         """Return the configuration for a task (imports torch)."""
-        from restore_cli.models.ramit import Config
+        from restore_cli.models.ramit.config import Config
 
         if self.variant is not None:
             return Config.variant(self.variant, task=task, scale=scale, channels=channels)
@@ -86,7 +86,7 @@ class CrossFormerNetwork:
 
     def config(self, *, task: str, scale: int, channels: int) -> Config:  # noqa: ARG002  (one signature for all)
         """Return the configuration for a task (imports torch)."""
-        from restore_cli.models.crossformer_ir import Config
+        from restore_cli.models.crossformer_ir.config import Config
 
         return Config(
             dims=self.dims,

@@ -219,8 +219,8 @@ def held_out(request: TrainRequest, recipe: Recipe, machine: Machine) -> Validat
     if recipe.variant == "mixed":  # judged on the papers' noise, which is what published scores are taken on
         options = dataclasses.replace(options, variant=None)
     store = _store(request.val, request.val_degraded, recipe, machine)
-    multiple_of = get_architecture(recipe.network.arch).of(recipe.config()).multiple_of
-    return Validation(store, get_task(recipe.task), options, multiple_of=multiple_of, device=machine.device)
+    arch = get_architecture(recipe.network.arch).of(recipe.config())
+    return Validation(store, get_task(recipe.task), options, arch=arch, device=machine.device)
 
 
 def degrade_options(recipe: Recipe) -> DegradeOptions:

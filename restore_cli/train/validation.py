@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from restore_cli.metrics.psnr import psnr, psnr_y
+from restore_cli.models import Arch
 from restore_cli.pages.images import Box
 from restore_cli.pages.places import heaviest_box, squared_error
 from restore_cli.tasks import DegradeOptions, Task
@@ -84,17 +85,17 @@ class Validation:
         store: The held-out images.
         task: Whose metric and degradation are used.
         options: What the degradation does; a range of noise levels is spread evenly over the images.
-        multiple_of: Height and width the network takes are multiples of this.
+        arch: Of the networks, with their `multiple_of`.
         device: Where the network is.
     """
 
     def __init__(
-        self, store: ImageStore, task: Task, options: DegradeOptions, *, multiple_of: int, device: torch.device
+        self, store: ImageStore, task: Task, options: DegradeOptions, *, arch: Arch, device: torch.device
     ) -> None:
         self.metric = task.metrics[0]
         self._crop_border = task.crop_border(options.scale)
         self._scale = options.scale
-        self._multiple_of = multiple_of
+        self._arch = arch
         self._device = device
         self._images = [_held_out(store, index, task, options) for index in range(len(store))]
 
@@ -158,11 +159,12 @@ class Validation:
         padding = (0, padded_width - width, 0, padded_height - height)
         mode = "reflect" if padding[1] < width and padding[3] < height else "replicate"
         padded = functional.pad(degraded.to(self._device), padding, mode=mode)
-        restored: torch.Tensor = network(padded.contiguous(memory_format=torch.channels_last))
+        restored = self._arch.run(network, padded.contiguous(memory_format=torch.channels_last))
         return restored[..., : height * self._scale, : width * self._scale]
 
     def _padded(self, height: int, width: int) -> tuple[int, int]:
-        return round_up(height, self._multiple_of), round_up(width, self._multiple_of)
+        unit = self._arch.multiple_of
+        return round_up(height, unit), round_up(width, unit)
 
     def _enlarged(self, degraded: torch.Tensor) -> torch.Tensor:
         if self._scale == 1:

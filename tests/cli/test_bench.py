@@ -13,7 +13,7 @@ from restore_cli.cli.app import run
 from restore_cli.cli.bench_options import ConditionOptions, MeasuringOptions, parse_growth, parse_size, settings_of
 from restore_cli.errors import UsageError
 from restore_cli.models import get_architecture
-from restore_cli.models.crossformer import PUBLISHED
+from restore_cli.models.crossformer.config import PUBLISHED
 
 COUNT = ("bench", "-m", "ramit-slim-lowlight", "--runs", "0")
 MEASURE = ("bench", "-m", "ramit-slim-lowlight", "--size", "64x32", "--device", "cpu", "--runs", "2", "--warmup", "1")

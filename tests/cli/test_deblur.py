@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from restore_cli.models.restormer import Config, Restormer
+from restore_cli.models.restormer.config import Config
+from restore_cli.models.restormer.network import Restormer
 from restore_cli.weights.load import save_weights
 from restore_cli.weights.manifest import WeightsEntry
 from tests.cli.conftest import Run, image

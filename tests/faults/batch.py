@@ -192,7 +192,7 @@ def _import_all() -> None:
     """Import here what the program imports when it needs it, so that no fork has to."""
     import restore_cli.inference.allocator
     import restore_cli.jobs.pipeline
-    import restore_cli.models.ramit
+    import restore_cli.models.ramit.arch
     import restore_cli.weights.load
     import restore_cli.weights.store  # noqa: F401 - for those to come
 

@@ -15,7 +15,7 @@ from restore_cli.inference.layout import (
     smaller_layout,
 )
 from restore_cli.inference.memory import GIB
-from restore_cli.models._bands import Execution
+from restore_cli.layers.bands import Execution
 from restore_cli.settings import Context, RunSettings, Tile
 from restore_cli.weights.entry import BestContext
 from tests.inference.toys import toy_arch

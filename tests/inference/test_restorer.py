@@ -14,7 +14,7 @@ from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.restorer import Restorer
 from restore_cli.models import get_architecture
-from restore_cli.models.ramit import Config
+from restore_cli.models.ramit.config import Config
 from restore_cli.settings import RunSettings
 from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.load import LoadedWeights

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from restore_cli.layers.bands import Execution
+from restore_cli.models import get_architecture
+
 
 def deterministic_fill(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the state dict with every floating tensor drawn from a generator seeded by its key."""
@@ -26,6 +29,14 @@ def _drawn(key: str, tensor: Tensor) -> Tensor:
     else:
         values /= np.sqrt(np.prod(values.shape[1:]))
     return torch.from_numpy(values.astype(np.float32))
+
+
+def in_bands(network: nn.Module, x: Tensor, how: Execution | None = None) -> Tensor:
+    """Run a network in the form for inference that its folder holds."""
+    folder = type(network).__module__.rpartition(".")[0]
+    infer = get_architecture(folder.rpartition(".")[2]).infer
+    assert infer is not None
+    return infer(network, x, how)
 
 
 def lively(network: nn.Module) -> nn.Module:

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from restore_cli.inference.footprint import peak_bytes
+from restore_cli.layers.bands import Band, Cells, Execution, bands, conv3x3
 from restore_cli.models import Arch, architecture_names, get_architecture
-from restore_cli.models._bands import Band, Cells, Execution, bands, conv3x3
-from restore_cli.models._ramit_bands import ChannelPass
-from restore_cli.models._ramit_block import ChannelSums, DRAMiTransformer
-from restore_cli.models.ramit import Config, RAMiT
-from tests.models.fill import lively
+from restore_cli.models.ramit.bands import ChannelPass
+from restore_cli.models.ramit.block import ChannelSums, DRAMiTransformer
+from restore_cli.models.ramit.config import Config
+from restore_cli.models.ramit.network import RAMiT
+from tests.models.fill import in_bands, lively
 
 IN_BANDS = [name for name in architecture_names() if get_architecture(name).in_bands]
 HEIGHT, WIDTH = 96, 128
@@ -73,11 +74,11 @@ def test_ramit_in_bands_gives_the_pixels_of_ramit_at_once(config: Config):
     network = lively(RAMiT(config))
     x = image(config.channels, count=2)
     exact = copy.deepcopy(network).double()
-    at_once = torch.addcmul(exact.mean, exact._at_once((x.double() - exact.mean) / exact.std), exact.std)
+    at_once = exact(x.double())
 
     for rows in (8, 40):
-        assert_same(exact(x.double(), Execution(rows=rows)), at_once, atol=1e-12)
-        assert_same(network(x, Execution(rows=rows)).double(), at_once, atol=rounding(network))
+        assert_same(in_bands(exact, x.double(), Execution(rows=rows)), at_once, atol=1e-12)
+        assert_same(in_bands(network, x, Execution(rows=rows)).double(), at_once, atol=rounding(network))
 
 
 def rounding(network: nn.Module) -> float:
@@ -98,16 +99,14 @@ def test_logits_beyond_any_power_of_float32_stay_finite():
         elif name.endswith("relative_position_bias_table"):
             parameter.mul_(100)
     x = image(height=32, width=64)
-    at_once = torch.addcmul(network.mean, network._at_once((x - network.mean) / network.std), network.std)
-
-    torch.testing.assert_close(network(x), at_once, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(in_bands(network, x), network(x), atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("context", ["global", "mixed", pytest.param("local", marks=pytest.mark.exhaustive)])
 def test_pixels_do_not_depend_on_the_bands(arch: Arch, network: nn.Module, context: str):
     x = image(arch.config.tiny().channels)
-    results = [network(x, Execution(context=context, cell=64, rows=rows)) for rows in (HEIGHT, 8, 24)]
+    results = [in_bands(network, x, Execution(context=context, cell=64, rows=rows)) for rows in (HEIGHT, 8, 24)]
 
     for result in results[1:]:
         assert_same(result, results[0], atol=1e-5)
@@ -121,7 +120,7 @@ def test_bytes_do_not_depend_on_the_threads(arch: Arch, network: nn.Module, cont
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        results.append(network(x, Execution(context=context)))
+        results.append(in_bands(network, x, Execution(context=context)))
 
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
@@ -130,7 +129,7 @@ def test_bytes_do_not_depend_on_the_threads(arch: Arch, network: nn.Module, cont
 @torch.inference_mode()
 def test_an_image_no_larger_than_a_cell_has_one_context(arch: Arch, network: nn.Module):
     x = image(arch.config.tiny().channels, 64, 64)
-    whole, local = (network(x, Execution(context=context, cell=64)) for context in ("global", "local"))
+    whole, local = (in_bands(network, x, Execution(context=context, cell=64)) for context in ("global", "local"))
 
     assert_same(whole, local, atol=1e-6)
 
@@ -138,11 +137,11 @@ def test_an_image_no_larger_than_a_cell_has_one_context(arch: Arch, network: nn.
 @torch.inference_mode()
 def test_mixed_lies_between_local_and_global(arch: Arch, network: nn.Module):
     x = image(arch.config.tiny().channels)
-    whole, local = (network(x, Execution(context=context)) for context in ("global", "local"))
+    whole, local = (in_bands(network, x, Execution(context=context)) for context in ("global", "local"))
 
     assert not torch.allclose(whole, local, atol=1e-4)
     for share, expected in ((0.0, local), (1.0, whole)):
-        assert_same(network(x, Execution(context="mixed", share=share)), expected, atol=1e-6)
+        assert_same(in_bands(network, x, Execution(context="mixed", share=share)), expected, atol=1e-6)
 
 
 @torch.inference_mode()
@@ -186,7 +185,7 @@ def test_a_cell_of_little_contrast_follows_the_image_and_one_of_much_follows_its
 def test_neither_cells_nor_bands_leave_a_border(arch: Arch, network: nn.Module, context: str):
     x = image(arch.config.tiny().channels, 128, 192)
     scale = arch.config.tiny().scale
-    change = network(x, Execution(context=context, rows=32)) - network(x, Execution(rows=HEIGHT))
+    change = in_bands(network, x, Execution(context=context, rows=32)) - in_bands(network, x, Execution(rows=HEIGHT))
     # What cells add, minus what a smooth field would add: jumps from row to row and from column to column.
     jumps = [change.diff(dim=dim).abs().mean((0, 1, 5 - dim)) for dim in (2, 3)]
 
@@ -205,7 +204,7 @@ def test_peak_memory_is_at_most_ten_feature_maps(context: str):
     height, width = 320, 32
     network, image = RAMiT(config).eval(), torch.rand(1, 3, height, width)
 
-    peak = peak_bytes(lambda: network(image, Execution(context=context, rows=8)))
+    peak = peak_bytes(lambda: in_bands(network, image, Execution(context=context, rows=8)))
 
     assert 4 * config.dim * height * width * 4 < peak <= 10 * config.dim * height * width * 4
 

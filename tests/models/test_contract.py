@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -36,6 +37,15 @@ def network(arch: Arch) -> nn.Module:
     return arch.build(arch.config.tiny()).eval()
 
 
+Form = Callable[[nn.Module, Tensor], Tensor]
+
+
+@pytest.fixture(params=["plain", "for inference"])
+def form(request: pytest.FixtureRequest, arch: Arch) -> Form:
+    """Run a network as it is written, or in its form for inference."""
+    return arch.run if request.param == "for inference" else lambda network, x: network(x)
+
+
 def images(arch: Arch, *, count: int = 2) -> Tensor:
     """Return smooth images with some grain, twice as wide as high."""
     side = arch.multiple_of if arch.restores else CLASSIFIED_SIDE
@@ -57,17 +67,17 @@ def test_an_unknown_architecture_is_refused_with_the_known_names():
 
 
 @torch.inference_mode()
-def test_the_output_is_scale_times_the_input(restoring: Arch, network: nn.Module):
+def test_the_output_is_scale_times_the_input(restoring: Arch, network: nn.Module, form: Form):
     x = images(restoring)
     scale = restoring.config.tiny().scale
-    restored = network(x)
+    restored = form(network, x)
     assert restored.shape == (*x.shape[:2], scale * x.shape[2], scale * x.shape[3])
     assert restored.dtype == torch.float32
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("change", ["height", "width", "channels", "dimensions", "empty"])
-def test_an_input_that_does_not_fit_is_refused(restoring: Arch, network: nn.Module, change: str):
+def test_an_input_that_does_not_fit_is_refused(restoring: Arch, network: nn.Module, form: Form, change: str):
     x = images(restoring)
     wrong = {
         "height": x[:, :, 1:],
@@ -77,29 +87,29 @@ def test_an_input_that_does_not_fit_is_refused(restoring: Arch, network: nn.Modu
         "empty": x[:, :, :0],
     }
     with pytest.raises(ValueError, match=str(restoring.multiple_of)):
-        network(wrong[change])
+        form(network, wrong[change])
 
 
 @torch.inference_mode()
-def test_a_batch_gives_what_its_images_give_one_by_one(arch: Arch, network: nn.Module):
+def test_a_batch_gives_what_its_images_give_one_by_one(arch: Arch, network: nn.Module, form: Form):
     x = images(arch, count=3)
-    one_by_one = torch.cat([network(image[None]) for image in x])
-    torch.testing.assert_close(network(x), one_by_one, atol=1e-5, rtol=0)
+    one_by_one = torch.cat([form(network, image[None]) for image in x])
+    torch.testing.assert_close(form(network, x), one_by_one, atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()
-def test_the_input_is_left_as_it_was_and_a_second_run_gives_the_same(arch: Arch, network: nn.Module):
+def test_the_input_is_left_as_it_was_and_a_second_run_gives_the_same(arch: Arch, network: nn.Module, form: Form):
     x = images(arch)
     before = x.clone()
-    assert torch.equal(network(x), network(x))
+    assert torch.equal(form(network, x), form(network, x))
     assert torch.equal(x, before)
 
 
 @torch.inference_mode()
-def test_memory_layout_does_not_matter(arch: Arch, network: nn.Module):
+def test_memory_layout_does_not_matter(arch: Arch, network: nn.Module, form: Form):
     x = images(arch)
-    other = network(x.contiguous(memory_format=torch.channels_last))
-    torch.testing.assert_close(network(x), other, atol=1e-5, rtol=0)
+    other = form(network, x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(form(network, x), other, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
@@ -111,22 +121,28 @@ def test_flat_images_stay_finite_and_so_do_their_gradients(arch: Arch, network: 
 
 
 @torch.inference_mode()
-def test_bfloat16_autocast_comes_near_float32(arch: Arch, network: nn.Module):
+def test_bfloat16_autocast_comes_near_float32(arch: Arch, network: nn.Module, form: Form):
     x = images(arch)
     with torch.autocast("cpu", torch.bfloat16):
-        near = network(x)
-    difference = (near.float() - network(x)).abs()
+        near = form(network, x)
+    difference = (near.float() - form(network, x)).abs()
     assert difference.max() <= 0.03
     assert difference.mean() <= 0.005
 
 
 @torch.inference_mode()
-def test_float64_agrees_with_float32(arch: Arch, network: nn.Module):
+def test_float64_agrees_with_float32(arch: Arch, network: nn.Module, form: Form):
     x = images(arch)
-    restored = network(x)
-    exact = network.double()(x.double())
+    restored = form(network, x)
+    exact = form(network.double(), x.double())
     assert exact.dtype == torch.float64
     torch.testing.assert_close(restored.double(), exact, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_the_form_for_inference_gives_the_pixels_of_the_plain_one(arch: Arch, network: nn.Module):
+    network, x = lively(network).double(), images(arch).double()
+    torch.testing.assert_close(arch.run(network, x), network(x), atol=1e-11, rtol=0)
 
 
 @torch.inference_mode()

@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from restore_cli.models._crossformer_block import GroupAttention, Grouping
-from restore_cli.models._crossformer_config import share_channels
-from restore_cli.models.crossformer import ARCH, PUBLISHED, Block, Config, CrossFormer, mult_adds
+from restore_cli.layers.cross_scale import GroupAttention, Grouping, share_channels
+from restore_cli.models.crossformer.arch import ARCH
+from restore_cli.models.crossformer.config import PUBLISHED, Config, mult_adds
+from restore_cli.models.crossformer.network import Block, CrossFormer
 from tests.models.fill import deterministic_fill
 
 QUICK = ("crossformer_seed_example", "crossformer_pp_small")

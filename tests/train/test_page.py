@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from restore_cli.models.ramit.network import RAMiT
 from restore_cli.train.journal import Interval
 from restore_cli.train.page import NAME, run_page
 from restore_cli.train.processes import Processes
@@ -21,6 +22,7 @@ from restore_cli.train.session import Machine, held_out, make_loop, prepare
 from restore_cli.train.validation import SHOWN_MOST
 from tests.conftest import ROOT
 from tests.evaluate.test_page import Balance
+from tests.models.fill import lively
 from tests.train.conftest import write_images
 
 MACHINE = Machine(device=torch.device("cpu"), processes=Processes(), cache_mebibytes=64, readers=1)
@@ -125,7 +127,8 @@ def test_the_same_places_are_shown_whatever_the_network_makes_of_them(images: Pa
     request = TrainRequest(recipe="ramit-lite-denoise-color", data=("data",), val=(str(images),))
     validation = held_out(request, request.adjusted_recipe(), MACHINE)
     assert validation is not None
-    one, other = validation.views(torch.nn.Identity()), validation.judge(torch.nn.ReLU6()).views
+    start, moved = (RAMiT(request.adjusted_recipe().config()) for _ in range(2))  # the start changes no pixel
+    one, other = validation.views(start), validation.judge(lively(moved)).views
     assert [(view.name, view.box) for view in one] == [(view.name, view.box) for view in other]
     assert len(one) == SHOWN_MOST
     assert all((view.restored == view.floor).all() for view in one)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from restore_cli.errors import TrainingError
 from restore_cli.models import get_architecture
-from restore_cli.models.ramit import Config as RamitConfig
+from restore_cli.models.ramit.config import Config as RamitConfig
 from restore_cli.train.checkpoint import BEST, LAST, write_checkpoint
 from restore_cli.train.recipes import get_recipe
 from restore_cli.train.warm_start import read_source, warm_start

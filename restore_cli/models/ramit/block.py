@@ -1,6 +1,6 @@
 """The D-RAMiT block and the layers it is made of: two attentions side by side, MobiVari, a feed-forward layer.
 
-Stage 5, RUN; `ramit` builds the network of them and states the paper, the origin and the licence. Section 3.2 of the
+Stage 5, RUN; `network` builds the network of them and states the paper, the origin and the licence. Section 3.2 of the
 paper is the block, 3.3 MobiVari. How it is laid out, and why:
 - Tensors are (N, C, H, W) in channels-last memory: 1x1 convolutions and LayerNorm run where the channels already lie,
   and queries, keys and values of all heads are views of what a convolution wrote.
@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.models._ramit_config import expanded_channels
-from restore_cli.models._tensors import DropPath, at_least_float32, autocast_off, channels_first, channels_last
+from restore_cli.layers.tensors import DropPath, at_least_float32, autocast_off, channels_first, channels_last
+from restore_cli.models.ramit.config import expanded_channels
 
 NORM_EPS = 1e-12  # floor of an L2 norm
 MAX_LOGIT_SCALE = math.log(100.0)

@@ -1,7 +1,7 @@
 """The transformer block of Restormer: attention over channels (MDTA), then a gated feed-forward layer (GDFN).
 
-Stage 5, RUN; `restormer` builds the network of them and states the paper, the origin and the licence. Section 3.1 of
-the paper is MDTA, 3.2 GDFN. This is the plain form, which autograd, compilers and autocast take; `_restormer_passes`
+Stage 5, RUN; `network` builds the network of them and states the paper, the origin and the licence. Section 3.1 of
+the paper is MDTA, 3.2 GDFN. This is the plain form, which autograd, compilers and autocast take; `passes`
 has the other, for inference in bands. Channel attention is three steps: sums over positions (additive over the parts
 of an image), the c x c matrix of each head made of them, and its application, so that a runner may choose where the
 sums come from. The matrix and `project_out` are applied as one C x C product, which is exact.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.models._tensors import at_least_float32, autocast_off, channels_first, channels_last
+from restore_cli.layers.tensors import at_least_float32, autocast_off, channels_first, channels_last
 
 NORM_EPS = 1e-12  # floor of an L2 norm
 CHUNK_POSITIONS = 16_384  # float32 products summed over 32,767 positions or more are wrong on some Apple GPUs

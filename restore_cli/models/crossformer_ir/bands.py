@@ -1,6 +1,6 @@
 """Blocks of CrossFormer-IR over whole maps in parts that stay in the processor's cache.
 
-Stage 5, RUN; `_crossformer_block` and `crossformer_ir` have the layers. For inference on the CPU alone: nothing in here
+Stage 5, RUN; `layers.cross_scale` and `network` have the layers. For inference on the CPU alone: nothing in here
 can be differentiated. A block sweeps over the map twice. Groups attend some hundred at a time; the feed-forward layer
 runs over bands of rows, with a row more on either side for its convolution. Bias and GELU come with the products, and
 what the layer adds to its convolution's result is a weight of the middle tap. On 480x320 pixels crossformer-lite takes
@@ -11,21 +11,33 @@ Letters: H W size of the map, R rows of a band, C channels, L tokens a group, B 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.models._crossformer_block import Grouping
-from restore_cli.models._products import depthwise3x3, linear
+from restore_cli.layers.bands import Execution
+from restore_cli.layers.cross_scale import Grouping
+from restore_cli.layers.products import depthwise3x3, linear
 
 if TYPE_CHECKING:
-    from restore_cli.models.crossformer_ir import Block
+    from restore_cli.models.crossformer_ir.network import Block, CrossFormerIR
 
 # Positions of a part: with 64 channels widened threefold some 12 MiB.
 _PART_POSITIONS = 1 << 14
 _LEAST_ROWS = 16  # a band computes two rows of its neighbours anew
+
+
+def restore_in_parts(network: nn.Module, x: Tensor, _: Execution | None = None) -> Tensor:
+    """Return what `CrossFormerIR.forward` returns for a batch; its groups look nowhere else, so it has one context."""
+
+    def run(stage: nn.Module, maps: Tensor) -> Tensor:
+        for block in stage.children():
+            maps = torch.stack([run_block(cast("Block", block), each) for each in maps])
+        return maps
+
+    return cast("CrossFormerIR", network).restore(x, run)
 
 
 def run_block(block: Block, x: Tensor) -> Tensor:

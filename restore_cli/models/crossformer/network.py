@@ -26,12 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 from torch.utils.checkpoint import checkpoint
 
-from restore_cli.models import Arch
-from restore_cli.models._crossformer_block import CrossScaleConv, GroupAttention, Grouping, layer_norm
-from restore_cli.models._crossformer_config import PUBLISHED, Config, mult_adds, position_dim
-from restore_cli.models._tensors import DropPath, channels_first, channels_last
-
-__all__ = ["ARCH", "PUBLISHED", "Block", "Config", "CrossFormer", "mult_adds"]
+from restore_cli.layers.cross_scale import CrossScaleConv, GroupAttention, Grouping, layer_norm
+from restore_cli.layers.tensors import DropPath, channels_first, channels_last
+from restore_cli.models.crossformer.config import Config, position_dim
 
 _OLD_BUFFERS = (".biases", ".relative_position_index", ".attn_mask")
 
@@ -270,24 +267,11 @@ class CrossFormer(nn.Module):
         return logits
 
 
-def _from_config(config: Config) -> CrossFormer:
+def from_config(config: Config) -> CrossFormer:
+    """Build the network that a configuration describes."""
     return CrossFormer(**asdict(config))
 
 
-def _without_old_buffers(state_dict: dict[str, Any]) -> dict[str, Any]:
+def without_old_buffers(state_dict: dict[str, Any]) -> dict[str, Any]:
     """Leave out tables that early checkpoints hold and that follow from the configuration."""
     return {key: tensor for key, tensor in state_dict.items() if not key.endswith(_OLD_BUFFERS)}
-
-
-ARCH = Arch(
-    name="crossformer",
-    config=Config,
-    build=_from_config,
-    multiple_of=1,
-    global_attention=False,
-    restores=False,
-    paper="CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention, arXiv 2108.00154",
-    mult_adds=mult_adds,
-    block=Block,
-    convert_state_dict=_without_old_buffers,
-)

@@ -1,7 +1,7 @@
 """CrossFormer-IR, a restoration network of our own made of CrossFormer's parts.
 
 Stage 5, RUN. CrossFormer (arXiv 2108.00154; ++: 2303.06908) classifies; it has no head that restores, and nobody has
-published restoration weights of it. What is taken from it, by `_crossformer_block`: the cross-scale embedding (section
+published restoration weights of it. What is taken from it, by `layers.cross_scale`: the cross-scale embedding (section
 3.1), between stages too, blocks that attend near (SDA) and far (LDA) in turn (3.2.1), dynamic position bias (3.2.2).
 
 What is different, and why:
@@ -22,20 +22,16 @@ Letters: N batch, C channels of a level, H W size of the input.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import pairwise
-from typing import ClassVar, Self
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.models import Arch
-from restore_cli.models._bands import wants_bands
-from restore_cli.models._crossformer_block import CrossScaleConv, GroupAttention, Grouping, layer_norm
-from restore_cli.models._crossformer_passes import run_block
-from restore_cli.models._json_config import JsonConfig
-from restore_cli.models._tensors import (
+from restore_cli.layers.cross_scale import CrossScaleConv, GroupAttention, Grouping, layer_norm
+from restore_cli.layers.tensors import (
     DropPath,
     at_least_float32,
     autocast_off,
@@ -43,97 +39,7 @@ from restore_cli.models._tensors import (
     channels_first,
     channels_last,
 )
-
-MOST_LEVELS = 3
-MULTIPLE_OF = 1 << (MOST_LEVELS - 1)
-MERGING_KERNELS = (2, 4)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(JsonConfig):
-    """Describe one CrossFormer-IR completely.
-
-    Attributes:
-        dims: Channels C of each level, each level half the size of the one before; at most three.
-        depths: Blocks of each stage, down through the levels and up again: one number less than twice the levels.
-        num_heads: Heads of each level.
-        group_size: Side of an attention group in tokens.
-        intervals: Distance of the tokens of a far group, one number a level; 1 leaves only near groups there.
-        kernels: Sides of the embedding's kernels, odd, the first with half of the channels.
-        fold: Side of the squares of pixels that become channels before the embedding (space to depth); 1 for none. The
-            first level is so many times smaller than the input; with the levels below at most four times.
-        hidden_ratio: Hidden channels of the feed-forward layer per channel.
-        scale: Factor from input to output size.
-        channels: Image channels, 1 or 3.
-        mean: Mean of each image channel.
-        std: Standard deviation of each image channel.
-        drop_path: Rate of stochastic depth at the last block, rising linearly from 0; training only.
-        image_skip: Start from the identity: the input, enlarged bicubically where `scale` > 1, is added to the output
-            and the last convolution starts at zero.
-    """
-
-    NETWORK: ClassVar[str] = "CrossFormer-IR"
-    LATER: ClassVar[frozenset[str]] = frozenset({"fold"})
-
-    dims: tuple[int, ...] = (64, 96, 128)
-    depths: tuple[int, ...] = (4, 2, 2, 2, 4)
-    num_heads: tuple[int, ...] = (2, 3, 4)
-    group_size: int = 8
-    intervals: tuple[int, ...] = (4, 2, 1)
-    kernels: tuple[int, ...] = (3, 5, 7, 9)
-    fold: int = 1
-    hidden_ratio: float = 2.0
-    scale: int = 1
-    channels: int = 3
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    std: tuple[float, ...] = (0.25, 0.25, 0.25)
-    drop_path: float = 0.0
-    image_skip: bool = True
-
-    def __post_init__(self) -> None:
-        levels = len(self.dims)
-        fine = 1 << (max(len(self.kernels), len(MERGING_KERNELS)) - 1)
-        checks = (
-            (0 < levels <= MOST_LEVELS, f"dims must be 1 to {MOST_LEVELS} numbers"),
-            (all(dim > 0 and dim % fine == 0 for dim in self.dims), f"dims must be positive multiples of {fine}"),
-            (len(self.depths) == 2 * levels - 1, "depths must be one number less than twice as many as dims"),
-            (all(depth > 0 for depth in self.depths), "depths must be positive"),
-            (len(self.num_heads) == len(self.intervals) == levels, "num_heads and intervals must be as many as dims"),
-            (self._heads_divide(), "num_heads must divide dims"),
-            (self.group_size > 1, "group_size must be at least 2"),
-            (all(interval > 0 for interval in self.intervals), "intervals must be positive"),
-            (all(kernel > 0 and kernel % 2 for kernel in self.kernels), "kernels must be odd"),
-            (len(self.kernels) > 0, "kernels must name at least one"),
-            (self.fold in (1, 2, 4), "fold must be 1, 2 or 4"),
-            (self.unit <= MULTIPLE_OF, f"fold, doubled from level to level, must come to {MULTIPLE_OF} at most"),
-            (self.hidden_ratio > 0, "hidden_ratio must be positive"),
-            (self.scale >= 1, "scale must be at least 1"),
-            (self.channels in (1, 3), "channels must be 1 or 3"),
-            (len(self.mean) == len(self.std) == self.channels, "mean and std must have one number a channel"),
-            (all(std > 0 for std in self.std), "std must be positive"),
-            (0 <= self.drop_path < 1, "drop_path must lie in [0, 1)"),
-        )
-        for holds, message in checks:
-            if not holds:
-                msg = f"CrossFormer-IR: {message}"
-                raise ValueError(msg)
-
-    @property
-    def unit(self) -> int:
-        """Return the number that height and width must be multiples of."""
-        return self.fold << (len(self.dims) - 1)
-
-    def _heads_divide(self) -> bool:
-        pairs = zip(self.dims, self.num_heads, strict=False)
-        return all(heads > 0 and dim % heads == 0 for dim, heads in pairs)
-
-    @classmethod
-    def tiny(cls) -> Self:
-        """Return a configuration that builds and runs in milliseconds."""
-        return cls(
-            dims=(32, 32, 48), depths=(2, 2, 1, 1, 1), num_heads=(1, 2, 2), group_size=4, intervals=(2, 2, 1),
-            scale=2, image_skip=False,
-        )  # fmt: skip
+from restore_cli.models.crossformer_ir.config import MERGING_KERNELS, Config
 
 
 class FeedForward(nn.Module):
@@ -178,8 +84,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, H, W, C) to the same shape."""
-        if wants_bands(x):
-            return torch.stack([run_block(self, each) for each in x])
         grouping = Grouping(height=x.shape[1], width=x.shape[2], size=self.group_size, interval=self.interval)
         groups = self.attn(grouping.cut(layer_norm(self.norm1, x)), self.group_size, grouping.mask(x.device))
         x = x + self.drop_path(grouping.merge(groups))
@@ -283,6 +187,10 @@ class CrossFormerIR(nn.Module):
         Raises:
             ValueError: If the channels or the size do not fit.
         """
+        return self.restore(x, lambda stage, maps: cast("Tensor", stage(maps)))
+
+    def restore(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """Restore a batch as `forward` does, with each stage's blocks run on (N, H, W, C) by a function."""
         unit, channels = self.config.unit, self.config.channels
         if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
             msg = f"CrossFormer-IR takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
@@ -290,7 +198,7 @@ class CrossFormerIR(nn.Module):
         x = channels_first(channels_last((x - self.mean) / self.std).contiguous())
         with autocast_off(x):
             shallow = self.embed(F.pixel_unshuffle(at_least_float32(x), self.config.fold))
-        features = channels_first(layer_norm(self.norm, self._body(channels_last(shallow))))
+        features = channels_first(layer_norm(self.norm, self._body(channels_last(shallow), run)))
         with autocast_off(x):
             out = self.to_target(self.after(features) + shallow)
         if self.config.image_skip:
@@ -299,17 +207,17 @@ class CrossFormerIR(nn.Module):
             out = out + (x if scale == 1 else F.interpolate(x, scale_factor=scale, mode="bicubic", antialias=True))
         return torch.addcmul(self.mean, out, self.std)
 
-    def _body(self, x: Tensor) -> Tensor:
+    def _body(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         """Run (N, H, W, C) down through the levels and up again."""
         stages = iter(self.stages)
         found = []
         for down in self.downs:
-            x = next(stages)(x)
+            x = run(next(stages), x)
             found.append(x)
             x = down(x)
-        x = next(stages)(x)
+        x = run(next(stages), x)
         for up in self.ups:
-            x = next(stages)(up(x, found.pop()))
+            x = run(next(stages), up(x, found.pop()))
         return x
 
 
@@ -335,14 +243,3 @@ def _stages(config: Config) -> nn.ModuleList:
         stages.append(nn.Sequential(*blocks))
         done += depth
     return stages
-
-
-ARCH = Arch(
-    name="crossformer_ir",
-    config=Config,
-    build=CrossFormerIR,
-    multiple_of=MULTIPLE_OF,
-    global_attention=False,
-    paper="CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention, arXiv 2108.00154",
-    block=Block,
-)

@@ -1,6 +1,6 @@
 """What a RAMiT is, in numbers: its configuration, the published ones, and its cost in multiply-adds.
 
-Stage 5, RUN; the network itself is `ramit`. A file of its own because nothing in here needs torch.
+Stage 5, RUN; the network itself is in `network`. A file of its own because nothing in here needs torch.
 
 Letters: C = `dim` channels, h heads in all, d = C / h channels a head, h2 heads that attend over channels.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from restore_cli.models._json_config import JsonConfig
+from restore_cli.layers.json_config import JsonConfig
 
 STAGES = 4
 

@@ -1,6 +1,6 @@
 """What a CrossFormer is, in numbers: its configuration, the published ones, and its cost in multiply-adds.
 
-Stage 5, RUN; the network itself is `crossformer`. A file of its own because nothing in here needs torch.
+Stage 5, RUN; the network itself is in `network`. A file of its own because nothing in here needs torch.
 
 Letters: C = channels of a stage, H W size of its map, G side of a group, h heads, p width of the position bias's MLP.
 """
@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from restore_cli.models._json_config import JsonConfig
+from restore_cli.layers.cross_scale import share_channels
+from restore_cli.layers.json_config import JsonConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,19 +172,6 @@ def mult_adds(config: Config, height: int, width: int) -> int:
             total += tokens[stage] * dim + tokens[stage + 1] * kernels
     last = config.dims[-1]
     return total + last * tokens[0] // (1 << len(config.depths)) + last * config.num_classes
-
-
-def share_channels(channels: int, count: int) -> tuple[int, ...]:
-    """Split channels over `count` kernels: a half, a quarter, an eighth, ..., the last two equal.
-
-    Raises:
-        ValueError: If they cannot be halved so often.
-    """
-    if count < 1 or channels < 1 or channels % (1 << (count - 1)):
-        msg = f"{channels} channels cannot be halved for {count} kernels"
-        raise ValueError(msg)
-    shares = [channels >> (index + 1) for index in range(count - 1)]
-    return (*shares, channels - sum(shares))
 
 
 def position_dim(dim: int) -> int:

@@ -1,7 +1,7 @@
 """The block of Restormer over bands of rows, in place, its channel attention with cells if wanted.
 
-Stage 5, RUN; `_bands` has what any network needs for it, `_restormer_block` the plain block, `_restormer_bands` the
-whole network. For inference alone: nothing here can be differentiated. How it is laid out, and why:
+Stage 5, RUN; `layers.bands` has what any network needs for it, `block` the plain block, `bands` the whole
+network. For inference alone: nothing here can be differentiated. How it is laid out, and why:
 - Both layers add to their input in place, a band of rows at a time, so that the widest maps (over ten times the
   block's own channels) stay in the cache and never exist whole. Bands share no arithmetic: the two rows that the 3x3
   convolutions of neighbouring bands have in common are kept, not computed again.
@@ -13,7 +13,7 @@ whole network. For inference alone: nothing here can be differentiated. How it i
 - Hidden widths such as 255 are filled up with zeros to whole vectors; GELU(0) * 0 stays 0.
 - Under autocast products and what goes into them take its type, sums and the residual stream stay in float32.
 
-Letters: as in `_restormer_block`; R rows of a band, K cells along an axis, g groups of channels with matrices of their
+Letters: as in `block`; R rows of a band, K cells along an axis, g groups of channels with matrices of their
 own: h heads, or one.
 """
 
@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.models._bands import Band, Cells, bands
-from restore_cli.models._products import depthwise3x3
-from restore_cli.models._restormer_block import Block, ChannelNorm, ChannelSums, TransposedAttention
-from restore_cli.models._tensors import at_least_float32
+from restore_cli.layers.bands import Band, Cells, bands
+from restore_cli.layers.products import depthwise3x3
+from restore_cli.layers.tensors import at_least_float32
+from restore_cli.models.restormer.block import Block, ChannelNorm, ChannelSums, TransposedAttention
 
 VECTOR = 16  # float32 numbers of the widest CPU registers
 # Sums over positions are made of so many parts: one long product would be split among threads, and so its rounding.

@@ -6,9 +6,9 @@ from a description of the network and keeps the checkpoints' keys, so that they 
 
 What differs from the origin, and why:
 - Padding is the caller's: sizes must be multiples of four windows, so that one padder serves every network.
-- The blocks work in channels-last memory and project after cutting windows (see `_ramit_block`), for speed.
+- The blocks work in channels-last memory and project after cutting windows (see `block`), for speed.
 - Squares of pixels may become channels first (`Config.fold`), for blur that reaches farther than a window; ours only.
-- In inference the network goes over an image in bands (see `_ramit_bands`), with statistics of cells if wanted.
+- In inference the network goes over an image in bands (see `bands`), with statistics of cells if wanted.
 - Under autocast everything but the blocks stays in float32: a tenth of the arithmetic, and half of the rounding error.
 
 Letters: N batch, C = `dim` channels, H W size of the input; of the features too where nothing is folded.
@@ -22,42 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.models import Arch
-from restore_cli.models._bands import Execution, wants_bands
-from restore_cli.models._ramit_bands import ImagePass
-from restore_cli.models._ramit_block import (
+from restore_cli.layers.tensors import at_least_float32, autocast_off, channels_first, channels_last
+from restore_cli.models.ramit.block import (
     NEGATIVE_SLOPE,
-    ChannelSelfAttention,
-    ChannelSums,
     DRAMiTransformer,
-    FeedForward,
-    MobiVari1,
-    MobiVari2,
-    QKVProjection,
     ReshapeLayerNorm,
-    SpatialSelfAttention,
     mobivari,
 )
-from restore_cli.models._ramit_config import PUBLISHED, Config, mult_adds
-from restore_cli.models._tensors import DropPath, at_least_float32, autocast_off, channels_first, channels_last
-
-__all__ = [
-    "ARCH",
-    "PUBLISHED",
-    "ChannelSelfAttention",
-    "ChannelSums",
-    "Config",
-    "DRAMiTransformer",
-    "DropPath",
-    "FeedForward",
-    "MobiVari1",
-    "MobiVari2",
-    "QKVProjection",
-    "RAMiT",
-    "ReshapeLayerNorm",
-    "SpatialSelfAttention",
-    "mult_adds",
-]
+from restore_cli.models.ramit.config import Config
 
 
 class ShallowModule(nn.Module):
@@ -232,12 +204,11 @@ class RAMiT(nn.Module):
             for parameter in self.to_target.final_conv.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, how: Execution | None = None) -> Tensor:
-        """Restore a batch.
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore a batch layer by layer: what training differentiates and compilers see.
 
         Args:
             x: (N, channels, H, W) in [0, 1], H and W multiples of `config.unit` (32 for windows of 8, unfolded).
-            how: Context and bands, for inference. None is the whole image's context, in bands where that can be.
 
         Returns:
             (N, channels, scale * H, scale * W), float32 or better, not clipped.
@@ -245,20 +216,18 @@ class RAMiT(nn.Module):
         Raises:
             ValueError: If the channels or the size do not fit.
         """
+        self.check(x)
+        out = self._restore((x - self.mean) / self.std)
+        return torch.addcmul(self.mean, out, self.std)
+
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError unless a batch is what `forward` takes."""
         unit, channels = self.config.unit, self.config.channels
         if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
             msg = f"RAMiT takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
             raise ValueError(msg)
-        x = (x - self.mean) / self.std
-        if how is None and not wants_bands(x):
-            out = self._at_once(x)
-        else:
-            run = ImagePass(self, how or Execution())
-            out = torch.stack([run.run(image) for image in x])
-        return torch.addcmul(self.mean, out, self.std)
 
-    def _at_once(self, x: Tensor) -> Tensor:
-        """Restore a normalised batch layer by layer: what training differentiates and compilers see."""
+    def _restore(self, x: Tensor) -> Tensor:
         x = channels_first(channels_last(x).contiguous())
         shallow = _in_float32(self.shallow, F.pixel_unshuffle(x, self.config.fold))
         o1, a1 = self.stage1(shallow)
@@ -272,21 +241,3 @@ class RAMiT(nn.Module):
             # The antialiased form has the field's cubic (a = -0.5); enlarging, it smooths nothing.
             out = out + F.interpolate(x, scale_factor=self.config.scale, mode="bicubic", antialias=True)
         return out
-
-
-ARCH = Arch(
-    name="ramit",
-    config=Config,
-    build=RAMiT,
-    multiple_of=32,
-    unit=lambda config: int(config.unit),
-    global_attention=True,
-    in_bands=True,
-    # On photos, emulated on a CPU, single pixels of eight published networks moved by 1.7 to 16 levels under bfloat16
-    # autocast (0.24 at most in the mean square's root), by 0.2 to 2.3 under float16 (0.05): no loss a PSNR shows, yet
-    # more than a default may change.
-    dtypes=("float32",),
-    paper="Reciprocal Attention Mixing Transformer for Lightweight Image Restoration, arXiv 2305.11474",
-    mult_adds=mult_adds,
-    block=DRAMiTransformer,
-)

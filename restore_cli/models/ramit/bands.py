@@ -1,13 +1,13 @@
 """RAMiT over a whole image in bands of rows: the same pixels as at once, in a few feature maps, with cells if wanted.
 
-Stage 5, RUN; `_bands` has what any network needs for it, `ramit` the network. For inference alone: nothing here can be
-differentiated. A block sweeps over the image three times. Its channel attention needs sums over all of it: the first
-sweep gathers them, the second turns both attentions into one map, the third, which looks a row further on either side,
-mixes that map and adds the result to the features, in place. The map of one block holds the helpers of the next, which
-reads each row before it writes it. At its peak the network holds the features, that map, the shallow features, three
-attentions and what a band needs: about five and a half maps.
+Stage 5, RUN; `layers.bands` has what any network needs for it, `network` the network. For inference alone: nothing here
+can be differentiated. A block sweeps over the image three times. Its channel attention needs sums over all of it: the
+first sweep gathers them, the second turns both attentions into one map, the third, which looks a row further on either
+side, mixes that map and adds the result to the features, in place. The map of one block holds the helpers of the next,
+which reads each row before it writes it. At its peak the network holds the features, that map, the shallow features,
+three attentions and what a band needs: about five and a half maps.
 
-Letters: as in `_ramit_block`; R rows of a band, B its windows.
+Letters: as in `block`; R rows of a band, B its windows.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.models._bands import Band, Cells, Execution, bands, conv3x3
-from restore_cli.models._maps import new_map
-from restore_cli.models._products import linear
-from restore_cli.models._ramit_block import (
+from restore_cli.layers.bands import Band, Cells, Execution, bands, conv3x3
+from restore_cli.layers.maps import new_map
+from restore_cli.layers.products import linear
+from restore_cli.models.ramit.block import (
     MAX_LOGIT_SCALE,
     NEGATIVE_SLOPE,
     NORM_EPS,
@@ -34,7 +34,7 @@ from restore_cli.models._ramit_block import (
 )
 
 if TYPE_CHECKING:
-    from restore_cli.models.ramit import RAMiT, Stage
+    from restore_cli.models.ramit.network import RAMiT, Stage
 
 # Powers of logits up to this, summed over a window and times any value, stay far within float32 either way.
 _SAFE_LOGIT = 70.0
@@ -294,6 +294,15 @@ class BlockPass:
                 first += len(place)
 
 
+def restore_in_bands(network: nn.Module, x: Tensor, how: Execution | None = None) -> Tensor:
+    """Return what `RAMiT.forward` returns for a batch, each image in bands, in any context."""
+    network = cast("RAMiT", network)
+    network.check(x)
+    run = ImagePass(network, how or Execution())
+    out = torch.stack([run.run(image) for image in (x - network.mean) / network.std])
+    return torch.addcmul(network.mean, out, network.std)
+
+
 class ImagePass:
     """A RAMiT on one image, in bands.
 
@@ -349,7 +358,7 @@ class ImagePass:
         return smaller
 
     def _join(self, shallow: Tensor, *scales: Tensor) -> Tensor:
-        """Bring the three scales back to full size (`ramit.Bottleneck`)."""
+        """Bring the three scales back to full size (`network.Bottleneck`)."""
         joined = new_map(shallow, *shallow.shape)
         bottleneck = self.network.bottleneck
         mobivari = MobiVariPass(bottleneck.mobivari)
@@ -366,7 +375,7 @@ class ImagePass:
         return joined
 
     def _reconstruct(self, image: Tensor, shallow: Tensor, o4: Tensor, attentions: tuple[Tensor, ...]) -> Tensor:
-        """Mix the attentions (`ramit.HRAMi`) and turn features into the image (`ramit.Reconstruction`)."""
+        """Mix the attentions (`network.HRAMi`) and turn features into the image (`network.Reconstruction`)."""
         network, scale = self.network, self.network.config.scale
         target = network.to_target
         factor = target.factor

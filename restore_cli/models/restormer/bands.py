@@ -1,9 +1,9 @@
 """Restormer over a whole image in bands of rows: the same pixels as at once, in a few feature maps, cells if wanted.
 
-Stage 5, RUN; `_restormer_passes` goes over a block, `restormer` has the network. For inference alone. At its peak, at
+Stage 5, RUN; `passes` goes over a block, `network` has the network. For inference alone. At its peak, at
 full size on the way up, the network holds features and values of 2C channels, four maps of C, and what a band needs.
 
-Letters: as in `_restormer_block`; R rows of a band.
+Letters: as in `block`; R rows of a band.
 """
 
 from __future__ import annotations
@@ -14,14 +14,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.models._bands import Band, Cells, Execution, conv3x3, usual_rows
-from restore_cli.models._maps import new_map
-from restore_cli.models._restormer_block import Block
-from restore_cli.models._restormer_passes import AttentionPass, FeedForwardPass, bands_of
-from restore_cli.models._tensors import autocast_off, channels_first
+from restore_cli.layers.bands import Band, Cells, Execution, conv3x3, usual_rows
+from restore_cli.layers.maps import new_map
+from restore_cli.layers.tensors import autocast_off, channels_first
+from restore_cli.models.restormer.block import Block
+from restore_cli.models.restormer.passes import AttentionPass, FeedForwardPass, bands_of
 
 if TYPE_CHECKING:
-    from restore_cli.models.restormer import Downsample, Restormer, Upsample
+    from restore_cli.models.restormer.network import Downsample, Restormer, Upsample
+
+
+def restore_in_bands(network: nn.Module, x: Tensor, how: Execution | None = None) -> Tensor:
+    """Return what `Restormer.forward` returns for a batch, each image in bands, in any context."""
+    network = cast("Restormer", network)
+    network.check(x)
+    run = ImagePass(network, how or Execution())
+    return torch.stack([run.run(image) for image in x])
 
 
 class ImagePass:

@@ -1,6 +1,7 @@
 """What CrossFormer's networks share: cross-scale convolutions, groups near and far, attention with dynamic positions.
 
-Stage 5, RUN; `crossformer` (which states the paper, the origin and the licence) and `crossformer_ir` are built of it.
+Stage 5, RUN; `models.crossformer` (which states the paper, the origin and the licence) and `models.crossformer_ir` are
+built of it.
 Section 3.1 of the paper is the embedding, 3.2.1 the groupings, 3.2.2 the position bias. How it is laid out, and why:
 - Maps are (N, H, W, C): linear layers and LayerNorm run where the channels already lie.
 - A grouping is integers worked out from the actual size; what does not divide is padded, masked and cropped.
@@ -21,10 +22,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.models._crossformer_config import share_channels
-from restore_cli.models._tensors import at_least_float32, autocast_off, cat_channels
+from restore_cli.layers.tensors import at_least_float32, autocast_off, cat_channels
 
 MASKED_LOGIT = -1e6
+
+
+def share_channels(channels: int, count: int) -> tuple[int, ...]:
+    """Split channels over `count` kernels: a half, a quarter, an eighth, ..., the last two equal.
+
+    Raises:
+        ValueError: If they cannot be halved so often.
+    """
+    if count < 1 or channels < 1 or channels % (1 << (count - 1)):
+        msg = f"{channels} channels cannot be halved for {count} kernels"
+        raise ValueError(msg)
+    shares = [channels >> (index + 1) for index in range(count - 1)]
+    return (*shares, channels - sum(shares))
 
 
 class CrossScaleConv(nn.ModuleList):

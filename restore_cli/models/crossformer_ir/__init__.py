@@ -1,0 +1,1 @@
+"""CrossFormer-IR, a restoration network of our own made of CrossFormer's parts."""
