@@ -16,6 +16,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Folders whose tests finish in seconds; `-m fast` is the set to run while writing.
+FAST = ("jobs", "metrics", "pages", "storage", "tasks", "tiling", "weights")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as fast what lies in the quick folders and is not marked as taking long, and the rules of the house."""
+    folders = [ROOT / "tests" / name for name in FAST]
+    for item in items:
+        quick = item.path.parent in folders or item.path.name == "test_house.py"
+        if quick and not _takes_long(item):
+            item.add_marker(pytest.mark.fast)
+
+
+def _takes_long(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("slow", "exhaustive", "gpu", "network"))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

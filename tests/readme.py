@@ -1,16 +1,16 @@
-"""Generate the parts of README.md that would otherwise grow stale: the tree, the weights, and their model card.
+"""Generate the parts of the README files that come from the manifest: tables of weights, scores, and commands.
 
-`python -m tests.readme` rewrites them in place, and draws the restored samples again where the bundled weights changed;
+`python -m tests.readme` rewrites them in place, and draws the restored samples again if the bundled weights changed;
 tests/test_readme.py fails while they differ.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from restore_cli.train.provenance import training_command
@@ -24,17 +24,37 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 
 
-def tree() -> str:
-    """Draw restore_cli with the first line of each module's docstring."""
-    rows: list[tuple[str, str]] = [("restore_cli/", "")]
-    rows.extend((f"  {path.name}", _summary(path)) for path in sorted(ROOT.glob("restore_cli/*.py")))
-    for folder in sorted(p.parent for p in ROOT.glob("restore_cli/*/__init__.py")):
-        rows.append((f"  {folder.name}/", _summary(folder / "__init__.py")))
-        rows.extend(
-            (f"    {path.name}", _summary(path)) for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"
+def models_table() -> str:
+    """List the weights by model: for which commands, how large, where they come from."""
+    lines = ["| `-m` | commands | size of a file | from |", "|---|---|---|---|"]
+    models: dict[str, list[WeightsEntry]] = {}
+    classifiers = [entry.model for entry in load_manifest().entries if entry.task == CLASSIFY]
+    for entry in load_manifest().entries:
+        name = f"{classifiers[0]}` to `{classifiers[-1]}" if entry.model in classifiers else entry.model
+        models.setdefault(name, []).append(entry)
+    for model, entries in models.items():
+        sizes = sorted(entry.bytes / 1e6 for entry in entries if entry.bytes)
+        size = (
+            ""
+            if not sizes
+            else f"{sizes[0]:.1f} MB"
+            if sizes[0] == sizes[-1]
+            else f"{sizes[0]:.1f} to {sizes[-1]:.1f} MB"
         )
-    lines = [f"{name:<30}{summary}".rstrip() for name, summary in rows if not name.endswith("__init__.py") or summary]
-    return "```text\n" + "\n".join(lines) + "\n```"
+        source = "bundled" if entries[0].bundled else "by hand" if entries[0].shared_at else "downloaded"
+        lines.append(f"| `{model}` | {', '.join(dict.fromkeys(map(_purpose, entries)))} | {size} | {source} |")
+    return "\n".join(lines)
+
+
+def _purpose(entry: WeightsEntry) -> str:
+    """Name the command that weights are for, with what sets it apart from others of the model."""
+    if entry.task == CLASSIFY:
+        return "`bench`"
+    words = [entry.task]
+    words += [f"x{entry.scale}"] if entry.task == "sr" else []
+    words += [entry.variant] if entry.variant else []
+    words += ["gray"] if entry.channels == 1 else []
+    return " ".join(words)
 
 
 def weights_table() -> str:
@@ -141,32 +161,22 @@ def command(entry: WeightsEntry) -> str:
 
 
 def _is_default(entry: WeightsEntry) -> bool:
-    """Tell whether a bundled entry is what its command takes where no model is named."""
+    """Report whether a bundled entry is what its command takes where no model is named."""
     default = load_manifest().select(task=entry.task, scale=entry.scale, channels=entry.channels, variant=entry.variant)
     return default.id == entry.id
 
 
-def render(text: str) -> str:
-    """Return README's text with every generated block renewed."""
-    blocks = {
-        "tree": tree(),
-        "weights": weights_table(),
-        "scores": scores_table(),
-        "eval": eval_lines(),
-        "training": training_lines(),
-    }
-    for name, block in blocks.items():
+def render(file: Path) -> str:
+    """Return the text of a README file with each generated block of it renewed."""
+    text = file.read_text(encoding="utf-8")
+    for name, generate in BLOCKS[file].items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        if not pattern.search(text):
-            msg = f"README.md has no block <!-- {name} --> ... <!-- end {name} -->"
+        found = pattern.search(text)
+        if found is None:
+            msg = f"{file} has no block <!-- {name} --> ... <!-- end {name} -->"
             raise ValueError(msg)
-        text = pattern.sub(lambda match, block=block: match.group(1) + block + "\n" + match.group(2), text)
+        text = text[: found.end(1)] + generate() + "\n" + text[found.start(2) :]
     return text
-
-
-def _summary(path: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return docstring.partition("\n")[0]
 
 
 def _parameters(entry: WeightsEntry) -> int:
@@ -185,7 +195,18 @@ def _file(entry: WeightsEntry) -> str:
     return f"bundled{size}" if entry.bundled else f"{entry.file}{size}{by_hand}"
 
 
+BLOCKS: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"models": models_table},
+    ROOT / "restore_cli/weights/README.md": {"weights": weights_table},
+    ROOT / "restore_cli/weights/bundled/README.md": {
+        "scores": scores_table,
+        "eval": eval_lines,
+        "training": training_lines,
+    },
+}
+
 if __name__ == "__main__":
     if not make_restored.is_fresh():
         make_restored.make()
-    README.write_text(render(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for file in BLOCKS:
+        file.write_text(render(file), encoding="utf-8")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.model_card import make_restored
-from tests.readme import README, render
+from tests.readme import BLOCKS, README, render
 
 TEXT = README.read_text(encoding="utf-8")
 
@@ -32,12 +32,32 @@ def run_in_checkout(folder: Path, *command: str) -> None:
 
 
 def test_the_generated_parts_are_fresh():
-    assert render(TEXT) == TEXT, "run `python -m tests.readme`"
+    stale = [str(file) for file in BLOCKS if render(file) != file.read_text(encoding="utf-8")]
+    assert not stale, "run `python -m tests.readme`"
+
+
+def test_the_first_page_is_short():
+    assert len(TEXT.splitlines()) < 200
+
+
+def test_every_link_inside_the_project_leads_somewhere():
+    broken = []
+    for file in [README, *ROOT.glob(".github/*.md"), *ROOT.glob("tests/*.md"), *ROOT.glob("restore_cli/**/*.md")]:
+        for link in re.findall(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)", file.read_text(encoding="utf-8")):
+            target = file.parent / link[0] if link[0] else file
+            anchors = (
+                re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.MULTILINE) if target.suffix == ".md" else []
+            )
+            known = {"#" + re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in anchors}
+            if not target.exists() or (link[1] and link[1] not in known):
+                broken.append(f"{file.name}: {''.join(link)}")
+    assert not broken
 
 
 def test_the_restored_samples_are_the_work_of_the_bundled_weights():
     assert make_restored.is_fresh(), "run `python -m tests.readme`"
     assert make_restored.RESTORED.stat().st_size < 150_000
+    assert make_restored.STRIP.stat().st_size < 150_000
 
 
 def test_the_test_command_is_the_one_that_runs_these_tests():

@@ -1,11 +1,12 @@
-"""Restore the sample images with the bundled weights and lay them out beside the truth, for README's model card.
+"""Restore the sample images with the bundled weights: beside the truth for the model card, before and after for README.
 
-`python -m tests.model_card.make_restored` writes restored.jpg beside this file; `python -m tests.readme` does so where
-the bundled weights are no longer those that made it, which the file's comment tells.
+`python -m tests.model_card.make_restored` writes restored.jpg and strip.jpg beside this file; `python -m tests.readme`
+does so if the bundled weights are no longer those that made them, which the comment in each file says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ Pixels = npt.NDArray[np.uint8]
 FOLDER = Path(__file__).resolve().parent
 SAMPLES = FOLDER.parent / "samples"
 RESTORED = FOLDER / "restored.jpg"
+STRIP = FOLDER / "strip.jpg"
 
 _SCALE = 4
 _GAP = 6
@@ -44,28 +46,36 @@ def stamp() -> str:
 
 
 def is_fresh() -> bool:
-    """Tell whether the image was made with the weights of the manifest."""
-    if not RESTORED.is_file():
-        return False
-    with Image.open(RESTORED) as image:
-        comment = image.info.get("comment", b"")
-    return bool(comment == stamp().encode())
+    """Report whether both images were made with the weights of the manifest."""
+    for path in (RESTORED, STRIP):
+        if not path.is_file():
+            return False
+        with Image.open(path) as image:
+            if image.info.get("comment", b"") != stamp().encode():
+                return False
+    return True
 
 
 def make() -> None:
-    """Write the image: a row for each of the weights, what it was given, what it made of it, and the truth."""
+    """Write both images: a row for each of the weights, what it was given, what it made of it, and the truth."""
     truth = sample("still_life.png")
     rows = [_enlarged_row(entries()[0])]
     for entry, name in zip(entries()[1:], ("noisy", "rain", "dark", "shaken"), strict=True):
         given = sample(f"still_life_{name}.png")
         rows.append((given, restored(entry, given), truth))
-    height, width = len(rows) * (HEIGHT + _GAP) - _GAP, 3 * (WIDTH + _GAP) - _GAP
+    _lay_out(rows, RESTORED)
+    _lay_out([tuple(row[0] for row in rows), tuple(row[1] for row in rows)], STRIP)
+
+
+def _lay_out(rows: Sequence[Sequence[Pixels]], path: Path) -> None:
+    """Write images of one size as one, row by row, with white between them."""
+    height, width = len(rows) * (HEIGHT + _GAP) - _GAP, len(rows[0]) * (WIDTH + _GAP) - _GAP
     sheet = np.full((height, width, 3), 255, np.uint8)
     for number, row in enumerate(rows):
         for place, pixels in enumerate(row):
             top, left = number * (HEIGHT + _GAP), place * (WIDTH + _GAP)
             sheet[top : top + HEIGHT, left : left + WIDTH] = pixels
-    Image.fromarray(sheet).save(RESTORED, quality=_QUALITY, subsampling=0, optimize=True, comment=stamp())
+    Image.fromarray(sheet).save(path, quality=_QUALITY, subsampling=0, optimize=True, comment=stamp())
 
 
 def sample(name: str) -> Pixels:
