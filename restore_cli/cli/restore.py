@@ -234,6 +234,8 @@ def _restore(
     if wanted.sigma is not None and wanted.sigma.level is None:
         wanted = replace(wanted, sigma=_estimate_sigma(jobs, files.read_settings(), out))
         entry = _choose_entry(wanted, weights)
+    if wanted.sigma is not None:
+        settings = replace(settings, sigma=wanted.sigma.level)
     plan = JobPlan(
         task=wanted.task,
         weights=WeightsChoice(id=entry.id, path=weights.weights),
