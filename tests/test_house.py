@@ -36,7 +36,14 @@ def test_no_module_imports_what_it_must_not():
 
 
 @pytest.mark.parametrize(
-    "module", ["restore_cli", "restore_cli.cli.app", "restore_cli.jobs.plan", "restore_cli.weights.store"]
+    "module",
+    [
+        "restore_cli",
+        "restore_cli.cli.app",
+        "restore_cli.jobs.plan",
+        "restore_cli.weights.store",
+        "restore_cli.train.recipes",
+    ],
 )
 def test_the_light_modules_load_no_torch(module: str):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'huggingface_hub' in sys.modules)"

@@ -3,7 +3,8 @@
 Stage 5, RUN. A network is a plain `torch.nn.Module` built from its `Config` alone: RGB (or gray) in [0, 1], shape
 (N, C, H, W) with H and W multiples of `Arch.multiple_of`, to (N, C, scale * H, scale * W). It knows nothing of files,
 tiles or weights. A new file `models/<arch>.py` with a `Config` and an `ARCH`, or a folder whose `arch.py` holds it, is
-found by itself; nothing here changes. Networks are islands: what several are made of lies in `layers`.
+found by itself; nothing here changes. It can be trained where it, or `presets.py` in its folder, has `PRESETS` and a
+`Network`. Networks are islands: what several are made of lies in `layers`.
 
 This module imports no torch and no network until one is asked for, so that `restore --help` stays fast.
 """
@@ -11,6 +12,7 @@ This module imports no torch and no network until one is asked for, so that `res
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -122,6 +124,86 @@ class Arch:
         return config.channels * self.views_of(config)
 
 
+class NetworkChoice(Protocol):
+    """What a recipe chooses of a network: a frozen dataclass of numbers, texts and tuples of them."""
+
+    @property
+    def arch(self) -> str:
+        """Return the name of the architecture."""
+        ...
+
+    def config(self, *, task: str, scale: int, channels: int) -> Config:
+        """Return the whole configuration for a task."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A network of a certain size and how it is trained, from which a recipe for every task is made.
+
+    Attributes:
+        family: Name of the networks, "ramit-lite".
+        network: Which network.
+        batch: Samples a step.
+        patch: Side of the patches in degraded pixels.
+        rate: Highest learning rate.
+        steps: Usual length.
+        deblurring: Which network deblurs, if not the same: blur reaches far.
+        tasks: Names of the tasks it is for; None for all.
+        is_default: Whether a task's own recipe is of this family.
+    """
+
+    family: str
+    network: NetworkChoice
+    batch: int
+    patch: int
+    rate: float
+    steps: int
+    deblurring: NetworkChoice | None = None
+    tasks: tuple[str, ...] | None = None
+    is_default: bool = False
+
+
+def presets(*, of_files: bool = False) -> tuple[Preset, ...]:
+    """Return the training presets of every network, the default's first.
+
+    Args:
+        of_files: Look into networks of one file too, which imports them and torch.
+    """
+    found: list[Preset] = []
+    for name in architecture_names():
+        module = presets_module(name) if of_files or _is_folder(name) else None
+        found.extend(() if module is None else module.PRESETS)
+    return tuple(sorted(found, key=lambda preset: not preset.is_default))
+
+
+def presets_module(name: str) -> Any:
+    """Return the module that holds `PRESETS` and `Network` of an architecture: its file, or `presets` in its folder.
+
+    None if it cannot be trained.
+
+    Raises:
+        ValueError: If there is no such architecture.
+    """
+    _check_known(name)
+    module = f"{__name__}.{name}.presets" if _is_folder(name) else f"{__name__}.{name}"
+    if importlib.util.find_spec(module) is None:
+        return None
+    found = importlib.import_module(module)
+    return found if hasattr(found, "PRESETS") else None
+
+
+def _is_folder(name: str) -> bool:
+    spec = importlib.util.find_spec(f"{__name__}.{name}")
+    return spec is not None and spec.submodule_search_locations is not None
+
+
+def _check_known(name: str) -> None:
+    if name not in architecture_names():
+        msg = f"unknown architecture {name!r}; known: {', '.join(architecture_names())}"
+        raise ValueError(msg)
+
+
 def architecture_names() -> tuple[str, ...]:
     """List the architectures of this folder without importing any of them."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
@@ -133,9 +215,7 @@ def get_architecture(name: str) -> Arch:
     Raises:
         ValueError: If nothing of that name is in this folder; the known names are in the message.
     """
-    if name not in architecture_names():
-        msg = f"unknown architecture {name!r}; known: {', '.join(architecture_names())}"
-        raise ValueError(msg)
+    _check_known(name)
     module = importlib.import_module(f"{__name__}.{name}")
     if not hasattr(module, "ARCH"):
         module = importlib.import_module(f"{__name__}.{name}.arch")

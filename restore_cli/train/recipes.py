@@ -13,11 +13,13 @@ is a share of it, so that the same recipe can be run for any number of steps.
 from __future__ import annotations
 
 import difflib
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from restore_cli.errors import UsageError
-from restore_cli.train.networks import CrossFormerNetwork, Network, RamitNetwork
+from restore_cli.models import NetworkChoice, Preset, presets
+from restore_cli.models.ramit.presets import Network as Ramit
 
 if TYPE_CHECKING:
     from restore_cli.models import Config
@@ -111,7 +113,7 @@ class Recipe:
 
     name: str
     task: str
-    network: Network
+    network: NetworkChoice
     scale: int = 1
     channels: int = 3
     variant: str | None = None
@@ -145,7 +147,7 @@ class Recipe:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """List the recipes, ours first."""
+    """List the recipes, ours first; those of networks of one file are found by name alone, since they import torch."""
     return tuple(_RECIPES)
 
 
@@ -157,6 +159,9 @@ def get_recipe(name: str) -> Recipe:
     """
     if name in _RECIPES:
         return _RECIPES[name]
+    for recipe in itertools.chain.from_iterable(map(_of_preset, presets(of_files=True))):
+        if recipe.name == name:
+            return recipe
     near = difflib.get_close_matches(name, _RECIPES, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(_RECIPES)}"
     raise UsageError(f"unknown recipe {name!r}", hint=hint)
@@ -181,27 +186,9 @@ def default_recipe(task: str, scale: int, channels: int, variant: str | None) ->
 _BLIND = (0.0, 50.0)
 
 
-def _ours(
-    family: str,
-    network: Network,
-    *,
-    batch: int,
-    patch: int,
-    rate: float,
-    steps: int,
-    deblurring: Network | None = None,
-) -> tuple[Recipe, ...]:
-    """Return recipes of our own for every task, the same for all networks but for size and length.
-
-    Args:
-        family: Name of the networks.
-        network: Which network.
-        batch: Samples a step.
-        patch: Side of the patches in degraded pixels.
-        rate: Highest learning rate.
-        steps: Usual length.
-        deblurring: Which network deblurs, if not the same: blur reaches far, so squares of pixels are folded.
-    """
+def _of_preset(preset: Preset) -> tuple[Recipe, ...]:
+    """Return recipes for every task of a preset, the same for all networks but for size and length."""
+    batch, patch = preset.batch, preset.patch
     first = Phase(patch=patch, batch=batch)
     # Images that keep their size gain from a wider view at the end.
     widening = (first, Phase(start=0.7, patch=2 * patch, batch=max(1, batch // 2)))
@@ -218,21 +205,21 @@ def _ours(
         sigma_range: tuple[float, float] | None = None,
     ) -> Recipe:
         return Recipe(
-            name=f"{family}-{detail}",
+            name=f"{preset.family}-{detail}",
             task=task,
-            network=deblurring or network if task == "deblur" else network,
+            network=preset.deblurring or preset.network if task == "deblur" else preset.network,
             scale=scale,
             channels=channels,
             variant=variant,
             sigma_range=sigma_range,
             optimisation=Optimisation(
-                optimiser="muon", rate=rate, warmup=0.03, decay="cosine", clip=1.0, ema_decay=0.999
+                optimiser="muon", rate=preset.rate, warmup=0.03, decay="cosine", clip=1.0, ema_decay=0.999
             ),
             phases=phases.get(task, widening),
-            steps=steps,
+            steps=preset.steps,
         )
 
-    return (
+    recipes = (
         *(recipe(f"sr-x{scale}", "sr", scale=scale) for scale in (2, 3, 4)),
         recipe("sr-x4-photo", "sr", scale=4, variant="photo"),
         recipe("denoise-color", "denoise", variant="mixed", sigma_range=_BLIND),
@@ -241,6 +228,7 @@ def _ours(
         recipe("lowlight", "lowlight"),
         recipe("deblur-motion", "deblur", variant="motion"),
     )
+    return tuple(one for one in recipes if preset.tasks is None or one.task in preset.tasks)
 
 
 _EPOCHS_SR, _EPOCHS_SR_WARM, _EPOCHS_FROZEN, _EPOCHS_OTHER = 500, 300, 50, 400
@@ -268,7 +256,7 @@ def _paper_sr(name: str, variant: str, scale: int) -> Recipe:
     return Recipe(
         name=f"{name}-sr-x{scale}",
         task="sr",
-        network=RamitNetwork(variant=variant),
+        network=Ramit(variant=variant),
         scale=scale,
         optimisation=_paper_optimisation(epochs, milestones, 10 if warm else 20),
         phases=(Phase(patch=64, batch=64),),
@@ -291,7 +279,7 @@ def _paper_other(
     return Recipe(
         name=name,
         task=task,
-        network=RamitNetwork(variant=variant),
+        network=Ramit(variant=variant),
         channels=channels,
         sigma_range=sigma_range,
         optimisation=_paper_optimisation(_EPOCHS_OTHER, _OTHER_MILESTONES),
@@ -306,31 +294,10 @@ def _paper_other(
     )
 
 
-# As long a step on one CPU thread as ramit-lite's. For blur, which reaches far, at a quarter of the size alone.
-_CROSSFORMER_LITE = CrossFormerNetwork(dims=(48, 96, 128), depths=(2, 2, 2, 2, 2), num_heads=(1, 2, 4))
-_CROSSFORMER_LITE_FOLDED = CrossFormerNetwork(dims=(96,), depths=(6,), num_heads=(2,), fold=4, intervals=(2,))
 _RECIPES = {
     recipe.name: recipe
     for recipe in (
-        *_ours(
-            "ramit-lite",
-            RamitNetwork(),
-            batch=8,
-            patch=32,
-            rate=1e-3,
-            steps=10_000,
-            deblurring=RamitNetwork(dim=96, fold=4),
-        ),
-        *_ours(
-            "crossformer-lite",
-            _CROSSFORMER_LITE,
-            batch=8,
-            patch=32,
-            rate=1e-3,
-            steps=10_000,
-            deblurring=_CROSSFORMER_LITE_FOLDED,
-        ),
-        *_ours("crossformer-ir", CrossFormerNetwork(), batch=64, patch=64, rate=5e-4, steps=100_000),
+        *itertools.chain.from_iterable(map(_of_preset, presets())),
         *(
             _paper_sr(name, variant, scale)
             for name, variant in (("ramit", "ramit"), ("ramit-1", "ramit-1"), ("ramit-slim", "ramit-slim-sr"))

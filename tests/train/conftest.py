@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from restore_cli.models.ramit.presets import Network
 from restore_cli.train import recipes
-from restore_cli.train.networks import RamitNetwork
 
-SMALL = RamitNetwork(dim=16, depths=(1, 1, 1, 1))
+SMALL = Network(dim=16, depths=(1, 1, 1, 1))
 
 
 def write_images(folder: Path, count: int, side: int = 96, seed: int = 0) -> Path:

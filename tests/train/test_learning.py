@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from restore_cli.models.ramit.presets import Network
 from restore_cli.train import recipes
 from restore_cli.train.export import ExportSettings, read_export, write_export
 from restore_cli.train.journal import read_journal
-from restore_cli.train.networks import RamitNetwork
 from restore_cli.train.processes import Processes
 from restore_cli.train.request import TrainRequest
 from restore_cli.train.run_file import write_run
@@ -29,7 +29,7 @@ GAIN_LEAST_DB = 0.5  # a fifth of the steps gained 0.60 dB; the untrained networ
 @pytest.fixture
 def tiny_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the recipe train a network of a fifth of its size."""
-    small = RamitNetwork(dim=32, depths=(1, 1, 1, 1))
+    small = Network(dim=32, depths=(1, 1, 1, 1))
     recipe = replace(recipes.get_recipe(RECIPE), network=small)
     monkeypatch.setitem(recipes._RECIPES, RECIPE, recipe)
 

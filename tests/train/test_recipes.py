@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from restore_cli.models import get_architecture
+from restore_cli.models.crossformer_ir.presets import Network as CrossFormer
+from restore_cli.models.ramit.presets import Network as Ramit
 from restore_cli.tasks import task_names
-from restore_cli.train.networks import CrossFormerNetwork, RamitNetwork, network_from_json
+from restore_cli.train.networks import network_from_json
 from restore_cli.train.recipes import default_recipe, get_recipe, recipe_names
 
 
@@ -45,15 +47,15 @@ def test_the_default_of_a_task_is_ramit_lite():
     assert default_recipe("denoise", 1, 3, None).name == "ramit-lite-denoise-color"
 
 
-@pytest.mark.parametrize("network", [RamitNetwork(variant="ramit-1"), CrossFormerNetwork(dims=(16,), depths=(1,))])
-def test_a_network_survives_json(network: RamitNetwork | CrossFormerNetwork):
+@pytest.mark.parametrize("network", [Ramit(variant="ramit-1"), CrossFormer(dims=(16,), depths=(1,))])
+def test_a_network_survives_json(network: Ramit | CrossFormer):
     assert network_from_json(json.loads(json.dumps(dataclasses.asdict(network)))) == network
 
 
 def test_a_run_begun_before_networks_named_their_architecture_is_of_ramit():
-    values = dataclasses.asdict(RamitNetwork())
+    values = dataclasses.asdict(Ramit())
     del values["arch"]
-    assert network_from_json(values) == RamitNetwork()
+    assert network_from_json(values) == Ramit()
 
 
 def test_the_standard_crossformer_has_about_a_million_parameters_and_the_small_one_fewer():
