@@ -35,6 +35,7 @@ COMMANDS = {
     "lowlight": ("restore", "Lighten images taken in the dark."),
     "deblur": ("restore", "Sharpen images blurred by motion or lack of focus."),
     "compare": ("compare", "Show images before and after on a page, with a slider between them."),
+    "serve": ("serve", "Open a page to drop images on, and the same over HTTP, on this machine."),
     "models": ("models", "List, fetch and check weights."),
     "bench": ("bench", "Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory, energy."),
     "eval": ("evaluate", "Score weights on images whose truth is known, beside a floor that needs none."),
