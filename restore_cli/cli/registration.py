@@ -63,17 +63,19 @@ def _write_sections(parameters: list[Any], ctx: Any, formatter: Any) -> None:
             formatter.write_dl(records)
 
 
-def command(app: typer.Typer, name: str, *, examples: str) -> Callable[[Command], Command]:
+def command(app: typer.Typer, name: str, *, examples: str, passes_on: bool = False) -> Callable[[Command], Command]:
     """Register a function as the command `name`; its dataclass parameters become the options of their fields.
 
     Args:
         app: Where to register it.
         name: What is typed.
         examples: Command lines to show at the end of --help, one a line.
+        passes_on: Its own options stand first; from its first argument on, all words are arguments, for it to pass on.
     """
+    settings = {"allow_interspersed_args": False} if passes_on else {}
 
     def register(function: Command) -> Command:
-        app.command(name, cls=SectionedCommand, epilog=_epilog(examples))(_spread(function))
+        app.command(name, cls=SectionedCommand, epilog=_epilog(examples), context_settings=settings)(_spread(function))
         return function
 
     return register

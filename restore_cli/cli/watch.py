@@ -1,0 +1,125 @@
+"""`restore watch`: restore what arrives in a folder, with any of the restoring commands.
+
+Stage 1, ASK. What arrives is handed to that command with `--resume`, so the ledger in the output folder remembers what
+is done: a watch that was stopped, killed or lost its power goes on where it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from restore_cli.cli.options import MESSAGES
+from restore_cli.cli.output import Output
+from restore_cli.cli.registration import command
+from restore_cli.cli.signals import stop_on_signals
+from restore_cli.errors import ImageError, UsageError
+
+app = typer.Typer()
+
+_LOOK_SECONDS = 0.5
+_RESTORING = ("sr", "denoise", "derain", "lowlight", "deblur")
+# They say where results go or what is done again, which is settled here.
+_SETTLED_HERE = frozenset({"--output", "-o", "--beside", "--in-place", "--resume", "--existing", "--dry-run", "-n"})
+_ENDS_THE_WATCH = frozenset({3, 4, 130, 143})
+
+
+@command(
+    app,
+    "watch",
+    examples="""
+    restore watch inbox/ done/ denoise                restores every image that arrives in inbox/
+    restore watch inbox/ done/ sr --scale 2 --strip   takes all options of the command
+    restore watch --once inbox/ done/ derain          restores what is there, then ends
+    """,
+    passes_on=True,
+)
+def watch(
+    folder: Annotated[Path, typer.Argument(metavar="IN", show_default=False, help="The folder where images arrive.")],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", show_default=False, help="The folder where results go, made if absent.")
+    ],
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="COMMAND...", show_default=False, help="sr, denoise, ... and its options."),
+    ],
+    settle: Annotated[
+        float,
+        typer.Option("--settle", min=0.0, metavar="SECONDS", help="How long a file must stand still to be whole."),
+    ] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="End when all that is there is done.")] = False,
+    *,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", rich_help_panel=MESSAGES, help="Only warnings and errors on stderr.")
+    ] = False,
+) -> None:
+    """Restore what arrives in a folder; options of `watch` itself stand before IN."""
+    out = Output(quiet=quiet)
+    _check(folder, output, words)
+    from restore_cli.jobs.arrivals import Arrivals
+
+    arrivals = Arrivals(folder, settle_seconds=settle)
+    arguments = [*words, *(["--quiet"] if quiet else []), "--resume", "--output", f"{output}/"]
+    out.note(f"watching {folder}; Ctrl-C ends it")
+    failed = False
+    while True:
+        arrived = arrivals.settled()
+        images = []
+        for image in arrived:
+            other = arrivals.namesake(image)
+            if other is None:
+                images.append(image)
+            else:
+                failed = True
+                msg = f"{image}: its result would replace that of {other}"
+                out.error(ImageError(msg, hint="give it another name"))
+        if images:
+            failed |= _restore(arguments, images) != 0
+        elif once and not arrivals.are_awaited():
+            break
+        _wait()
+    if failed:
+        raise typer.Exit(ImageError.exit_code)
+
+
+def _check(folder: Path, output: Path, words: list[str]) -> None:
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder", hint="make it, or look at its name")
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is no folder", hint="name another output")
+    if output.resolve() == folder.resolve():
+        raise UsageError("images cannot arrive where results go", hint="name another output folder")
+    if words[0] not in _RESTORING:
+        raise UsageError(f"{words[0]!r} restores nothing", hint=f"choose {', '.join(_RESTORING)}")
+    for word in words:
+        if word.partition("=")[0] in _SETTLED_HERE:
+            raise UsageError(f"{word} is settled by the watch itself", hint="leave it out")
+
+
+def _restore(arguments: list[str], images: list[Path]) -> int:
+    """Restore some images; return the exit code.
+
+    Raises:
+        typer.Exit: If the command line is wrong, or nothing more can be restored.
+    """
+    from restore_cli.cli.app import run
+
+    code = run([*arguments, *map(str, images)])
+    # An image that went away meanwhile is no fault of the command line.
+    if code in _ENDS_THE_WATCH or (code == UsageError.exit_code and all(image.exists() for image in images)):
+        raise typer.Exit(code)
+    return code
+
+
+def _wait() -> None:
+    """Wait until it is time to look again.
+
+    Raises:
+        typer.Exit: If a signal asks to end, with its code.
+    """
+    with stop_on_signals() as asked:
+        asked.stop.wait(_LOOK_SECONDS)
+    if asked.exit_code is not None:
+        raise typer.Exit(asked.exit_code)
