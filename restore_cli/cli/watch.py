@@ -55,7 +55,10 @@ def watch(
         bool, typer.Option("--quiet", "-q", rich_help_panel=MESSAGES, help="Only warnings and errors on stderr.")
     ] = False,
 ) -> None:
-    """Restore what arrives in a folder; options of `watch` itself stand before IN."""
+    """Restore what arrives in a folder.
+
+    Options of the watch itself stand before IN; behind OUT comes one of the restoring commands with its own options.
+    """
     out = Output(quiet=quiet)
     _check(folder, output, words)
     from restore_cli.jobs.arrivals import Arrivals
