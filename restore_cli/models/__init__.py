@@ -16,12 +16,17 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from restore_cli.layers.bands import Execution
+
+ENTRY_POINTS = "restore_cli.networks"
+"""Group in which an installed package names its networks: name of the architecture = module with its `ARCH`."""
 
 
 class Config(Protocol):
@@ -186,7 +191,7 @@ def presets_module(name: str) -> Any:
         ValueError: If there is no such architecture.
     """
     _check_known(name)
-    module = f"{__name__}.{name}.presets" if _is_folder(name) else f"{__name__}.{name}"
+    module = f"{_modules()[name]}.presets" if _is_folder(name) else _modules()[name]
     if importlib.util.find_spec(module) is None:
         return None
     found = importlib.import_module(module)
@@ -194,7 +199,7 @@ def presets_module(name: str) -> Any:
 
 
 def _is_folder(name: str) -> bool:
-    spec = importlib.util.find_spec(f"{__name__}.{name}")
+    spec = importlib.util.find_spec(_modules()[name])
     return spec is not None and spec.submodule_search_locations is not None
 
 
@@ -205,19 +210,27 @@ def _check_known(name: str) -> None:
 
 
 def architecture_names() -> tuple[str, ...]:
-    """List the architectures of this folder without importing any of them."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+    """List the architectures, of this folder and of installed packages, without importing any of them."""
+    return tuple(sorted(_modules()))
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Return the module of each architecture: of this folder, then what installed packages offer by entry points."""
+    own = {m.name: f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}
+    others = {point.name: point.value for point in metadata.entry_points(group=ENTRY_POINTS)}
+    return others | own
 
 
 def get_architecture(name: str) -> Arch:
     """Import one architecture (and torch).
 
     Raises:
-        ValueError: If nothing of that name is in this folder; the known names are in the message.
+        ValueError: If nothing of that name is known; the known names are in the message.
     """
     _check_known(name)
-    module = importlib.import_module(f"{__name__}.{name}")
+    module = importlib.import_module(_modules()[name])
     if not hasattr(module, "ARCH"):
-        module = importlib.import_module(f"{__name__}.{name}.arch")
+        module = importlib.import_module(f"{_modules()[name]}.arch")
     arch: Arch = module.ARCH
     return arch

@@ -11,10 +11,16 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+
+ENTRY_POINTS = "restore_cli.tasks"
+"""Group in which an installed package names its tasks: any name = module with a `TASK`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,5 +81,11 @@ def get_task(name: str) -> Task:
 
 
 def _all_tasks() -> list[Task]:
-    names = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
-    return [importlib.import_module(f"{__name__}.{name}").TASK for name in names]
+    return [importlib.import_module(module).TASK for module in _modules()]
+
+
+@cache
+def _modules() -> tuple[str, ...]:
+    """Return the module of each task: of this folder, then what installed packages offer by entry points."""
+    own = [f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
+    return (*own, *(point.value for point in metadata.entry_points(group=ENTRY_POINTS)))

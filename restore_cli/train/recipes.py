@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from restore_cli.errors import UsageError
 from restore_cli.models import NetworkChoice, Preset, presets
 from restore_cli.models.ramit.presets import Network as Ramit
+from restore_cli.tasks import task_names
 
 if TYPE_CHECKING:
     from restore_cli.models import Config
@@ -219,7 +220,7 @@ def _of_preset(preset: Preset) -> tuple[Recipe, ...]:
             steps=preset.steps,
         )
 
-    recipes = (
+    recipes: tuple[Recipe, ...] = (
         *(recipe(f"sr-x{scale}", "sr", scale=scale) for scale in (2, 3, 4)),
         recipe("sr-x4-photo", "sr", scale=4, variant="photo"),
         recipe("denoise-color", "denoise", variant="mixed", sigma_range=_BLIND),
@@ -228,6 +229,8 @@ def _of_preset(preset: Preset) -> tuple[Recipe, ...]:
         recipe("lowlight", "lowlight"),
         recipe("deblur-motion", "deblur", variant="motion"),
     )
+    served = {one.task for one in recipes}
+    recipes += tuple(recipe(task, task) for task in task_names() if task not in served)
     return tuple(one for one in recipes if preset.tasks is None or one.task in preset.tasks)
 
 
