@@ -27,6 +27,9 @@ Through = Literal["network", "engine"]
 PAPER_SIZE: Size = (720, 1280)
 """(height, width) of the output for which papers on restoration state their Mult-Adds."""
 
+QUICK_SIZE: Size = (144, 256)
+"""(height, width) of the output whose latency is measured unless more is asked for: seconds, not minutes, on a CPU."""
+
 # Every network here takes multiples of it, so that growth shows pixels and not padding.
 _GROWTH_UNIT = 64
 _GROWTH_ASPECT = 4 / 3
@@ -37,7 +40,8 @@ class BenchSettings:
     """Say what is to be varied and how long it may take.
 
     Attributes:
-        sizes: (height, width) of the output, of a classifier's input; empty takes the size that papers state costs for.
+        sizes: (height, width) of the output, of a classifier's input; empty takes a small one, see `full`.
+        full: Where `sizes` is empty, take the size for which papers state costs.
         growth: Input Mpixels from and to, in place of `sizes`: a size each time they have doubled.
         batches: Images a run.
         dtypes: "auto", "float32", "bfloat16" or "float16".
@@ -46,7 +50,7 @@ class BenchSettings:
         tiles: As `RunSettings.tile`; empty leaves it to the engine.
         contexts: As `RunSettings.context`; empty leaves it to the engine.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        compile: Run through torch.compile, its time told apart.
+        compile: Run through torch.compile, its time reported separately.
         runs: Timed runs; None takes as many as fit `seconds`, three even if they take three times that; 0 counts only.
         warmup: Runs before them that are not timed, at least one; None takes as many as fill a second, and but for a
             growth times even the first run where it alone takes `seconds`.
@@ -54,6 +58,7 @@ class BenchSettings:
     """
 
     sizes: tuple[Size, ...] = ()
+    full: bool = False
     growth: tuple[float, float] | None = None
     batches: tuple[int, ...] = (1,)
     dtypes: tuple[str, ...] = ("auto",)
@@ -87,7 +92,6 @@ class Case:
         through: The network alone, or the engine around it.
         tile: As `RunSettings.tile`; says nothing to the network alone.
         context: As `RunSettings.context`; says nothing to the network alone.
-        beside: An output size that is run shortly before and after, to tell the machine's pace; None for none.
     """
 
     entry: WeightsEntry
@@ -98,7 +102,6 @@ class Case:
     through: Through = "network"
     tile: Tile = "auto"
     context: Context | Literal["auto"] = "auto"
-    beside: Size | None = None
 
     def run_settings(self, settings: BenchSettings) -> RunSettings:
         """Return how the engine is to run this case."""
@@ -149,7 +152,6 @@ def cases_of(entries: Iterable[WeightsEntry], settings: BenchSettings) -> tuple[
             settings.contexts or ("auto",),
             settings.tiles or ("auto",),
         )
-        beside = None if settings.growth is None else growth_sizes(*settings.growth, entry.scale)[0]
         for size, batch, dtype, threads, context, tile in conditions:
             case = Case(
                 entry=entry,
@@ -160,7 +162,6 @@ def cases_of(entries: Iterable[WeightsEntry], settings: BenchSettings) -> tuple[
                 through=settings.through,
                 tile=tile,
                 context=context,
-                beside=beside,
             )
             _check_case(case, arch, settings)
             cases.append(case)
@@ -195,7 +196,7 @@ def growth_sizes(low: float, high: float, scale: int) -> tuple[Size, ...]:
 def _sizes_of(entry: WeightsEntry, arch: Arch, settings: BenchSettings) -> tuple[Size, ...]:
     if settings.growth is not None:
         return growth_sizes(*settings.growth, entry.scale)
-    return settings.sizes or (paper_size(entry, arch),)
+    return settings.sizes or (paper_size(entry, arch) if settings.full or not arch.restores else QUICK_SIZE,)
 
 
 def _check_case(case: Case, arch: Arch, settings: BenchSettings) -> None:

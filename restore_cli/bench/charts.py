@@ -6,10 +6,10 @@ pixels, where several sizes were measured; and throughput against whatever else 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from restore_cli.bench.growth import Growth, Line, even_times, grouped, growths
+from restore_cli.bench.growth import Growth, Line, grouped, growths
 from restore_cli.bench.numbers import brief, memory, mpixels, number, seconds, size
 from restore_cli.bench.rows import Row
 from restore_cli.pages.plot import Axis, Point, Series, plot
@@ -106,32 +106,45 @@ def _quality(rows: Sequence[Row], scores: dict[str, Score]) -> Drawing:
 
 
 def size_drawings(rows: Sequence[Row]) -> Iterator[Drawing]:
-    """Yield time, time for each Mpixel and memory against input pixels, where sizes differ; lines through them too."""
+    """Yield time for each Mpixel and memory against input pixels, where sizes differ."""
     groups = {label: _by_pixels(group) for label, group in grouped(rows, but="size").items()}
     several = {label: group for label, group in groups.items() if len(group) > 1}
     if not several:
         return
     lines = {growth.label: growth for growth in growths(rows)}
     yield Drawing(
-        title="Time",
-        x=_INPUT,
-        y=Axis(title="latency", text=_duration, logarithmic=True),
-        series=_over_pixels(several, _time, lambda label: _time_line(lines.get(label))),
-        note="Faint: the straight line through the sizes." if lines else "",
-    )
-    even = {label: even_times(group) for label, group in several.items()}
-    is_even = all(even.values())
-    note = "Level: linear. Higher at the left: what every image costs. A step upward: a cliff."
-    yield Drawing(
         title="Time for each Mpixel of input",
         x=_INPUT,
         y=Axis(title="latency for a Mpixel", text=_duration, from_zero=True),
-        series=_each_over_pixels(several, even if is_even else {}),
-        note=note + (" Faint: as measured; the other: at the machine's even pace." if is_even else ""),
+        series=_over_pixels(several, _time_of_mpixel, lambda _label: ()),
+        note="Level: linear. Higher at the left: what every image costs. A step upward: a cliff.",
     )
     series = _over_pixels(several, _memory, lambda label: _memory_line(lines.get(label)))
     if any(each.points for each in series):
         yield Drawing(title="Memory", x=_INPUT, y=_MEMORY, series=series)
+
+
+def cost_drawing(rows: Sequence[Row]) -> Iterator[Drawing]:
+    """Yield latency against FLOPs, for networks that have no scores to be compared by."""
+    measured = [row for row in rows if row.measurement is not None]
+    if not measured:
+        return
+    series = [
+        Series(
+            label=label,
+            points=tuple((row.case.batch * row.counts.flops / 1e9, _time(row) or 0.0) for row in group),
+            names=tuple(row.case.entry.id for row in group),
+            joined=False,
+        )
+        for label, group in grouped(measured, but="network").items()
+    ]
+    yield Drawing(
+        title="Latency against arithmetic",
+        x=Axis(title="FLOPs of a run, G", text=lambda value: brief(number(value)), from_zero=True),
+        y=Axis(title="latency", text=_duration, from_zero=True),
+        series=tuple(series),
+        note="On one line through the corner: equally fast for the arithmetic. Lower is better.",
+    )
 
 
 def _by_pixels(rows: Iterable[Row]) -> list[Row]:
@@ -149,23 +162,6 @@ def _over_pixels(
         told = tuple((row.input_pixels / 1e6, value) for row in rows if (value := cost(row)))
         drawn.append(Series(label=label, points=told, colour=colour))
     return tuple(drawn)
-
-
-def _each_over_pixels(groups: dict[str, list[Row]], even: Mapping[str, tuple[float, ...] | None]) -> tuple[Series, ...]:
-    """Return the time for each Mpixel, and where even times are known those before the measured."""
-    drawn = []
-    for colour, (label, rows) in enumerate(groups.items()):
-        pixels = [row.input_pixels / 1e6 for row in rows]
-        measured = tuple((at, time / at) for at, row in zip(pixels, rows, strict=True) if (time := _time(row)))
-        if times := even.get(label):
-            drawn.append(Series(label="", points=measured, faint=True, colour=colour))
-            measured = tuple((at, time / at) for at, time in zip(pixels, times, strict=True))
-        drawn.append(Series(label=label, points=measured, colour=colour))
-    return tuple(drawn)
-
-
-def _time_line(growth: Growth | None) -> tuple[Point, ...]:
-    return () if growth is None else _line_points(growth, growth.time)
 
 
 def _memory_line(growth: Growth | None) -> tuple[Point, ...]:
@@ -211,6 +207,11 @@ def _condition(row: Row, name: str) -> float | None:
 
 def _time(row: Row) -> float | None:
     return None if row.measurement is None else row.measurement.timing.median
+
+
+def _time_of_mpixel(row: Row) -> float | None:
+    time = _time(row)
+    return None if time is None else time / (row.input_pixels / 1e6)
 
 
 def _memory(row: Row) -> float | None:

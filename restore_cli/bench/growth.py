@@ -17,7 +17,6 @@ import numpy as np
 
 from restore_cli.bench.numbers import size
 from restore_cli.bench.rows import Row
-from restore_cli.bench.timing import percentile
 
 MIN_SIZES = 3  # two always lie on a line
 
@@ -56,8 +55,6 @@ class Growth:
         label: The network, and the conditions that tell it from others of the report.
         rows: One a size, the smallest first.
         time: The line through median latencies.
-        even_time: The same at the machine's usual pace: each latency by what the smallest size took beside it, times
-            what that took usually; None where it was not run beside them.
         cpu_time: The line through CPU times, which a busy machine bends less; None where some size took none.
         memory: The line through peak memory, None where some size has none.
     """
@@ -66,7 +63,6 @@ class Growth:
     label: str
     rows: tuple[Row, ...]
     time: Line
-    even_time: Line | None
     cpu_time: Line | None
     memory: Line | None
 
@@ -77,7 +73,6 @@ class Growth:
             "label": self.label,
             "input_pixels": [row.input_pixels for row in self.rows],
             "time_seconds": asdict(self.time),
-            "even_time_seconds": self.even_time and asdict(self.even_time),
             "cpu_seconds": self.cpu_time and asdict(self.cpu_time),
             "memory_bytes": self.memory and asdict(self.memory),
         }
@@ -128,31 +123,15 @@ def _growth(label: str, rows: tuple[Row, ...]) -> Growth:
     measured = [row.measurement for row in rows if row.measurement is not None]
     memory = [each.memory.above_loaded_bytes for each in measured if each.memory is not None]
     cpu_times = [each.cpu_seconds for each in measured]
-    even = even_times(rows)
     is_told = len(memory) == len(rows) and min(memory) > 0
     return Growth(
         id=rows[0].case.entry.id,
         label=label,
         rows=rows,
         time=line_through(pixels, [each.timing.median for each in measured]),
-        even_time=None if even is None else line_through(pixels, even),
         cpu_time=line_through(pixels, cpu_times) if min(cpu_times) > 0 else None,
         memory=line_through(pixels, memory) if is_told else None,
     )
-
-
-def even_times(rows: Sequence[Row]) -> tuple[float, ...] | None:
-    """Return each row's latency in seconds at the machine's usual pace; None where some row's pace is not known.
-
-    A shared machine slows down for minutes. What the smallest size takes right before and after a row tells how far,
-    and its median over the rows what is usual.
-    """
-    measured = [row.measurement for row in rows if row.measurement is not None]
-    beside = [each.beside_seconds for each in measured if each.beside_seconds is not None]
-    if len(beside) < len(rows):
-        return None
-    usual = percentile(beside, 50)
-    return tuple(each.timing.median * usual / pace for each, pace in zip(measured, beside, strict=True))
 
 
 def line_through(pixels: Sequence[int], costs: Sequence[float]) -> Line:

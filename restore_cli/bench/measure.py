@@ -22,7 +22,6 @@ from restore_cli.errors import DeviceError
 from restore_cli.inference.device import choose_device, is_out_of_memory
 
 _Result = TypeVar("_Result")
-BESIDE_RUNS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +51,6 @@ class Measurement:
         memory: Peak memory of one run, None where the system tells none.
         energy: What a run drew.
         ceilings: What the machine did at best right before and after.
-        beside_seconds: Median of what was run beside it, right before and after, to tell the machine's pace; None
-            where nothing was.
     """
 
     device: str
@@ -64,7 +61,6 @@ class Measurement:
     memory: Memory | None
     energy: Energy
     ceilings: Ceilings
-    beside_seconds: float | None = None
 
 
 def measure(case: Case, settings: BenchSettings, on_step: OnStep) -> Measurement:
@@ -106,7 +102,6 @@ def run_and_tell(workload: Workload, settings: BenchSettings, meter: EnergyMeter
     )
     on_step("ceilings", 0, None)
     samples = sample_ceilings(workload.device, workload.dtype, synchronize)
-    beside = _sample_beside(workload, on_step)
     warmup = 0
     if not counts:
         warmup = warm_up(run, synchronize, first_seconds=first[0], runs=settings.warmup, on_step=on_step)
@@ -123,7 +118,6 @@ def run_and_tell(workload: Workload, settings: BenchSettings, meter: EnergyMeter
     )
     on_step("ceilings", 1, None)
     samples += sample_ceilings(workload.device, workload.dtype, synchronize)
-    beside += _sample_beside(workload, on_step)
     if compile_seconds is not None:
         compile_seconds = max(0.0, compile_seconds - percentile(seconds, 50))
     efforts = (effort_of_first, effort) if counts else (effort,)
@@ -137,16 +131,7 @@ def run_and_tell(workload: Workload, settings: BenchSettings, meter: EnergyMeter
         memory=memory,
         energy=Energy(joules=sum(joules) / len(seconds) if joules else None, method=meter.method),
         ceilings=samples.ceilings,
-        beside_seconds=percentile(beside, 50) if beside else None,
     )
-
-
-def _sample_beside(workload: Workload, on_step: OnStep) -> tuple[float, ...]:
-    """Time what tells the machine's pace a few times, once it is warm."""
-    if workload.beside is None:
-        return ()
-    time_once(workload.beside, workload.synchronize)
-    return time_runs(workload.beside, workload.synchronize, runs=BESIDE_RUNS, budget_seconds=0.0, on_step=on_step)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from restore_cli.bench.against import Comparison
-from restore_cli.bench.charts import Drawing, quality_drawings, size_drawings, sweep_drawings
+from restore_cli.bench.charts import Drawing, cost_drawing, quality_drawings, size_drawings, sweep_drawings
 from restore_cli.bench.machine import Environment
 from restore_cli.bench.report import Report
 from restore_cli.bench.table import TextTable, explain, lay_out, lay_out_growth
@@ -26,7 +26,7 @@ def bench_page(report: Report, comparison: Comparison | None, *, tolerance: floa
     body = "".join(
         [
             f"<header><h1>Bench of {escape(names)}</h1><p>{escape(title)}</p>{_facts(report.environment)}</header>",
-            _section("Latency against quality", _quality_note(report), quality_drawings(report.rows)),
+            _first_section(report),
             _section("Time and memory against pixels", "", size_drawings(report.rows)),
             _growth_table(report),
             _section("What else was varied", "", sweep_drawings(report.rows)),
@@ -74,10 +74,10 @@ def _failures(report: Report) -> str:
     return f'<h2>Not measured</h2><ul class="failed">{items}</ul>' if failed else ""
 
 
-def _quality_note(report: Report) -> str:
-    measured = [row for row in report.rows if row.measurement is not None]
-    if len({row.case.entry.id for row in measured}) < 2:
-        return ""
-    if not any(quality_drawings(measured)):
-        return "No two of these networks have scores on the same images in the manifest."
-    return "Scores are the manifest's, of the trained weights; further left and further up is better."
+def _first_section(report: Report) -> str:
+    """Show latency against quality if two networks have scores on the same images, else against arithmetic."""
+    drawings = tuple(quality_drawings(report.rows))
+    if drawings:
+        note = "Scores are the manifest's, of the trained weights; further left and further up is better."
+        return _section("Latency against quality", note, drawings)
+    return _section("Latency", "", cost_drawing(report.rows))

@@ -12,7 +12,7 @@ from restore_cli.bench.growth import growths
 from restore_cli.bench.machine import Environment
 from restore_cli.bench.rows import Row
 
-SCHEMA = "restore-bench/2"
+SCHEMA = "restore-bench/3"
 
 
 @dataclass(frozen=True, kw_only=True)

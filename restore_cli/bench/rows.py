@@ -121,7 +121,6 @@ class Row:
             "latency_max_seconds": max(timing.seconds),
             "latency_seconds": list(timing.seconds),
             "cpu_seconds": measured.cpu_seconds,
-            "beside_seconds": measured.beside_seconds,
             "output_mpixels_per_second": self.output_pixels / 1e6 / timing.median,
             "peak_memory_bytes": memory and memory.above_loaded_bytes,
             "loaded_memory_bytes": memory and memory.loaded_bytes,
@@ -152,7 +151,7 @@ _MEASURED = (
     *("device", "dtype", "dtype_reason", "threads", "tile_used", "context_used", "notes"),
     *("compiled", "compile_seconds", "warmup", "runs", "latency_median_seconds", "latency_p10_seconds"),
     *("latency_p90_seconds", "latency_min_seconds", "latency_max_seconds", "latency_seconds"),
-    *("cpu_seconds", "beside_seconds", "output_mpixels_per_second", "peak_memory_bytes", "loaded_memory_bytes"),
+    *("cpu_seconds", "output_mpixels_per_second", "peak_memory_bytes", "loaded_memory_bytes"),
     *("memory_method", "energy_joules", "energy_method", "conv_unit_seconds", "conv_units", "flops_per_second"),
     *("conv_flops_per_second", "share_of_conv_rate", "traffic_bytes_per_second", "copy_bytes_per_second"),
     "share_of_copy_rate",
@@ -179,7 +178,7 @@ def _kind(case: Case) -> str:
     entry = case.entry
     # Through the engine the entry itself may say how the network runs best.
     network = entry.id if case.through == "engine" else [entry.arch, dict(entry.config)]
-    conditions = (case.size, case.batch, case.dtype, case.threads, case.through, case.tile, case.context, case.beside)
+    conditions = (case.size, case.batch, case.dtype, case.threads, case.through, case.tile, case.context)
     return json.dumps([network, *conditions], sort_keys=True)
 
 

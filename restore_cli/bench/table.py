@@ -91,8 +91,6 @@ def lay_out_growth(report: Report) -> TextTable | None:
     rows = []
     for growth in growths(report.rows):
         rows.append((growth.label, "time", *_line_cells(growth.time, seconds)))
-        if growth.even_time is not None:
-            rows.append((growth.label, "time, even pace", *_line_cells(growth.even_time, seconds)))
         if growth.cpu_time is not None:
             rows.append((growth.label, "CPU time", *_line_cells(growth.cpu_time, seconds)))
         if growth.memory is not None:
@@ -131,11 +129,6 @@ def explain(report: Report, comparison: Comparison | None) -> tuple[str, ...]:
         lines.append(
             "Growth: the line through the sizes, what every image costs and each Mpixel of input more; the size "
             "farthest off it; and the largest step of cost per pixel from one size to the next."
-        )
-    if any(growth.even_time is not None for growth in growths(report.rows)):
-        lines.append(
-            "Even pace: the smallest size is run before and after every other, and what it takes then by what it takes "
-            "usually tells how fast the machine was."
         )
     if comparison is not None:
         lines.append("x: this run by the earlier one, below 1 is better; !: grown beyond the tolerance.")

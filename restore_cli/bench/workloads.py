@@ -57,7 +57,6 @@ class Workload:
         dtype: What its products are in.
         compiled: Whether the first run compiles.
         describe: Says how it was run, once it was.
-        beside: One run of what tells the machine's pace; None where nothing does.
     """
 
     run: Callable[[], object]
@@ -66,7 +65,6 @@ class Workload:
     dtype: torch.dtype
     compiled: bool
     describe: Callable[[], WorkloadFacts]
-    beside: Callable[[], object] | None = None
 
 
 def prepare(case: Case, settings: BenchSettings) -> Workload:
@@ -145,7 +143,6 @@ def _engine(case: Case, settings: BenchSettings, network: nn.Module) -> Workload
     facts = restorer.describe()
     return Workload(
         run=restoring(image),
-        beside=None if case.beside is None else restoring(image_of(case.beside)),
         synchronize=lambda: None,  # an image is back in memory before it is returned
         device=torch.device(facts.device),
         dtype=choose_dtype(facts.dtype, torch.device(facts.device), ()).dtype,

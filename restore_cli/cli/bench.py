@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import typer
@@ -46,7 +47,8 @@ app = typer.Typer()
         restore bench -m ramit-lite-sr-x4 --growth 16 --html growth.html
         restore bench -m ramit-1 --json > before.json
         restore bench -m ramit-1 --against before.json
-        restore bench -m ramit --runs 0""",
+        restore bench -m ramit --runs 0
+        restore bench -m ramit --full --csv bench.csv""",
 )
 def bench(
     subjects: SubjectOptions,
@@ -62,7 +64,7 @@ def bench(
     """
     from restore_cli.bench.against import compare, load_earlier
 
-    reported.check(json=messages.json)
+    reported.check()
     earlier = None if reported.against is None else load_earlier(reported.against)
     out = messages.open()
     report = _measure(_entries(subjects, out), settings_of(conditions, measuring), out)
@@ -74,12 +76,9 @@ def bench(
             refusal = error
     if messages.json:
         out.json({**report.to_json(), "against": comparison and comparison.to_json(reported.tolerance)})
-    elif reported.csv:
-        for line in report.to_csv().splitlines():
-            out.data(line)
     else:
         _print_tables(out, report, comparison, reported.tolerance)
-    _write_page(out, report, comparison, reported)
+    _write_files(out, report, comparison, reported)
     _raise_for_failures(report)
     if refusal is not None:
         raise refusal
@@ -136,12 +135,15 @@ def _measure(entries: tuple[WeightsEntry, ...], settings: BenchSettings, out: Ou
         of = "" if total is None else f" of {total}"
         out.image_now(f"{case.entry.id}: {stage} {done + 1}{of}")
 
-    rows = []
+    rows: list[Row] = []
+    begun = time.monotonic()
     out.note(f"{len(cases)} row{'' if len(cases) == 1 else 's'}, {_how(settings)}")
     with out.image_progress(len(cases), "measuring"):
         for row in measure_rows(cases, settings, on_step):
             rows.append(row)
-            out.image_done(f"{len(rows)} of {len(cases)}: {_one_line(row)}")
+            left = (time.monotonic() - begun) / len(rows) * (len(cases) - len(rows))
+            later = f", about {left:.0f} s left" if left else ""
+            out.image_done(f"{len(rows)} of {len(cases)}: {_one_line(row)}{later}")
     return Report(environment=environment, rows=tuple(rows))
 
 
@@ -179,15 +181,18 @@ def _print_tables(out: Output, report: Report, comparison: Comparison | None, to
         out.note(line)
 
 
-def _write_page(out: Output, report: Report, comparison: Comparison | None, reported: ReportOptions) -> None:
-    if reported.html is None:
-        return
+def _write_files(out: Output, report: Report, comparison: Comparison | None, reported: ReportOptions) -> None:
     from restore_cli.bench.page import bench_page
     from restore_cli.storage.publish import publish
 
-    page = bench_page(report, comparison, tolerance=reported.tolerance)
-    publish(page.encode(), reported.html, overwrite=reported.existing == "overwrite")
-    out.note(f"wrote {reported.html}")
+    overwrite = reported.existing == "overwrite"
+    if reported.csv is not None:
+        publish(report.to_csv().encode(), reported.csv, overwrite=overwrite)
+        out.note(f"wrote {reported.csv}")
+    if reported.html is not None:
+        page = bench_page(report, comparison, tolerance=reported.tolerance)
+        publish(page.encode(), reported.html, overwrite=overwrite)
+        out.note(f"wrote {reported.html}")
 
 
 def _raise_for_failures(report: Report) -> None:

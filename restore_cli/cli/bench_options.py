@@ -26,6 +26,7 @@ CONDITIONS = "Conditions (several values with commas; all are crossed)"
 
 _GROWTH_LOWEST = 0.05
 _GROWTH_MOST = 200.0
+_QUICK_SECONDS, _FULL_SECONDS = 1.0, 10.0
 
 _Value = TypeVar("_Value")
 
@@ -78,8 +79,8 @@ class ConditionOptions:
             "--size",
             metavar="WxH,...",
             rich_help_panel=CONDITIONS,
-            help="Output in pixels, the input being that by the scale, rounded down. [default: 1280x720, as in papers; "
-            "classifiers 224x224]",
+            help="Output in pixels; the input is that divided by the scale. [default: 256x144; with --full 1280x720, as "
+            "in papers; classifiers 224x224]",
         ),
     ] = None
     growth: Annotated[
@@ -161,10 +162,22 @@ class MeasuringOptions:
             help="Runs before them. [default: a second's worth, 1 to 20; none where one run takes --seconds]",
         ),
     ] = None
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", rich_help_panel=MEASURING, help="Measure at 1280x720 for longer: minutes instead of seconds."
+        ),
+    ] = False
     seconds: Annotated[
-        float,
-        typer.Option("--seconds", min=0, metavar="S", rich_help_panel=MEASURING, help="Of timed runs a row, about."),
-    ] = 10.0
+        float | None,
+        typer.Option(
+            "--seconds",
+            min=0,
+            metavar="S",
+            rich_help_panel=MEASURING,
+            help="Seconds of timed runs for each row, about. [default: 10; without --size, --growth and --full 1]",
+        ),
+    ] = None
     device: Device = "auto"
     compile: Annotated[
         bool, typer.Option("--compile", rich_help_panel=NETWORK, help="Run through torch.compile, timed apart.")
@@ -176,8 +189,9 @@ class ReportOptions:
     """Options of what becomes of the figures."""
 
     csv: Annotated[
-        bool, typer.Option("--csv", rich_help_panel=RESULTS, help="Print CSV on stdout in place of the table.")
-    ] = False
+        Path | None,
+        typer.Option("--csv", metavar="FILE", rich_help_panel=RESULTS, help="Write all rows as CSV too."),
+    ] = None
     html: Annotated[
         Path | None,
         typer.Option(
@@ -186,7 +200,7 @@ class ReportOptions:
     ] = None
     existing: Annotated[
         Literal["error", "overwrite"],
-        typer.Option("--existing", rich_help_panel=RESULTS, help="What to do where the file of --html exists."),
+        typer.Option("--existing", rich_help_panel=RESULTS, help="What to do if the file of --csv or --html exists."),
     ] = "error"
     against: Annotated[
         Path | None,
@@ -208,21 +222,20 @@ class ReportOptions:
         ),
     ] = 0.1
 
-    def check(self, *, json: bool) -> None:
-        """Refuse what could not be printed or written, before minutes are spent on it.
+    def check(self) -> None:
+        """Refuse what could not be written, before minutes are spent on it.
 
         Raises:
             UsageError: What was refused.
         """
-        if self.csv and json:
-            raise UsageError("--csv and --json both want stdout", hint="leave one of them out")
-        if self.html is None:
-            return
-        if not self.html.parent.is_dir():
-            raise UsageError(f"--html {self.html}: there is no folder {self.html.parent}", hint="make it first")
-        if self.html.is_dir() or (self.html.exists() and self.existing != "overwrite"):
-            hint = "name another" if self.html.is_dir() else "name another, or say --existing overwrite"
-            raise UsageError(f"--html: {self.html} exists", hint=hint)
+        for option, file in (("--csv", self.csv), ("--html", self.html)):
+            if file is None:
+                continue
+            if not file.parent.is_dir():
+                raise UsageError(f"{option} {file}: there is no folder {file.parent}", hint="make it first")
+            if file.is_dir() or (file.exists() and self.existing != "overwrite"):
+                hint = "name another" if file.is_dir() else "name another, or say --existing overwrite"
+                raise UsageError(f"{option}: {file} exists", hint=hint)
 
 
 def settings_of(conditions: ConditionOptions, measuring: MeasuringOptions) -> BenchSettings:
@@ -235,8 +248,10 @@ def settings_of(conditions: ConditionOptions, measuring: MeasuringOptions) -> Be
 
     if conditions.size and conditions.growth:
         raise UsageError("--growth chooses the sizes itself", hint="leave --size out")
+    quick = not (conditions.size or conditions.growth or measuring.full)
     return BenchSettings(
         sizes=tuple(map(parse_size, split(conditions.size))),
+        full=measuring.full,
         growth=None if conditions.growth is None else parse_growth(conditions.growth),
         batches=_each(conditions.batch, lambda text: _count("--batch", text)) or (1,),
         dtypes=split(conditions.dtype) or ("auto",),
@@ -248,7 +263,7 @@ def settings_of(conditions: ConditionOptions, measuring: MeasuringOptions) -> Be
         compile=measuring.compile,
         runs=measuring.runs,
         warmup=measuring.warmup,
-        seconds=measuring.seconds,
+        seconds=(_QUICK_SECONDS if quick else _FULL_SECONDS) if measuring.seconds is None else measuring.seconds,
     )
 
 

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from restore_cli.bench.growth import grouped, growths, line_through
-from restore_cli.bench.rows import Row
 from tests.bench.samples import a_measurement, a_row, an_entry
 
 PIXELS = [50_000, 100_000, 400_000, 1_600_000]
@@ -64,20 +61,6 @@ def test_memory_has_a_line_only_where_every_size_has_a_figure():
     untold = a_row(a_measurement(memory_bytes=0), size=(1024, 1024))
     assert growths([*rows, told])[0].memory is not None
     assert growths([*rows, untold])[0].memory is None
-
-
-def test_a_machine_that_slows_down_bends_no_line_where_the_smallest_size_was_run_beside():
-    def at(side: int, seconds: float, pace: float | None) -> Row:
-        measurement = replace(a_measurement((seconds,)), beside_seconds=pace)
-        return a_row(measurement, size=(side, side))
-
-    slowed = [at(256, 1.0, 1.0), at(512, 4.0, 1.0), at(1024, 32.0, 2.0)]
-    (growth,) = growths(slowed)
-    assert growth.time.largest_deviation > 0.2
-    assert growth.even_time is not None
-    assert growth.even_time.largest_deviation == pytest.approx(0, abs=1e-9)
-    assert growth.even_time.per_mpixel == pytest.approx(1e6 / 64**2)
-    assert growths([*slowed[:2], at(1024, 32.0, None)])[0].even_time is None
 
 
 def test_a_group_is_named_by_what_differs_between_groups():

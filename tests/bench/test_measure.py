@@ -36,14 +36,12 @@ def told_of_work(
     run: Callable[[], object],
     settings: BenchSettings,
     *,
-    beside: Callable[[], object] | None = None,
     compiled: bool = False,
     meter: EnergyMeter = NO_METER,
 ):
-    """Measure any work, beside another or not, on a machine without ceilings."""
+    """Measure any work on a machine without ceilings."""
     workload = Workload(
         run=run,
-        beside=beside,
         synchronize=lambda: None,
         device=torch.device("cpu"),
         dtype=torch.float32,
@@ -149,22 +147,6 @@ def test_a_warm_up_that_was_asked_for_is_never_timed():
     assert timing.warmup == 1
     assert len(timing.seconds) == 1
     assert timing.seconds[0] < 0.2
-
-
-def test_what_tells_the_machines_pace_is_timed_before_and_after():
-    order: list[str] = []
-
-    def run(name: str, seconds: float) -> None:
-        order.append(name)
-        time.sleep(seconds)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("restore_cli.bench.measure.BESIDE_RUNS", 1)
-        measurement = told_of_work(
-            lambda: run("measured", 0.0), BenchSettings(runs=1, warmup=1), beside=lambda: run("beside", 1.0)
-        )
-    assert order == ["measured", "beside", "beside", "measured", "beside", "beside"]
-    assert measurement.beside_seconds == pytest.approx(1.0, abs=0.1)
 
 
 def test_energy_is_that_of_one_timed_run():

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from restore_cli.bench.against import compare
-from restore_cli.bench.charts import quality_drawings, size_drawings, sweep_drawings
+from restore_cli.bench.charts import cost_drawing, quality_drawings, size_drawings, sweep_drawings
 from restore_cli.bench.page import bench_page
 from restore_cli.weights.entry import Score
 from tests.bench.samples import a_measurement, a_report, a_row, an_entry
@@ -50,18 +50,23 @@ def test_quality_is_drawn_at_one_size():
     assert [point[0] for series in drawing.series for point in series.points] == [2.0, 2.0]
 
 
-def test_time_and_memory_are_drawn_against_input_pixels_with_the_line_through_them():
+def test_time_and_memory_are_drawn_against_input_pixels():
     sizes = ((256, 256), (512, 512), (1024, 1024))
     rows = [a_row(a_measurement((size[0] ** 2 / 1e6,)), size=size) for size in sizes]
-    time, each, memory = size_drawings(rows)
-    line, points = time.series
-    assert [x for x, _ in points.points] == pytest.approx([0.004096, 0.016384, 0.065536])
-    assert line.faint
-    assert line.points[0] == pytest.approx(points.points[0])
-    assert line.points[-1] == pytest.approx(points.points[-1])
+    each, memory = size_drawings(rows)
+    assert [x for x, _ in each.series[0].points] == pytest.approx([0.004096, 0.016384, 0.065536])
     assert [y for _, y in each.series[0].points] == pytest.approx([16.0] * 3)
     assert memory.series[-1].points[0][1] == 250_000_000
     assert list(size_drawings(rows[:1])) == []
+
+
+def test_networks_without_common_scores_are_drawn_by_latency_against_arithmetic():
+    rows = [a_row(a_measurement((2.0,)), entry=network("a", score(30.0)))]
+    (drawing,) = cost_drawing(rows)
+    ((x, y),) = drawing.series[0].points
+    assert (x, y) == (pytest.approx(rows[0].counts.flops / 1e9), 2.0)
+    page = bench_page(a_report(*rows), None, tolerance=0.1)
+    assert page.index("Latency against arithmetic") < page.index("All figures")
 
 
 def test_throughput_is_drawn_against_what_was_varied():

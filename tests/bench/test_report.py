@@ -54,7 +54,6 @@ FIELDS = {
     "latency_max_seconds": float,
     "latency_seconds": list,
     "cpu_seconds": float,
-    "beside_seconds": float,
     "output_mpixels_per_second": float,
     "peak_memory_bytes": int,
     "loaded_memory_bytes": int,
@@ -78,7 +77,7 @@ def full_row() -> dict[str, object]:
     measurement = a_measurement(joules=31.5)
     timing = replace(measurement.timing, compile_seconds=12.0)
     facts = WorkloadFacts(dtype="float32", dtype_reason="exact", tile="256", context="tile")
-    row = a_row(replace(measurement, timing=timing, facts=facts, beside_seconds=0.5), error="none", through="engine")
+    row = a_row(replace(measurement, timing=timing, facts=facts), error="none", through="engine")
     return replace(row, measured_as="another").to_json()
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from restore_cli.bench.cases import PAPER_SIZE, QUICK_SIZE, cases_of, select_entries
 from restore_cli.cli.app import run
 from restore_cli.cli.bench_options import ConditionOptions, MeasuringOptions, parse_growth, parse_size, settings_of
 from restore_cli.errors import UsageError
 from restore_cli.models import get_architecture
 from restore_cli.models.crossformer.config import PUBLISHED
+from restore_cli.weights.manifest import load_manifest
 
 COUNT = ("bench", "-m", "ramit-slim-lowlight", "--runs", "0")
 MEASURE = ("bench", "-m", "ramit-slim-lowlight", "--size", "64x32", "--device", "cpu", "--runs", "2", "--warmup", "1")
@@ -78,7 +80,7 @@ def test_a_growth_that_cannot_be_read_is_refused(text: str):
         (["bench", "-m", "ramit", "--dtype", "float8"], "float8"),
         (["bench", "-m", "ramit", "--device", "tpu"], "tpu"),
         (["bench", "-m", "ramit", "--runs", "-1"], "--runs"),
-        (["bench", "-m", "ramit", "--csv", "--json"], "both want stdout"),
+        (["bench", "-m", "ramit", "--csv", "no/such/folder/bench.csv"], "no folder"),
         (["bench", "-m", "ramit", "--against", "nowhere.json"], "nowhere.json"),
     ],
 )
@@ -150,11 +152,21 @@ def test_figures_are_shown_even_if_the_earlier_report_has_none_of_their_rows(
     assert "no row of the earlier report" in printed.err
 
 
-@pytest.mark.slow
-def test_csv_takes_the_tables_place(capsys: pytest.CaptureFixture[str]):
-    assert run([*COUNT, "--csv"]) == 0
-    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+def test_csv_is_written_beside_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "bench.csv"
+    assert run([*COUNT, "--csv", str(file)]) == 0
+    assert "358,243" in capsys.readouterr().out
+    (row,) = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8")))
     assert row["params"] == "358243"
+
+
+def test_the_first_form_measures_a_small_size_and_the_full_one_that_of_papers():
+    quick = settings_of(ConditionOptions(), MeasuringOptions())
+    full = settings_of(ConditionOptions(), MeasuringOptions(full=True))
+    entries = select_entries(load_manifest(), ["ramit"])
+    assert {case.size for case in cases_of(entries, quick)} == {QUICK_SIZE}
+    assert {case.size for case in cases_of(entries, full)} == {PAPER_SIZE}
+    assert quick.seconds < full.seconds
 
 
 @pytest.mark.slow
