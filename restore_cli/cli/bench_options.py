@@ -79,8 +79,8 @@ class ConditionOptions:
             "--size",
             metavar="WxH,...",
             rich_help_panel=CONDITIONS,
-            help="Output in pixels; the input is that divided by the scale. [default: 256x144; with --full 1280x720, as "
-            "in papers; classifiers 224x224]",
+            help="Output in pixels; the input is that divided by the scale. [default: 256x144; with --full "
+            "1280x720, as in papers; classifiers 224x224]",
         ),
     ] = None
     growth: Annotated[
