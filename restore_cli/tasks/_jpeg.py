@@ -8,12 +8,17 @@ loses nothing and is left out, so a batch of images of different qualities is a 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
 
+Sampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+
 BLOCK = 8
+# How many luma pixels a chroma pixel stands for, down and across, and how often each is met.
+FACTORS: dict[Sampling, tuple[int, int]] = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
+SHARES: dict[Sampling, float] = {"4:4:4": 0.3, "4:2:2": 0.15, "4:2:0": 0.55}
 
 LUMA_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -43,13 +48,13 @@ TO_YCBCR = (
 )
 
 
-def compress_jpeg(images: torch.Tensor, quality: torch.Tensor, *, subsample: bool = True) -> torch.Tensor:
+def compress_jpeg(images: torch.Tensor, quality: torch.Tensor, *, sampling: Sampling = "4:2:0") -> torch.Tensor:
     """Return RGB images as they would come back from JPEG files.
 
     Args:
         images: float32 (N, 3, H, W) in [0, 1].
         quality: libjpeg's quality 1..100 of each image, shape (N,).
-        subsample: Halve the colour planes (4:2:0), as cameras and most programs do.
+        sampling: Of the colour planes; most cameras and programs halve them both ways (4:2:0).
 
     Returns:
         float32 (N, 3, H, W) in [0, 1], rounded to 8 bit.
@@ -65,13 +70,43 @@ def compress_jpeg(images: torch.Tensor, quality: torch.Tensor, *, subsample: boo
     planes = torch.einsum("ij,njhw->nihw", matrix, pixels).round()  # an encoder stores them as whole numbers too
     luma = _quantise_blocks(planes[:, :1] - 128.0, LUMA_TABLE, quality) + 128.0
     chroma = planes[:, 1:]
-    if subsample:
-        chroma = functional.avg_pool2d(chroma, 2)
+    down, across = FACTORS[sampling]
+    if down * across > 1:
+        chroma = functional.avg_pool2d(chroma, (down, across))
     chroma = _quantise_blocks(chroma, CHROMA_TABLE, quality)
-    if subsample:
-        chroma = functional.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
+    if down * across > 1:
+        size = (chroma.shape[-2] * down, chroma.shape[-1] * across)
+        chroma = functional.interpolate(chroma, size=size, mode="bilinear", align_corners=False)
     rgb = torch.einsum("ij,njhw->nihw", torch.linalg.inv(matrix), torch.cat([luma, chroma], dim=1))
     return (rgb[..., :height, :width].clamp(0.0, 255.0).round() / 255.0).contiguous()
+
+
+def compress_at_random(images: torch.Tensor, quality: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return RGB images as they would come back from JPEG files of any sampling, cut out of larger images.
+
+    Args:
+        images: float32 (N, 3, H, W) in [0, 1].
+        quality: As in `compress_jpeg`.
+        generator: Source of samplings and of where the grid of blocks lies, on the device of `images`.
+
+    Returns:
+        As `compress_jpeg`.
+    """
+    import torch
+    from torch.nn import functional
+
+    unit = 2 * BLOCK
+    top, left = torch.randint(0, unit, (2,), generator=generator, device=generator.device).tolist()
+    larger = functional.pad(images, (left, 0, top, 0), mode="replicate")
+    shares = torch.tensor(tuple(SHARES.values()), device=generator.device)
+    drawn = torch.multinomial(shares, images.shape[0], replacement=True, generator=generator)
+    compressed = torch.empty_like(images)
+    for number, sampling in enumerate(SHARES):
+        chosen = (drawn == number).nonzero().flatten()
+        if len(chosen):
+            whole = compress_jpeg(larger[chosen], quality[chosen], sampling=sampling)
+            compressed[chosen] = whole[..., top:, left:]
+    return compressed
 
 
 def _quantise_blocks(planes: torch.Tensor, table: tuple[tuple[int, ...], ...], quality: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,8 @@
 Without a variant the noise is the papers': Gaussian, added in float, neither clipped nor rounded. "8bit" is the same
 noise as a file would hold it; "mixed" draws one of the two for each image, so that one blind network serves the
 paper's protocol and people's files alike; "real" is photon and read noise with the cross-talk of neighbouring pixels.
+"chain" is what people's images went through: one kind of noise or none, then often JPEG, now and then twice; the
+papers' noise stays a share of it.
 """
 
 from __future__ import annotations
@@ -10,10 +12,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from restore_cli.tasks import DegradeOptions, Task
+from restore_cli.tasks._camera import camera_noise
+from restore_cli.tasks._grain import LUMA, grain
+from restore_cli.tasks._jpeg import compress_at_random
 from restore_cli.tasks._kernels import draw_chance, draw_uniform, filter_each, gaussian_kernels
 
 if TYPE_CHECKING:
     import torch
+
+# Shares of the chain: the papers' noise, noise of finished images, a camera's, JPEG alone, nothing.
+_PAPER, _GRAIN, _CAMERA, _JPEG, _CLEAN = range(5)
+CHAIN_SHARES = (0.30, 0.28, 0.16, 0.22, 0.04)
+# How often each of them is compressed, and at which qualities.
+CHAIN_COMPRESSED = (0.0, 0.5, 0.65, 1.0, 0.3)
+CHAIN_QUALITY = ((1.0, 1.0), (35.0, 99.0), (35.0, 99.0), (5.0, 96.0), (95.0, 100.0))
+TWICE_CHANCE = 0.2
+FIRST_QUALITY = (30.0, 99.0)
 
 
 def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
@@ -21,17 +35,19 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
 
     Args:
         clean: float32 (N, C, H, W) in [0, 1].
-        options: The range of levels, and the variant None, "8bit", "mixed" or "real".
+        options: The range of levels, and the variant None, "8bit", "mixed", "real" or "chain".
         generator: Source of levels and noise, on the device of `clean`.
 
     Returns:
-        float32 (N, C, H, W); in [0, 1] for "8bit" and "real", beyond it by the noise for the plain protocol.
+        float32 (N, C, H, W); in [0, 1] for "8bit" and "real", beyond it by the noise for the papers'.
 
     Raises:
         ValueError: If the variant is unknown.
     """
     import torch
 
+    if options.variant == "chain":
+        return _chain(clean, options, generator)
     count = clean.shape[0]
     sigma = (draw_uniform(count, *options.sigma_range, generator) / 255.0).view(-1, 1, 1, 1)
     noise = torch.randn(clean.shape, generator=generator, device=clean.device)
@@ -46,6 +62,55 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
         return torch.where(draw_chance(count, 0.5, generator), _to_8bit(noisy), noisy)
     msg = f"unknown variant {options.variant!r} of denoising; known: {', '.join(TASK.variants)}"
     raise ValueError(msg)
+
+
+def _chain(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
+    import torch
+
+    count = clean.shape[0]
+    gray = (clean == clean[:, :1]).flatten(1).all(1)  # R = G = B stays so: a scan has one noise, not three
+    images = clean.expand(-1, 3, -1, -1)
+    shares = torch.tensor(CHAIN_SHARES, device=generator.device)
+    kind = torch.multinomial(shares, count, replacement=True, generator=generator)
+    sigma = draw_uniform(count, *options.sigma_range, generator) / 255.0
+    white = torch.randn(images.shape, generator=generator, device=clean.device) * sigma.view(-1, 1, 1, 1)
+    noise = torch.zeros_like(images)
+    paper, grainy, camera = ((kind == number).nonzero().flatten() for number in (_PAPER, _GRAIN, _CAMERA))
+    noise[paper] = white[paper]
+    if len(grainy):
+        noise[grainy] = grain(images[grainy], sigma[grainy], generator)
+    if len(camera):
+        noise[camera] = camera_noise(images[camera], generator)
+    noise = torch.where(gray.view(-1, 1, 1, 1), noise[:, 1:2], noise)
+    degraded = images + noise
+    filed = kind != _PAPER
+    degraded = torch.where(filed.view(-1, 1, 1, 1), _to_8bit(degraded), degraded)
+    degraded = _compress_some(degraded, kind, generator)
+    degraded = torch.where((gray & filed).view(-1, 1, 1, 1), _luma(degraded), degraded)
+    return degraded[:, : clean.shape[1]].contiguous()
+
+
+def _compress_some(images: torch.Tensor, kind: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    import torch
+
+    count = images.shape[0]
+    chance = torch.tensor(CHAIN_COMPRESSED, device=images.device)[kind]
+    low, high = torch.tensor(CHAIN_QUALITY, device=images.device)[kind].unbind(1)
+    quality = (low + (high - low) * draw_uniform(count, 0.0, 1.0, generator)).round()
+    compressed = draw_uniform(count, 0.0, 1.0, generator) < chance
+    twice = compressed & (kind != _CLEAN) & draw_chance(count, TWICE_CHANCE, generator).flatten()
+    first = draw_uniform(count, *FIRST_QUALITY, generator).round()
+    for wanted, level in ((twice, first), (compressed, quality)):
+        chosen = wanted.nonzero().flatten()
+        if len(chosen):
+            images = images.clone()
+            images[chosen] = compress_at_random(images[chosen], level[chosen], generator)
+    return images
+
+
+def _luma(images: torch.Tensor) -> torch.Tensor:
+    luma = (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return _to_8bit(luma).expand_as(images)
 
 
 def _camera_noise(clean: torch.Tensor, noise: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -72,5 +137,5 @@ TASK = Task(
     suffix=lambda _scale: "_denoised",
     crop_border=lambda _scale: 0,
     degrade=degrade,
-    variants=("8bit", "mixed", "real"),
+    variants=("8bit", "mixed", "real", "chain"),
 )

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from restore_cli.tasks import DegradeOptions, get_task, task_names
-from restore_cli.tasks._jpeg import compress_jpeg
+from restore_cli.tasks._jpeg import Sampling, compress_jpeg
 from restore_cli.tasks._kernels import (
     disc_kernels,
     filter_each,
@@ -63,7 +63,7 @@ def test_size_and_range_are_kept(name: str, variant: str | None):
     side = 32 if name == "sr" else 64
     assert result.shape == (4, 3, side, side)
     assert result.dtype == torch.float32
-    if (name, variant) not in {("denoise", None), ("denoise", "mixed")}:
+    if (name, variant) not in {("denoise", None), ("denoise", "mixed"), ("denoise", "chain")}:
         assert result.min() >= 0.0
         assert result.max() <= 1.0
 
@@ -167,19 +167,19 @@ def test_sizes_that_the_scale_does_not_divide_are_refused():
 
 
 @pytest.mark.parametrize("quality", [40, 75, 95])
-@pytest.mark.parametrize("subsample", [False, True])
-def test_jpeg_loses_what_a_real_encoder_loses(quality: int, subsample: bool):
+@pytest.mark.parametrize(("sampling", "pillows"), [("4:4:4", 0), ("4:2:2", 1), ("4:2:0", 2)])
+def test_jpeg_loses_what_a_real_encoder_loses(quality: int, sampling: Sampling, pillows: int):
     """Pillow's libjpeg is the reference: our result is far nearer to its result than to the original."""
     generator = torch.Generator().manual_seed(0)
     image = (smooth_images(1, 80) + 0.05 * torch.randn(1, 3, 80, 80, generator=generator)).clamp(0, 1)
     original = (image[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     file = io.BytesIO()
-    Image.fromarray(original).save(file, "JPEG", quality=quality, subsampling=2 if subsample else 0)
+    Image.fromarray(original).save(file, "JPEG", quality=quality, subsampling=pillows)
     reference = np.asarray(Image.open(file)).astype(float)
     ours = compress_jpeg(
         torch.from_numpy(original.copy()).permute(2, 0, 1)[None] / 255,
         torch.tensor([float(quality)]),
-        subsample=subsample,
+        sampling=sampling,
     )
     ours_8bit = (ours[0] * 255).round().permute(1, 2, 0).numpy()
     distance = math.sqrt(((ours_8bit - reference) ** 2).mean())
