@@ -34,6 +34,7 @@ COMMANDS = {
     "derain": ("restore", "Take rain streaks out of images."),
     "lowlight": ("restore", "Lighten images taken in the dark."),
     "deblur": ("restore", "Sharpen images blurred by motion or lack of focus."),
+    "run": ("run", "Restore images by several tasks, one after the other."),
     "watch": ("watch", "Restore what arrives in a folder."),
     "compare": ("compare", "Show images before and after on a page, with a slider between them."),
     "serve": ("serve", "Open a page to drop images on, and the same over HTTP, on this machine."),

@@ -7,7 +7,7 @@ Stage 1, ASK, on its way back: `restore.py` decides what is to be done, this mod
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,29 +53,59 @@ def run_batch(
                 return 0
         from restore_cli.inference.allocator import keep_freed_memory
         from restore_cli.inference.restorer import Restorer
-        from restore_cli.jobs.pipeline import run_jobs
 
         keep_freed_memory()
         weights = _load(plan, entry, out)
         restorer = Restorer(weights, plan.run)
         _say_facts(restorer, plan, out)
         out.image_now(plan.task)
-        teller = _Teller(out=out, plan=plan, restorer=restorer, debug=debug)
-        with Comparison(compare, plan, out) as comparison, stop_on_signals() as asked:
+        ended = run_loaded(plan, restorer, out, debug=debug, compare=compare)
+    return conclude(ended, plan, restorer, out)
 
-            def tell(result: JobResult) -> None:
-                comparison.take(result)
-                teller.tell(result)
 
-            summary = run_jobs(
-                plan, restorer, on_result=tell, stop=asked.stop, deliver=out.image, observe=comparison.observe
-            )
-        facts = teller.facts
-        comparison.write(entry.id, *(() if facts is None else (f"{facts.device}, {facts.dtype}",)))
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How the work on a plan ended.
+
+    Attributes:
+        summary: What became of its images.
+        facts: How they were run, None where no network was loaded.
+        signal_code: The exit code of the signal that ended it, None for none.
+    """
+
+    summary: Summary
+    facts: RunFacts | None
+    signal_code: int | None
+
+
+def run_loaded(
+    plan: JobPlan, restorer: Restorer, out: Output, *, debug: bool = False, compare: Path | None = None
+) -> Ended:
+    """Restore every image of a plan with a network that is loaded; arguments as in `run_batch`."""
+    from restore_cli.jobs.pipeline import run_jobs
+
+    teller = _Teller(out=out, plan=plan, restorer=restorer, debug=debug)
+    with Comparison(compare, plan, out) as comparison, stop_on_signals() as asked:
+
+        def tell(result: JobResult) -> None:
+            comparison.take(result)
+            teller.tell(result)
+
+        summary = run_jobs(
+            plan, restorer, on_result=tell, stop=asked.stop, deliver=out.image, observe=comparison.observe
+        )
+    facts = teller.facts
+    comparison.write(restorer.weights.entry.id, *(() if facts is None else (f"{facts.device}, {facts.dtype}",)))
+    return Ended(summary=summary, facts=facts, signal_code=asked.exit_code)
+
+
+def conclude(ended: Ended, plan: JobPlan, restorer: Restorer, out: Output) -> int:
+    """Tell how the work ended and return the exit code."""
+    summary, weights = ended.summary, restorer.weights
     _remove_unfinished(plan)  # of others that were killed meanwhile
-    _conclude(summary, plan, entry, weights.digest, teller.facts, out)
-    if asked.exit_code is not None:
-        return asked.exit_code
+    _conclude(summary, plan, weights.entry, weights.digest, ended.facts, out)
+    if ended.signal_code is not None:
+        return ended.signal_code
     if summary.fatal is not None:
         return summary.fatal.exit_code
     return RestoreError.exit_code if summary.failed else 0

@@ -228,7 +228,7 @@ def _restore(
         from restore_cli.cli.streams import with_standard_input
 
         jobs = tuple(with_standard_input(job) if job.from_stdin else job for job in jobs)
-    if wanted.gray is None and weights.weights is None and _are_all_gray(jobs):
+    if wanted.gray is None and weights.weights is None and are_all_gray(jobs):
         wanted = replace(wanted, gray=True)
         entry = _choose_entry(wanted, weights)
     if wanted.sigma is not None and wanted.sigma.level is None:
@@ -254,7 +254,7 @@ def _restore(
     if files.dry_run:
         _show(without_done(plan, entry, out)[0] if write.resume else plan, entry, out)
         return
-    _require_own_place(files.report, plan)
+    require_own_place(files.report, plan)
     if files.compare is not None:
         from restore_cli.compare.files import require_place
 
@@ -299,7 +299,7 @@ def _entry_of_file(wanted: _Wanted, path: Path) -> WeightsEntry:
     return entry
 
 
-def _are_all_gray(jobs: Sequence[ImageJob]) -> bool:
+def are_all_gray(jobs: Sequence[ImageJob]) -> bool:
     """Tell whether all images are gray by their headers; a run takes one network, and one for RGB takes both."""
     from restore_cli.imaging.containers.header import is_gray, is_gray_data
 
@@ -312,7 +312,7 @@ def _are_all_gray(jobs: Sequence[ImageJob]) -> bool:
     return some
 
 
-def _require_own_place(report: Path | None, plan: JobPlan) -> None:
+def require_own_place(report: Path | None, plan: JobPlan) -> None:
     """Refuse a report that would overwrite an image."""
     if report is None:
         return

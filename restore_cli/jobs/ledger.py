@@ -25,7 +25,7 @@ import stat
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,11 +60,13 @@ class Recipe:
         weights: Digest of the weights file.
         options: Digest of all options that shape a result.
         version: Of this program.
+        steps: What each step of a chain does and with which weights, for people to read; its digests stand above.
     """
 
     weights: str
     options: str
     version: str
+    steps: tuple[str, ...] = field(default=(), compare=False)
 
 
 class _Record(NamedTuple):
@@ -181,6 +183,7 @@ class Ledger:
             "options": recipe.options,
             "version": recipe.version,
             "output": output_digest,
+            **({"steps": recipe.steps} if recipe.steps else {}),
         }
         line = _LINE_START + json.dumps(record)[1:].encode("ascii") + b"\n"
         with self._lock, self._faults("written"), self._open(create=True) as descriptor:

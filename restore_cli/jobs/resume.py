@@ -140,7 +140,8 @@ def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str) -> Recipe
         "write": {name: setting for name, setting in asdict(plan.write).items() if name not in _SETTINGS_OF_THE_RUN},
     }
     options = digest_of_bytes(json.dumps(request, sort_keys=True, default=str).encode())
-    return Recipe(weights=weights_digest, options=options, version=__version__)
+    steps = tuple(entry.config.get("steps", ()))
+    return Recipe(weights=weights_digest, options=options, version=__version__, steps=steps)
 
 
 def split_done(jobs: Iterable[ImageJob], ledgers: Ledgers) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:

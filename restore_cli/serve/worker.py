@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from restore_cli.errors import ImageError, RestoreError
@@ -95,7 +95,7 @@ class Networks:
     def __init__(self, read: ReadSettings, run: RunSettings) -> None:
         self._read = read
         self._run = run
-        self._loaded: OrderedDict[str, Restorer] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, float | None], Restorer] = OrderedDict()
 
     def restore(self, request: RestoreRequest, data: bytes, stop: threading.Event) -> Finished:
         """Restore one image to the bytes the command line would write.
@@ -110,8 +110,9 @@ class Networks:
             RestoreError: As the command line tells it.
         """
         entry = request.entry(data)
-        restorer = self._restorer(entry)
-        plan = request.plan(data, entry, self._read, self._run)
+        run = replace(self._run, sigma=request.sigma)
+        restorer = self._restorer(entry, run)
+        plan = request.plan(data, entry, self._read, run)
         results: list[JobResult] = []
         written: list[bytes] = []
         run_jobs(plan, restorer, on_result=results.append, stop=stop, deliver=written.append)
@@ -129,13 +130,14 @@ class Networks:
             warnings=result.warnings,
         )
 
-    def _restorer(self, entry: WeightsEntry) -> Restorer:
-        if entry.id not in self._loaded:
-            self._loaded[entry.id] = Restorer(load_weights(entry, offline=True), self._run)
+    def _restorer(self, entry: WeightsEntry, run: RunSettings) -> Restorer:
+        key = entry.id, run.sigma
+        if key not in self._loaded:
+            self._loaded[key] = Restorer(load_weights(entry, offline=True), run)
             while len(self._loaded) > _KEPT_NETWORKS:
                 self._loaded.popitem(last=False)
-        self._loaded.move_to_end(entry.id)
-        return self._loaded[entry.id]
+        self._loaded.move_to_end(key)
+        return self._loaded[key]
 
 
 class Worker:

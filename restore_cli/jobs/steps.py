@@ -1,0 +1,114 @@
+"""The steps of a chain, as they are typed: "denoise,sr:2". Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from restore_cli.errors import UsageError
+from restore_cli.tasks import get_task, task_names
+from restore_cli.weights.entry import WeightsEntry
+from restore_cli.weights.manifest import load_manifest
+
+_SCALES = (2, 3, 4)
+_LARGEST_SIGMA = 50.0
+_LARGEST_FACTOR = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a chain.
+
+    Attributes:
+        text: As it was typed.
+        task: Command name of the task.
+        scale: Factor of super-resolution, 1 elsewhere.
+        sigma: Strength of the noise on the 0..255 scale; None where the network finds it itself.
+        model: A model's name or a weights id; None for the bundled weights.
+    """
+
+    text: str
+    task: str
+    scale: int = 1
+    sigma: float | None = None
+    model: str | None = None
+
+    def entry(self, *, gray: bool) -> WeightsEntry:
+        """Return the weights of this step.
+
+        Args:
+            gray: Whether all images are gray.
+
+        Raises:
+            UsageError: If nothing serves it.
+            WeightsError: If nothing is bundled for it.
+        """
+        manifest = load_manifest()
+        named = next((entry for entry in manifest.entries if entry.id == self.model), None)
+        channels = 1 if gray and self.task == "denoise" else 3
+        return manifest.select(
+            self.model,
+            task=self.task,
+            scale=self.scale,
+            channels=channels if named is None else named.channels,
+            sigma=self.sigma,
+            variant=named.variant if named is not None else "motion" if self.task == "deblur" else None,
+        )
+
+
+def parse_steps(text: str) -> tuple[Step, ...]:
+    """Read the steps of a chain.
+
+    Args:
+        text: Tasks with commas between them; behind a colon the factor of sr or the noise level of denoise, behind an
+            @ a model or a weights id.
+
+    Raises:
+        UsageError: If it says something else.
+
+    Example:
+        >>> [(step.task, step.scale, step.sigma, step.model) for step in parse_steps("denoise:25,sr:2@ramit-lite")]
+        [('denoise', 1, 25.0, None), ('sr', 2, None, 'ramit-lite')]
+    """
+    steps = tuple(_step(part.strip()) for part in text.split(","))
+    if prod(step.scale for step in steps) > _LARGEST_FACTOR:
+        msg = f"{text} enlarges {prod(step.scale for step in steps)} times"
+        raise UsageError(msg, hint=f"enlarge at most {_LARGEST_FACTOR} times in all")
+    return steps
+
+
+def suffix_of_steps(steps: tuple[Step, ...]) -> str:
+    """Return what is put behind the names of results, "_denoised_x2"."""
+    return "".join(get_task(step.task).suffix(step.scale) for step in steps)
+
+
+def _step(text: str) -> Step:
+    words, at, model = text.partition("@")
+    task, colon, value = words.partition(":")
+    if task not in task_names():
+        raise UsageError(f"unknown step {text!r}", hint=f"known: {', '.join(task_names())}, as in denoise:25,sr:2")
+    if (at and not model) or (colon and not value):
+        raise UsageError(f"the step {text!r} ends too early", hint="write it as sr:2 or denoise:25@ramit")
+    number = _number(value, text)
+    if task == "sr":
+        if number is not None and number not in _SCALES:
+            raise UsageError(f"the step {text!r} enlarges by no factor there is", hint="write sr:2, sr:3 or sr:4")
+        return Step(text=text, task=task, scale=_SCALES[-1] if number is None else int(number), model=model or None)
+    if task == "denoise":
+        if number is not None and not 0.0 <= number <= _LARGEST_SIGMA:
+            raise UsageError(f"the step {text!r} has no noise level from 0 to 50", hint="write denoise or denoise:25")
+        return Step(text=text, task=task, sigma=number, model=model or None)
+    if number is not None:
+        raise UsageError(f"the step {text!r} takes no number", hint=f"write {task}")
+    return Step(text=text, task=task, model=model or None)
+
+
+def _number(value: str, text: str) -> float | None:
+    if not value:
+        return None
+    try:
+        return float(value)
+    except ValueError as error:
+        raise UsageError(
+            f"the step {text!r} has no number behind its colon", hint="write sr:2 or denoise:25"
+        ) from error
