@@ -76,7 +76,8 @@ def train(
     "export",
     examples="""
         restore train export runs/x2 -o x2.safetensors      then: restore sr --weights x2.safetensors photo.jpg
-        restore train export runs/x2 --half --bundle .      ships it with the checkout in this folder""",
+        restore train export runs/x2 --id my-x2 --licence CC0-1.0
+        restore train export runs/x2 --half --id ramit-lite-sr-x2 --licence MIT --bundle .""",
 )
 def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="Folder of a run.")],
@@ -86,9 +87,11 @@ def export(
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
     weights_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Name of the weights. Default: the recipe's.")
+        str | None, typer.Option("--id", metavar="ID", help="Name of the weights. Default: RECIPE-own.")
     ] = None,
-    licence: Annotated[str, typer.Option("--licence", metavar="TEXT", help="Terms of the weights.")] = "MIT",
+    licence: Annotated[
+        str, typer.Option("--licence", metavar="TEXT", help="Terms of the weights, such as MIT.")
+    ] = "none stated",
     notes: Annotated[
         str | None, typer.Option("--notes", metavar="TEXT", help="What their users should know, one line.")
     ] = None,

@@ -15,7 +15,7 @@ from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.inference.memory import GIB
 from restore_cli.train.estimate import estimate_memory, measure_seconds
-from restore_cli.train.images import MEBIBYTE
+from restore_cli.train.images import MEBIBYTE, named
 from restore_cli.train.journal import Interval
 from restore_cli.train.page import NAME as PAGE
 from restore_cli.train.run_file import NAME, write_run
@@ -46,6 +46,11 @@ def tell_plan(session: Session, machine: Machine, out: Output) -> None:
             f"{len(warm.adapted)} adapted, {len(warm.left)} left at their start"
         )
     kept = session.maker.store.kept
+    if session.left_out:
+        count = len(session.left_out)
+        out.warn(
+            f"{count} {'image is' if count == 1 else 'images are'} left out: {named(session.left_out, separator='; ')}"
+        )
     out.note(f"{len(session.maker.store)} images, {kept} of them in memory; device {machine.device}")
     if session.validation is not None and session.facts.floor is not None:
         out.note(f"validation: {session.validation.metric} of {recipe.floor} {session.facts.floor:.3f} dB")

@@ -36,7 +36,7 @@ class ExportSettings:
     """Say what the run itself does not know.
 
     Attributes:
-        id: Weights id; None takes the recipe's name.
+        id: Weights id; None takes the recipe's name and "-own", so that no id of this project is taken.
         licence: Terms of the weights.
         notes: Anything a user should know, None for nothing.
         commit: Git commit of the code that trained, for a run that did not note it.
@@ -44,7 +44,7 @@ class ExportSettings:
     """
 
     id: str | None = None
-    licence: str = "MIT"
+    licence: str = "none stated"
     notes: str | None = None
     commit: str | None = None
     half: bool = False
@@ -79,7 +79,7 @@ def read_export(folder: Path, settings: ExportSettings) -> Export:
         state_dict = {
             name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()
         }
-    weights_id = settings.id or (f"{recipe.name}-own" if recipe.paper else recipe.name)
+    weights_id = settings.id or f"{recipe.name}-own"
     commit = facts.commit or settings.commit
     entry = WeightsEntry(
         id=weights_id,
@@ -93,7 +93,6 @@ def read_export(folder: Path, settings: ExportSettings) -> Export:
         variant=recipe.served_variant,
         training_patch=recipe.phases[-1].patch,
         file=f"{weights_id}.safetensors",
-        bundled=True,
         licence=settings.licence,
         origin=f"restore-cli {__version__}" if commit is None else f"restore-cli@{commit}",
         citation=get_architecture(recipe.network.arch).paper,
@@ -138,7 +137,8 @@ def ship_export(export: Export, checkout: Path) -> WeightsEntry:
     if not manifest.is_file() or not bundled.parent.is_dir():
         raise UsageError(f"{checkout} is no checkout of this project", hint="name the folder of weights_manifest.json")
     bundled.mkdir(exist_ok=True)
-    entry = write_export(export, bundled / export.entry.file)
+    shipped = replace(export, entry=replace(export.entry, bundled=True))
+    entry = write_export(shipped, bundled / export.entry.file)
     put_entry(manifest, entry)
     return entry
 

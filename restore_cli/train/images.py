@@ -97,6 +97,7 @@ class ImageStore:
         self._kept: OrderedDict[int, Pixels] = OrderedDict()
         self._kept_bytes = 0
         self._lock = threading.Lock()
+        self.left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -104,8 +105,10 @@ class ImageStore:
     def scan(self, threads: int = 2) -> tuple[tuple[int, int], ...]:
         """Read every image once, keep what the budget allows, and return the (height, width) of the clean ones.
 
+        Images that cannot be read or do not fit their partners are left out of `files`, and `left_out` says why.
+
         Raises:
-            TrainingError: If some cannot be read or do not fit their partners; the first few are named.
+            TrainingError: If these are half of the images or more; the first few are named.
         """
 
         def look(index: int) -> tuple[int, int] | TrainingError:
@@ -118,15 +121,26 @@ class ImageStore:
         with ThreadPoolExecutor(threads) as pool:
             found = tuple(pool.map(look, range(len(self.files))))
         wrong = [item for item in found if isinstance(item, TrainingError)]
-        if len(wrong) == 1:
+        if len(wrong) == len(found) == 1:
             raise wrong[0]
-        if wrong:
+        if 2 * len(wrong) >= len(found):
             raise TrainingError(
                 f"{len(wrong)} of {len(found)} images cannot be trained on: "
                 + named([error.message for error in wrong], separator="; "),
                 hint="remove or replace them",
             )
+        if wrong:
+            self._leave_out([index for index, item in enumerate(found) if isinstance(item, TrainingError)])
+            self.left_out = tuple(error.message for error in wrong)
         return tuple(item for item in found if not isinstance(item, TrainingError))
+
+    def _leave_out(self, indices: Sequence[int]) -> None:
+        """Take images out of the store; the others keep their order and move up."""
+        usable = [index for index in range(len(self.files)) if index not in set(indices)]
+        with self._lock:
+            places = {old: new for new, old in enumerate(usable)}
+            self._kept = OrderedDict((places[old], pixels) for old, pixels in self._kept.items())
+            self.files = tuple(self.files[index] for index in usable)
 
     def get(self, index: int) -> Pixels:
         """Return image number `index`, decoding it if it is not in memory."""

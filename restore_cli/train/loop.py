@@ -36,6 +36,7 @@ from restore_cli.train.timeline import learning_rate, retimed
 from restore_cli.train.validation import Validation, Verdict
 
 _RATE_MEMORY = 0.7
+_EARLY_LOOKS = (3, 6, 12, 25)  # steps of the first interval after which a budget of minutes is laid out anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +167,8 @@ class Loop:
         sums = torch.zeros(2, device=options.device)
         pixels = 0
         built = self._prepare_runner()
+        # Until a whole interval was timed, a budget of minutes follows the first steps.
+        early = options.minutes is not None and self._pixel_seconds is None and not options.compile
         shape = BatchShape(batch=0, patch=0)
         while state.step < state.timeline.steps:
             batch = batches.next()
@@ -173,6 +176,9 @@ class Loop:
             sums += self._step(batch)
             steps += 1
             pixels += shape.batch * shape.patch**2
+            if early and steps in _EARLY_LOOKS:
+                self._pixel_seconds = (time.monotonic() - begun) / pixels
+                self._retime()
             if state.step % options.log_every == 0 or (self._stop.is_set() and self._processes.count == 1):
                 break
         numbers = self._agreed_numbers(sums / steps)

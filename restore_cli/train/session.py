@@ -81,6 +81,7 @@ class Session:
         validation: Scores the network; None where nothing is held out, or on a process that does not lead.
         started_from: What became of the parameters in a warm start, None without one or where the run is resumed.
         facts: What is noted in the run's folder.
+        left_out: Why images are not trained on, one sentence each.
     """
 
     request: TrainRequest
@@ -91,6 +92,7 @@ class Session:
     validation: Validation | None
     started_from: WarmStart | None
     facts: RunFacts
+    left_out: tuple[str, ...] = ()
 
 
 def prepare(request: TrainRequest, machine: Machine, folder: Path | None = None) -> Session:
@@ -150,6 +152,7 @@ def prepare(request: TrainRequest, machine: Machine, folder: Path | None = None)
         validation=validation,
         started_from=started_from,
         facts=facts,
+        left_out=store.left_out,
     )
 
 

@@ -31,7 +31,7 @@ def test_a_folder_of_images_becomes_weights_that_restore_images(run: Run, data: 
     assert exported.code == 0, exported.err
     assert "restore sr --weights mine.safetensors IMAGE" in exported.err
     entry = json.loads(exported.out)
-    assert (entry["id"], entry["file"], entry["bundled"]) == ("ramit-lite-sr-x2", "mine.safetensors", True)
+    assert (entry["id"], entry["file"]) == ("ramit-lite-sr-x2-own", "mine.safetensors")
     restored = run("sr", "--weights", "mine.safetensors", data / "0.png", "big.png", "--device", "cpu")
     assert restored.code == 0, restored.err
     assert Path("big.png").is_file()
@@ -84,6 +84,17 @@ def test_the_plan_says_steps_patches_memory_and_time_and_leaves_nothing(run: Run
         assert said in planned.err
     assert planned.out == ""
     assert not Path("runs").exists()
+
+
+def test_one_broken_image_is_left_out_with_a_warning(run: Run, data: Path):
+    Path("data/broken.png").write_bytes((data / "0.png").read_bytes()[:200])
+    trained = run(
+        "train", "--task", "sr", "--scale", 2, "--data", data, "--out", "run", "--device", "cpu", "--dry-run",
+    )  # fmt: skip
+    assert trained.code == 0, trained.err
+    assert "1 image is left out" in trained.err
+    assert "broken.png" in trained.err
+    assert "2 images, " in trained.err
 
 
 def test_all_unusable_images_are_counted_and_the_first_are_named(run: Run, data: Path):

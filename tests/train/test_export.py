@@ -91,7 +91,7 @@ def test_the_entry_tells_how_the_weights_were_made_and_no_path_of_the_person(run
         path.name,
         path.stat().st_size,
     )
-    assert (entry.licence, entry.notes, entry.bundled) == ("CC0", "trained on stripes", True)
+    assert (entry.licence, entry.notes, entry.bundled) == ("CC0", "trained on stripes", False)
     assert [(score.metric, score.value, score.scale) for score in entry.scores] == [("psnr_y", 31.25, 2)]
     training: Any = entry.training
     assert (training["recipe"], training["seed"], training["steps"], training["seconds"]) == (
@@ -112,7 +112,7 @@ def test_the_entry_tells_how_the_weights_were_made_and_no_path_of_the_person(run
 def test_what_is_shipped_becomes_the_default_of_its_command(checkout: Path, tmp_path: Path):
     large = write_images(tmp_path / "large", 1, 128)
     for name in OURS:
-        entry = ship_export(read_export(begun_run(tmp_path / name, large, name), ExportSettings()), checkout)
+        entry = ship_export(read_export(begun_run(tmp_path / name, large, name), ExportSettings(id=name)), checkout)
         assert entry.id == name
     manifest = load_manifest(checkout / "weights_manifest.json")
     for wanted, expected in [
@@ -133,9 +133,18 @@ def test_what_is_shipped_becomes_the_default_of_its_command(checkout: Path, tmp_
         load_weights(entry, checkout / "restore_cli" / "weights" / "bundled" / entry.file)
 
 
+def test_weights_of_ones_own_take_no_name_and_no_terms_of_ours(run: Path, tmp_path: Path):
+    entry = write_export(read_export(run, ExportSettings()), tmp_path / "mine.safetensors")
+    assert entry.id == "ramit-lite-sr-x2-own"
+    assert entry.id not in {known.id for known in load_manifest().entries}
+    assert (entry.licence, entry.bundled) == ("none stated", False)
+    assert entry_from_file(tmp_path / "mine.safetensors") is not None
+
+
 def test_a_better_checkpoint_replaces_what_was_shipped(run: Path, checkout: Path):
-    ship_export(read_export(run, ExportSettings()), checkout)
-    better = ship_export(read_export(run, ExportSettings(half=True)), checkout)
+    name = "ramit-lite-sr-x2"
+    ship_export(read_export(run, ExportSettings(id=name)), checkout)
+    better = ship_export(read_export(run, ExportSettings(id=name, half=True)), checkout)
     assert load_manifest(checkout / "weights_manifest.json").get(better.id) == better
 
 

@@ -185,8 +185,12 @@ def test_frozen_parts_stay_still_until_their_time(images: Path, held_out: Path, 
     assert seen == [True, True, False, False]
 
 
-def test_a_budget_of_minutes_sets_the_steps_and_ends_at_rate_zero(images: Path, held_out: Path, tmp_path: Path):
-    session, intervals = train(request_for(images, held_out, steps=None, minutes=0.08), tmp_path)
+@pytest.mark.parametrize("log_every", [1, 1000])
+def test_a_budget_of_minutes_sets_the_steps_and_ends_at_rate_zero(
+    log_every: int, images: Path, held_out: Path, tmp_path: Path
+):
+    asked = replace(request_for(images, held_out, steps=None, minutes=0.08), log_every=log_every)
+    session, intervals = train(asked, tmp_path)
     assert session.recipe.steps is not None
     assert 2 < intervals[-1].step == intervals[-1].steps < session.recipe.steps / 10
     assert intervals[-1].progress == pytest.approx(1.0)
