@@ -195,7 +195,7 @@ def _entry_and_file(id_or_path: str | os.PathLike[str]) -> tuple[WeightsEntry, P
     file = Path(id_or_path)
     if isinstance(id_or_path, str) and file.suffix.lower() not in _WEIGHTS_SUFFIXES:
         return load_manifest().get(id_or_path), None
-    from restore_cli.weights.carried import entry_from_file
+    from restore_cli.weights.file import entry_from_file
 
     entry = entry_from_file(file)
     if entry is None:

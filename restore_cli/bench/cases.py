@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from restore_cli.errors import UsageError
 from restore_cli.settings import Context, RunSettings, Tile
-from restore_cli.weights.fields import did_you_mean
+from restore_cli.weights.entry import did_you_mean
 from restore_cli.weights.manifest import Manifest, WeightsEntry
 
 if TYPE_CHECKING:

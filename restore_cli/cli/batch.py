@@ -139,7 +139,7 @@ def without_done(plan: JobPlan, entry: WeightsEntry, out: Output) -> tuple[JobPl
         WeightsError: If the weights cannot be had.
         StorageError: If a ledger cannot be read.
     """
-    from restore_cli.weights.content import read_content
+    from restore_cli.weights.file import read_content
     from restore_cli.weights.store import fetch
 
     path = plan.weights.path

@@ -101,7 +101,7 @@ def _entries(subjects: SubjectOptions, out: Output) -> tuple[WeightsEntry, ...]:
     entries = select_entries(load_manifest(), subjects.names())
     if not subjects.weights:
         return entries
-    from restore_cli.weights.carried import entry_from_file
+    from restore_cli.weights.file import entry_from_file
     from restore_cli.weights.load import load_weights
 
     own = []

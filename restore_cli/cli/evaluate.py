@@ -227,7 +227,7 @@ def _request(task: str, images: ImageOptions, *, lpips: bool) -> ScoringRequest:
     """
     from restore_cli.evaluate.protocol import ScoringRequest
     from restore_cli.tasks import task_names
-    from restore_cli.weights.fields import did_you_mean
+    from restore_cli.weights.entry import did_you_mean
 
     if task not in task_names():
         known = ", ".join(task_names())

@@ -287,7 +287,7 @@ def _choose_entry(wanted: _Wanted, weights: WeightsOptions) -> WeightsEntry:
 
 
 def _entry_of_file(wanted: _Wanted, path: Path) -> WeightsEntry:
-    from restore_cli.weights.carried import entry_from_file
+    from restore_cli.weights.file import entry_from_file
 
     entry = entry_from_file(path)
     if entry is None:

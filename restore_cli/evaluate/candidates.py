@@ -136,7 +136,7 @@ def _listed(model: str | None, protocol: Protocol, manifest: Manifest) -> Chosen
 
 def _own_file(text: str, protocol: Protocol, manifest: Manifest) -> ChosenWeights:
     """Find out of which network a file is: from NAME=, from its own header, or from its published name."""
-    from restore_cli.weights.carried import entry_from_file
+    from restore_cli.weights.file import entry_from_file
 
     model, equals, rest = text.partition("=")
     if equals and not Path(text).exists():

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -23,10 +23,10 @@ from restore_cli.train.recipes import Recipe
 from restore_cli.train.request import TrainRequest
 from restore_cli.train.run_file import RunFacts, read_run
 from restore_cli.train.validation import SIDE_MOST_PIXELS
-from restore_cli.weights.content import read_content
-from restore_cli.weights.entry import Score, WeightsEntry, entry_from_json, entry_to_json
-from restore_cli.weights.listing import put_entry
+from restore_cli.weights.entry import Score, ScoreMetric, WeightsEntry, entry_from_json, entry_to_json
+from restore_cli.weights.file import read_content
 from restore_cli.weights.load import load_weights, save_weights
+from restore_cli.weights.manifest import put_entry
 
 _FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors"
 
@@ -147,7 +147,7 @@ def _score(request: TrainRequest, recipe: Recipe, value: float) -> Score:
     return Score(
         dataset="+".join(Path(folder).name for folder in request.val),
         protocol=_validation_protocol(request, recipe),
-        metric=get_task(recipe.task).metrics[0],
+        metric=cast("ScoreMetric", get_task(recipe.task).metrics[0]),
         value=round(value, 4),
         scale=recipe.scale if recipe.scale > 1 else None,
         origin="measured",

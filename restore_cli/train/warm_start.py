@@ -18,7 +18,7 @@ from torch import nn
 
 from restore_cli.errors import TrainingError
 from restore_cli.train.checkpoint import BEST, LAST, read_checkpoint
-from restore_cli.weights.carried import entry_from_file
+from restore_cli.weights.file import entry_from_file
 from restore_cli.weights.load import load_weights
 from restore_cli.weights.manifest import load_manifest
 

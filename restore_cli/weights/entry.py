@@ -1,39 +1,59 @@
 """One entry of the manifest: everything a checkpoint needs, as a frozen fact and as JSON.
 
 Stage 2, PLAN: `manifest` reads entries from weights_manifest.json, `load` carries them in the header of the files we
-write. Imports no torch; which architectures and tasks exist is asked of their folders.
+write. msgspec checks the types and limits that the fields declare; its words are turned into ours, which speak of the
+entry and the field. Imports no torch; which architectures and tasks exist is asked of their folders.
 """
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, cast, get_args
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_type_hints
 from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
 
 from restore_cli.errors import ManifestError
 from restore_cli.models import architecture_names
 from restore_cli.tasks import task_names
-from restore_cli.weights.fields import Fields
 
 MAX_WEIGHTS_BYTES = 1 << 30
 """No weights file is larger; what claims to be is refused before it is fetched or read."""
 
 SourceKind = Literal["https", "huggingface"]
 ScoreOrigin = Literal["published", "measured"]
+ScoreMetric = Literal["psnr", "psnr_y", "ssim", "ssim_y"]
 ContextKind = Literal["global", "local", "mixed"]
+
+Fact = TypeVar("Fact")
 
 CLASSIFY = "classify"
 """What stands as the task of networks that tell what an image shows: `restore bench` measures them, none restores."""
 
-_KEBAB = r"[a-z0-9]+(-[a-z0-9]+)*"
-_FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*\.(pth|pt|safetensors)"
 _COMMIT = r"[0-9a-f]{40}"
-_SHA256 = r"[0-9a-f]{64}"
-_GIT_SHA1 = r"[0-9a-f]{40}"
 _MAX_PIXELS = 1 << 16
+
+_NESTED = ("context", "sources", "scores")
+_KINDS = {
+    "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "object": "an object",
+    "array": "a list",
+}  # fmt: skip
+
+Text = Annotated[str, Meta(pattern=r"\S")]
+Kebab = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.(pth|pt|safetensors)$")]
+Commit = Annotated[str, Meta(pattern=rf"^{_COMMIT}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Scale = Annotated[int, Meta(ge=1, le=16)]
+Pixels = Annotated[int, Meta(ge=1, le=_MAX_PIXELS)]
+Level = Annotated[float, Meta(ge=0.0, le=255.0)]
+Finite = Annotated[float, Meta(ge=-1e9, le=1e9)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +69,10 @@ class Source:
     """
 
     kind: SourceKind
-    url: str | None = None
-    repo: str | None = None
-    revision: str | None = None
-    filename: str | None = None
+    url: Text | None = None
+    repo: Annotated[str, Meta(pattern=r"^\w[\w.-]*/\w[\w.-]*$")] | None = None
+    revision: Commit | None = None
+    filename: Annotated[str, Meta(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")] | None = None
 
     @property
     def is_pinned(self) -> bool:
@@ -81,12 +101,12 @@ class Score:
         origin: "published" by the authors or "measured" by this project.
     """
 
-    dataset: str
-    protocol: str
-    metric: str
-    value: float
-    scale: int | None = None
-    sigma: float | None = None
+    dataset: Text
+    protocol: Text
+    metric: ScoreMetric
+    value: Finite
+    scale: Scale | None = None
+    sigma: Finite | None = None
     origin: ScoreOrigin
 
 
@@ -103,9 +123,9 @@ class BestContext:
     """
 
     kind: ContextKind
-    cell: int | None = None
-    share: float | None = None
-    measured: str
+    cell: Annotated[int, Meta(ge=8, le=_MAX_PIXELS)] | None = None
+    share: Annotated[float, Meta(gt=0.0, lt=1.0)] | None = None
+    measured: Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,31 +163,31 @@ class WeightsEntry:
         training: How weights of our own were made (recipe, seed, steps, commit, data), None for others'.
     """
 
-    id: str
-    model: str
+    id: Kebab
+    model: Kebab
     arch: str
     config: Mapping[str, Any] = field(hash=False)
     task: str
-    scale: int
-    channels: int
-    sigma_range: tuple[float, float] | None = None
-    variant: str | None = None
-    training_patch: int
+    scale: Scale
+    channels: Annotated[int, Meta(ge=1, le=3)]
+    sigma_range: tuple[Level, Level] | None = None
+    variant: Kebab | None = None
+    training_patch: Pixels
     context: BestContext | None = None
-    file: str
-    bytes: int | None = None
-    sha256: str | None = None
-    git_blob_sha1: str | None = None
+    file: FileName
+    bytes: Annotated[int, Meta(ge=1, le=MAX_WEIGHTS_BYTES)] | None = None
+    sha256: Sha256 | None = None
+    git_blob_sha1: Commit | None = None
     trust_on_first_use: bool = False
     sources: tuple[Source, ...] = ()
-    shared_at: str | None = None
+    shared_at: Text | None = None
     bundled: bool = False
-    state_dict_key: str | None = None
-    drop_keys: tuple[str, ...] = ()
-    licence: str
-    origin: str
-    citation: str
-    notes: str | None = None
+    state_dict_key: Text | None = None
+    drop_keys: tuple[Text, ...] = ()
+    licence: Text
+    origin: Text
+    citation: Text
+    notes: Text | None = None
     scores: tuple[Score, ...] = ()
     training: Mapping[str, Any] | None = field(default=None, hash=False)
 
@@ -184,41 +204,19 @@ def entry_from_json(values: object, where: str) -> WeightsEntry:
     """
     if isinstance(values, dict) and isinstance(values.get("id"), str):
         where = f"entry {values['id']!r}"
-    known = Fields(values, where, _names(WeightsEntry))
-    return WeightsEntry(
-        id=known.text("id", pattern=_KEBAB),
-        model=known.text("model", pattern=_KEBAB),
-        arch=known.text("arch", known=architecture_names()),
-        config=known.mapping("config"),
-        task=known.text("task", known=(*task_names(), CLASSIFY)),
-        scale=known.integer("scale", low=1, high=16),
-        channels=_channels(known),
-        sigma_range=known.optional_range("sigma_range", low=0.0, high=255.0),
-        variant=known.optional_text("variant", pattern=_KEBAB),
-        training_patch=known.integer("training_patch", low=1, high=_MAX_PIXELS),
-        context=_context_from_json(known.raw("context"), f"{where}: context") if known.has("context") else None,
-        file=known.text("file", pattern=_FILE_NAME),
-        bytes=known.optional_integer("bytes", low=1, high=MAX_WEIGHTS_BYTES),
-        sha256=known.optional_text("sha256", pattern=_SHA256),
-        git_blob_sha1=known.optional_text("git_blob_sha1", pattern=_GIT_SHA1),
-        trust_on_first_use=known.flag("trust_on_first_use"),
-        sources=tuple(
-            _source_from_json(source, f"{where}: sources[{index}]")
-            for index, source in enumerate(known.items("sources"))
-        ),
-        shared_at=_shared_at(known),
-        bundled=known.flag("bundled"),
-        state_dict_key=known.optional_text("state_dict_key"),
-        drop_keys=known.texts("drop_keys"),
-        licence=known.text("licence"),
-        origin=known.text("origin"),
-        citation=known.text("citation"),
-        notes=known.optional_text("notes"),
-        scores=tuple(
-            _score_from_json(score, f"{where}: scores[{index}]") for index, score in enumerate(known.items("scores"))
-        ),
-        training=known.mapping("training") if known.has("training") else None,
-    )
+    if isinstance(values, dict):
+        values = {**values, **{name: _nested(name, values, where) for name in _NESTED if name in values}}
+    entry = read_fact(WeightsEntry, values, where)
+    _require_known(entry.arch, "arch", architecture_names(), where)
+    _require_known(entry.task, "task", (*task_names(), CLASSIFY), where)
+    if entry.channels == 2:
+        raise ManifestError(f"{where}: field 'channels' is 2 (known: 1 for gray, 3 for RGB)")
+    low, high = entry.sigma_range or (0.0, 0.0)
+    if low > high:
+        raise ManifestError(f"{where}: field 'sigma_range' is [{low:g}, {high:g}], which is not a rising range")
+    if entry.shared_at is not None and not is_allowed_address(entry.shared_at):
+        raise ManifestError(f"{where}: field 'shared_at' is {entry.shared_at!r}, which is no https address")
+    return entry
 
 
 def entry_to_json(entry: WeightsEntry) -> dict[str, Any]:
@@ -274,72 +272,139 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _channels(known: Fields) -> int:
-    channels = known.integer("channels", low=1, high=3)
-    if channels == 2:
-        raise known.fault("channels", "is 2 (known: 1 for gray, 3 for RGB)")
-    return channels
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """Return ", did you mean 'x'?" for the nearest known name, or nothing where none is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
-def _shared_at(known: Fields) -> str | None:
-    page = known.optional_text("shared_at")
-    if page is not None and not is_allowed_address(page):
-        raise known.fault("shared_at", f"is {page!r}, which is no https address")
-    return page
+def strict_json(data: bytes | str) -> object:
+    """Parse JSON, refusing what `json.loads` lets pass: doubled keys, NaN and infinities, endless nesting.
+
+    Raises:
+        ManifestError: If it is not JSON in that sense.
+    """
+    try:
+        return json.loads(data, object_pairs_hook=_once_each, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
+        raise ManifestError(f"not valid JSON: {error}") from error
+
+
+def read_fact(fact: type[Fact], values: object, where: str) -> Fact:
+    """Build a fact from a JSON object whose fields are all known, all there, and within what the fact declares.
+
+    Args:
+        fact: A dataclass whose fields say what they may hold.
+        values: The object, as `strict_json` gave it; null counts as absent.
+        where: What the object is, for messages: "entry 'ramit-sr-x4'".
+
+    Raises:
+        ManifestError: If that fails; every missing field is named at once.
+    """
+    if not isinstance(values, dict):
+        raise ManifestError(f"{where} must be an object, not {_kind(values)}")
+    declared = {item.name: item for item in fields(fact)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in declared:
+            known = ", ".join(sorted(declared))
+            raise ManifestError(f"{where}: unknown field {name!r}{did_you_mean(name, declared)} (known: {known})")
+    given = {name: value for name, value in values.items() if value is not None}
+    missing = [repr(name) for name, item in declared.items() if item.default is MISSING and name not in given]
+    if missing:
+        told = f"field {missing[0]} is" if len(missing) == 1 else f"fields {', '.join(missing)} are"
+        raise ManifestError(f"{where}: {told} missing")
+    for name, value in given.items():
+        if isinstance(value, str) and value.strip() and not value.isprintable():  # they reach terminals
+            raise ManifestError(f"{where}: field {name!r} is {value!r}, which is not one line of printable text")
+    try:
+        return msgspec.convert(given, fact)
+    except msgspec.ValidationError as error:
+        raise ManifestError(f"{where}: {_in_our_words(str(error), given, fact)}") from error
+
+
+def _in_our_words(said: str, values: Mapping[str, Any], fact: type[Fact]) -> str:
+    """Turn msgspec's "Expected `int`, got `str` - at `$.scale`" into a sentence about the field and its value."""
+    said, _, path = said.partition(" - at `$.")
+    path = path.rstrip("`")
+    name, _, index = path.rstrip("]").partition("[")
+    value = values[name][int(index)] if index else values[name]
+    if said.startswith("Invalid enum value"):
+        known = get_args(get_type_hints(fact)[name])
+        return f"field {path!r} is {value!r}{did_you_mean(value, known)} (known: {', '.join(sorted(known))})"
+    if said.startswith("Expected `str` matching") and value.strip():
+        return f"field {path!r} is {value!r}, which does not match {said.partition('regex ')[2]}"
+    if (limit := re.fullmatch(r"Expected `\w+` ([<>]=? .*)", said)) is not None:
+        return f"field {path!r} is {value}, but must be {limit[1]}"
+    if (length := re.search(r"of length (\d+), got (\d+)", said)) is not None:
+        return f"field {path!r} must hold {length[1]} values, not {length[2]}"
+    wanted = re.match(r"Expected `(\w+)", said)
+    return f"field {path!r} must be {_KINDS.get(wanted[1] if wanted else '', said)}, not {_kind(value)}"
+
+
+def _nested(name: str, values: Mapping[str, Any], where: str) -> object:
+    """Return a field that holds objects with facts in their place; what is no object or list is left to `read_fact`."""
+    value = values[name]
+    if name == "context":
+        return None if value is None else _context_from_json(value, f"{where}: context")
+    if not isinstance(value, list):
+        return value
+    read = _source_from_json if name == "sources" else _score_from_json
+    return [read(item, f"{where}: {name}[{index}]") for index, item in enumerate(value)]
 
 
 def _source_from_json(values: object, where: str) -> Source:
-    known = Fields(values, where, _names(Source))
-    kind = cast("SourceKind", known.text("kind", known=("https", "huggingface")))
-    foreign: tuple[str, ...]
-    if kind == "https":
-        foreign = ("repo", "revision", "filename")
-        source = Source(kind=kind, url=known.text("url"))
-        if not is_allowed_address(str(source)):
-            raise known.fault("url", f"is {str(source)!r}, which is no https address")
-    else:
-        foreign = ("url",)
-        source = Source(
-            kind=kind,
-            repo=known.text("repo", pattern=r"\w[\w.-]*/\w[\w.-]*"),
-            revision=known.text("revision", pattern=_COMMIT),
-            filename=known.text("filename", pattern=r"\w[\w.-]*(/\w[\w.-]*)*"),
-        )
-    for name in foreign:
-        if known.has(name):
-            raise known.fault(name, f"has no meaning for kind {kind!r}")
+    source = read_fact(Source, values, where)
+    needed = {"https": ("url",), "huggingface": ("repo", "revision", "filename")}[source.kind]
+    _require_only(source, needed, ("url", "repo", "revision", "filename"), where)
+    if source.url is not None and not is_allowed_address(source.url):
+        raise ManifestError(f"{where}: field 'url' is {source.url!r}, which is no https address")
     return source
 
 
 def _context_from_json(values: object, where: str) -> BestContext:
-    known = Fields(values, where, _names(BestContext))
-    kind = cast("ContextKind", known.text("kind", known=get_args(ContextKind)))
-    needed = {"global": (), "local": ("cell",), "mixed": ("cell", "share")}[kind]
-    for name in ("cell", "share"):
-        if known.has(name) and name not in needed:
-            raise known.fault(name, f"has no meaning for kind {kind!r}")
-    share = known.number("share") if "share" in needed else None
-    if share is not None and not 0.0 < share < 1.0:
-        raise known.fault("share", f"is {share:g}, which is no share between 0 and 1")
-    return BestContext(
-        kind=kind,
-        cell=known.integer("cell", low=8, high=_MAX_PIXELS) if "cell" in needed else None,
-        share=share,
-        measured=known.text("measured"),
-    )
+    context = read_fact(BestContext, values, where)
+    needed = {"global": (), "local": ("cell",), "mixed": ("cell", "share")}[context.kind]
+    _require_only(context, needed, ("cell", "share"), where)
+    return context
 
 
 def _score_from_json(values: object, where: str) -> Score:
-    known = Fields(values, where, _names(Score))
-    return Score(
-        dataset=known.text("dataset"),
-        protocol=known.text("protocol"),
-        metric=known.text("metric", known=("psnr", "psnr_y", "ssim", "ssim_y")),
-        value=known.number("value"),
-        scale=known.optional_integer("scale", low=1, high=16),
-        sigma=known.optional_number("sigma"),
-        origin=cast("ScoreOrigin", known.text("origin", known=("published", "measured"))),
-    )
+    return read_fact(Score, values, where)
+
+
+def _require_only(fact: Source | BestContext, needed: Collection[str], of: Collection[str], where: str) -> None:
+    """Require the fields that a kind needs, and none of the others."""
+    for name in of:
+        if (getattr(fact, name) is None) == (name in needed):
+            fault = "is missing" if name in needed else f"has no meaning for kind {fact.kind!r}"
+            raise ManifestError(f"{where}: field {name!r} {fault}")
+
+
+def _require_known(value: str, name: str, known: Collection[str], where: str) -> None:
+    if value not in known:
+        listed = ", ".join(sorted(known))
+        raise ManifestError(f"{where}: field {name!r} is {value!r}{did_you_mean(value, known)} (known: {listed})")
+
+
+def _kind(value: object) -> str:
+    """Say in JSON's words what a value is."""
+    if isinstance(value, str):
+        return "text" if value.strip() else "blank text"
+    kinds = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), f"the number {value}")
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ManifestError(f"field {doubled!r} is given twice")
+    return values
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ManifestError(f"{name} is not a JSON number")
 
 
 def _to_json(fact: WeightsEntry | Source | Score | BestContext) -> dict[str, Any]:
@@ -360,7 +425,3 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return value
-
-
-def _names(fact: type[WeightsEntry | Source | Score | BestContext]) -> tuple[str, ...]:
-    return tuple(item.name for item in fields(fact))

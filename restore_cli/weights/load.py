@@ -2,7 +2,7 @@
 
 Stage 5, RUN, behind `manifest` (which file) and `store` (where it lies). Each load reads the file once, digests those
 very bytes, compares, and only then parses them: .safetensors, or torch.save's archives through torch's weights_only
-reader after `container` has looked at them. The state dict must fit the network exactly; half and bfloat16 become
+reader after `file` has looked at them. The state dict must fit the network exactly; half and bfloat16 become
 float32.
 
 Files we write carry their own manifest entry in the header, so that they run without being listed anywhere.
@@ -14,8 +14,6 @@ import contextlib
 import io
 import json
 import math
-import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,13 +25,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from restore_cli.errors import ManifestError, StorageError, WeightsError
+from restore_cli.errors import ManifestError, WeightsError
 from restore_cli.models import Arch, Config, get_architecture
-from restore_cli.weights import copies, store
-from restore_cli.weights.carried import ENTRY_KEY
-from restore_cli.weights.container import MAX_TENSORS, recognise, safetensors_header
-from restore_cli.weights.content import Content, read_content
+from restore_cli.storage.replace import replacing
+from restore_cli.weights import safetensors_cache, store
 from restore_cli.weights.entry import WeightsEntry, entry_to_json
+from restore_cli.weights.file import ENTRY_KEY, MAX_TENSORS, Content, read_content, recognise, safetensors_header
 
 _SLACK_NUMBERS = 1 << 20  # tables that a network builds and does not save
 _ALLOCATING = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}
@@ -80,15 +77,16 @@ def load_weights(
     if path is not None:
         return _load(entry, read_content(path))
     fetched = store.fetch(entry, offline=offline, progress=progress)
-    copy = copies.find_copy(entry, fetched)
+    copy = safetensors_cache.find_copy(entry, fetched)
     if copy is not None:
         return replace(_load(entry, copy.content), digest=f"sha256:{copy.sha256}", path=fetched)
-    identity = copies.identity_of(fetched)
+    identity = safetensors_cache.identity_of(fetched)
     content = read_content(fetched)
-    note = store.check(entry, content)
+    store.check(entry, content)
     weights = _load(entry, content)
-    if len(content.data) >= copies.WORTHWHILE_BYTES and recognise(content) == "torch":
-        copies.keep_copy(entry, content, identity, _as_file(weights.network.state_dict(), entry))
+    note = store.record_first_use(entry, content)  # only now: a web page under the right name is no first use
+    if len(content.data) >= safetensors_cache.WORTHWHILE_BYTES and recognise(content) == "torch":
+        safetensors_cache.keep_copy(entry, content, identity, _as_file(weights.network.state_dict(), entry))
     return weights if note is None else replace(weights, notes=(note,))
 
 
@@ -117,17 +115,8 @@ def save_weights(path: Path, state_dict: Mapping[str, Tensor], entry: WeightsEnt
         StorageError: If it cannot be written.
     """
     data = _as_file(state_dict, entry)
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise StorageError(f"cannot write weights {path}: {error.strerror or error}") from error
+    with replacing(path) as file:
+        file.write(data)
 
 
 def _as_file(state_dict: Mapping[str, Tensor], entry: WeightsEntry) -> bytes:

@@ -1,21 +1,43 @@
-"""The manifest: which weights exist and which of them a request means.
+"""The manifest: which weights exist, which of them a request means, and how one is added.
 
 Stage 2, PLAN. weights_manifest.json is data only, one entry a file; it lies inside the package in a wheel and at the
-top of a checkout. All of it is checked when it is read, so that what comes after can trust it. Imports no torch.
+top of a checkout. All of it is checked when it is read, so that what comes after can trust it.
+Its layout is for people who read a diff: a field a line, but lists of numbers, scores and sources in one line each.
+Imports no torch.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from restore_cli.errors import ManifestError, UsageError, WeightsError
-from restore_cli.weights.entry import Score, Source, WeightsEntry, entry_from_json, require_obtainable
-from restore_cli.weights.fields import Fields, did_you_mean, strict_json
+from restore_cli.storage.replace import replacing
+from restore_cli.weights.entry import (
+    Score,
+    Source,
+    WeightsEntry,
+    did_you_mean,
+    entry_from_json,
+    entry_to_json,
+    read_fact,
+    require_obtainable,
+    strict_json,
+)
 
-__all__ = ["Manifest", "Score", "Source", "WeightsEntry", "load_manifest", "parse_manifest"]
+__all__ = [
+    "Manifest",
+    "Score",
+    "Source",
+    "WeightsEntry",
+    "load_manifest",
+    "manifest_text",
+    "parse_manifest",
+    "put_entry",
+]
 
 _FILE_NAME = "weights_manifest.json"
 _SCHEMA = 1
@@ -133,6 +155,14 @@ class _Wanted:
         return _phrase(self.task, self.scale, self.variant, gray)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Top:
+    """The manifest's own object."""
+
+    schema: int
+    entries: list[Any]
+
+
 def load_manifest(path: Path | None = None) -> Manifest:
     """Read and check the manifest.
 
@@ -168,16 +198,47 @@ def parse_manifest(data: bytes) -> Manifest:
     Raises:
         ManifestError: If they break the schema; entry and field are in the message.
     """
-    top = Fields(strict_json(data), "the manifest", ("schema", "entries"))
-    schema = top.integer("schema", low=0, high=1 << 31)
-    if schema != _SCHEMA:
-        raise top.fault("schema", f"is {schema}; this version reads {_SCHEMA}")
-    top.raw("entries")
-    entries = tuple(entry_from_json(values, f"entry {index}") for index, values in enumerate(top.items("entries")))
+    top = read_fact(_Top, strict_json(data), "the manifest")
+    if top.schema != _SCHEMA:
+        raise ManifestError(f"the manifest: field 'schema' is {top.schema}; this version reads {_SCHEMA}")
+    entries = tuple(entry_from_json(values, f"entry {index}") for index, values in enumerate(top.entries))
     for entry in entries:
         require_obtainable(entry)
     _require_distinct(entries)
     return Manifest(entries=entries)
+
+
+def put_entry(manifest: Path, entry: WeightsEntry) -> None:
+    """Replace the entry of the same id, or add it at the end.
+
+    Args:
+        manifest: The file; it appears whole or stays as it was.
+        entry: What to list.
+
+    Raises:
+        ManifestError: If the file is no manifest, or would be none with this entry in it.
+        StorageError: If it cannot be written.
+    """
+    load_manifest(manifest)
+    values = json.loads(manifest.read_bytes())
+    entries: list[dict[str, Any]] = values["entries"]
+    ids = [listed["id"] for listed in entries]
+    if entry.id in ids:
+        entries[ids.index(entry.id)] = entry_to_json(entry)
+    else:
+        entries.append(entry_to_json(entry))
+    data = manifest_text(values).encode("ascii")
+    try:
+        parse_manifest(data)
+    except ManifestError as error:
+        raise ManifestError(f"{manifest} stays as it was: {error.message}", hint=error.hint) from error
+    with replacing(manifest) as file:
+        file.write(data)
+
+
+def manifest_text(values: object) -> str:
+    """Lay out a manifest's JSON value as the file has it."""
+    return _laid_out(values, 0) + "\n"
 
 
 def _require_distinct(entries: Iterable[WeightsEntry]) -> None:
@@ -222,3 +283,18 @@ def _purposes(entries: Iterable[WeightsEntry]) -> str:
 
 def _listed(names: Collection[str]) -> str:
     return ", ".join(names)
+
+
+def _laid_out(value: object, depth: int) -> str:
+    inner, outer = "  " * (depth + 1), "  " * depth
+    if isinstance(value, dict) and value:
+        rows = [f"{inner}{json.dumps(name)}: {_laid_out(item, depth + 1)}" for name, item in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{outer}}}"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        rows = [inner + (json.dumps(item) if _is_flat(item) else _laid_out(item, depth + 1)) for item in value]
+        return "[\n" + ",\n".join(rows) + f"\n{outer}]"
+    return json.dumps(value)
+
+
+def _is_flat(value: object) -> bool:
+    return not isinstance(value, dict) or not any(isinstance(item, dict | list) for item in value.values())

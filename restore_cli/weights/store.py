@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from restore_cli.errors import DigestError, DownloadError, WeightsError
-from restore_cli.weights import download, hub
-from restore_cli.weights.content import Content, read_content
+from restore_cli.errors import DigestError, DownloadError, StorageError, WeightsError
+from restore_cli.storage.replace import replace_with, replacing
+from restore_cli.weights import download
 from restore_cli.weights.download import Patience, Progress
 from restore_cli.weights.entry import Source, WeightsEntry
+from restore_cli.weights.file import Content, read_content, recognise
 
 __all__ = [
     "Found",
@@ -33,6 +34,7 @@ __all__ = [
     "fetch",
     "find",
     "locate",
+    "record_first_use",
     "recorded_digest",
     "verify",
 ]
@@ -96,7 +98,7 @@ def find(entry: WeightsEntry) -> Found | None:
         if (path := cache_dir() / entry.file).is_file():
             return Found(path=path, place="cache")
     for source in entry.sources:
-        if source.kind == "huggingface" and (kept := hub.cached(source)) is not None:
+        if source.kind == "huggingface" and (kept := download.cached_by_hub(source)) is not None:
             return Found(path=kept, place="hub")
     return None
 
@@ -144,7 +146,7 @@ def fetch(
     for source in entry.sources:
         try:
             if source.kind == "huggingface":
-                return _fetch_from_hub(entry, source, progress)
+                return _fetch_from_hub(entry, source, progress, patience)
             return _fetch_over_https(entry, source, progress, patience)
         except (DownloadError, DigestError) as error:
             faults.append(error)
@@ -152,22 +154,23 @@ def fetch(
 
 
 def verify(entry: WeightsEntry, path: Path) -> Verified:
-    """Compare a file with what the entry says of its bytes.
+    """Compare a file with what the entry says of its bytes; where it says nothing, at least see that it is weights.
 
     Raises:
         DigestError: If they differ.
-        WeightsError: If the file cannot be read.
+        WeightsError: If the file cannot be read, or is no weights file.
     """
     content = read_content(path)
-    note = check(entry, content)
+    check(entry, content)
+    note = None
+    if entry.trust_on_first_use and recorded_digest(entry) is None:
+        recognise(content)
+        note = f"no digest of {entry.file} is published: the first load that succeeds records it"
     return Verified(digest=f"sha256:{content.sha256}", note=note)
 
 
-def check(entry: WeightsEntry, content: Content) -> str | None:
-    """Compare bytes with what the entry says of them; record the digest where it says nothing and trusts first use.
-
-    Returns:
-        A note for the person when a digest was recorded just now, else None.
+def check(entry: WeightsEntry, content: Content) -> None:
+    """Compare bytes with what the entry, or the record of its first use, says of them.
 
     Raises:
         DigestError: If they differ.
@@ -177,16 +180,31 @@ def check(entry: WeightsEntry, content: Content) -> str | None:
         hint = (
             f"fetch it anew with `restore models pull {entry.id}`, or run it as your own with --weights {content.path}"
         )
+        if entry.trust_on_first_use:
+            hint += f"; to trust another file from now on, remove {_record_of(entry)}"
         raise DigestError(f"{content.path} is not the file of {entry.id}: {fault}", hint=hint)
+
+
+def record_first_use(entry: WeightsEntry, content: Content) -> str | None:
+    """Record the digest of bytes that a network was just loaded from, where none is published or recorded.
+
+    Returns:
+        A note for the person when it was recorded now, else None.
+
+    Raises:
+        WeightsError: If the record cannot be written.
+    """
     if not entry.trust_on_first_use or recorded_digest(entry) is not None:
         return None
     record = _record_of(entry)
     with _cache_faults(record):
         record.parent.mkdir(parents=True, exist_ok=True)
-        part = record.with_name(f".{secrets.token_hex(8)}.part")
-        part.write_text(f"{content.sha256}  {entry.file}\n", encoding="ascii")
-        part.replace(record)
-    return f"no digest of {entry.file} is published: sha256:{content.sha256} is recorded and held to from now on"
+        with replacing(record) as file:
+            file.write(f"{content.sha256}  {entry.file}\n".encode("ascii"))
+    return (
+        f"no digest of {entry.file} is published: sha256:{content.sha256} is recorded and held to from now on "
+        f"(remove {record} to forget it)"
+    )
 
 
 def discard(entry: WeightsEntry) -> bool:
@@ -198,7 +216,7 @@ def discard(entry: WeightsEntry) -> bool:
     if found is None or found.place in {"bundled", "folder"}:
         return False
     if found.place == "hub":
-        hub.forget(found.path)
+        download.forget_in_hub(found.path)
     else:
         found.path.unlink(missing_ok=True)
     return True
@@ -240,7 +258,7 @@ def _fetch_over_https(
             fault = _fault_of(entry, part)
             if fault is None:
                 with _cache_faults(target):
-                    part.replace(target)
+                    replace_with(target, part)
                 return target
             part.unlink(missing_ok=True)
             if not joined:  # else the pieces may be of two files: once more, from the start
@@ -248,19 +266,21 @@ def _fetch_over_https(
     raise DigestError(f"{source} is not the published file: {fault}")
 
 
-def _fetch_from_hub(entry: WeightsEntry, source: Source, progress: Progress | None) -> Path:
+def _fetch_from_hub(entry: WeightsEntry, source: Source, progress: Progress | None, patience: Patience | None) -> Path:
     for anew in (False, True):  # a file joined from an earlier, cut download may be of two: once more, from the start
-        path = hub.download(source, progress=progress, anew=anew)
+        path = download.download_from_hub(source, progress=progress, anew=anew, patience=patience)
         fault = _fault_of(entry, path)
         if fault is None:
             return path
-        hub.forget(path)
+        download.forget_in_hub(path)
     raise DigestError(f"{source} is not the published file: {fault}")
 
 
 def _fault_of(entry: WeightsEntry, path: Path) -> str | None:
     try:
         content = read_content(path)
+        if entry.trust_on_first_use:  # nothing else would notice a web page
+            recognise(content)
     except WeightsError as error:
         return error.message
     return _difference(entry, content)
@@ -306,8 +326,8 @@ def _cache_faults(path: Path) -> Iterator[None]:
     """Turn trouble with the cache's disk into an error that names the file and another place."""
     try:
         yield
-    except OSError as error:
-        msg = f"cannot write {path}: {error.strerror or error}"
+    except (OSError, StorageError) as error:
+        msg = f"cannot write {path}: {error.strerror or error}" if isinstance(error, OSError) else error.message
         raise WeightsError(msg, hint="make room, or choose another cache with XDG_CACHE_HOME") from error
 
 

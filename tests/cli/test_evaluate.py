@@ -105,7 +105,7 @@ class TestScores:
         assert json_lines(ran)[-1]["subject"] == "denoise gray sigma 25"
 
     def test_noise_beyond_what_weights_were_trained_for_is_said(self, run: Run, tiny: Tiny):
-        from restore_cli.weights.carried import entry_from_file
+        from restore_cli.weights.file import entry_from_file
         from restore_cli.weights.load import load_weights, save_weights
 
         clean_folder("a.png")

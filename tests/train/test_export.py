@@ -19,7 +19,7 @@ from restore_cli.train.recipes import get_recipe, recipe_names
 from restore_cli.train.request import TrainRequest
 from restore_cli.train.run_file import NAME, write_run
 from restore_cli.train.session import Machine, prepare
-from restore_cli.weights.carried import entry_from_file
+from restore_cli.weights.file import entry_from_file
 from restore_cli.weights.load import load_weights
 from restore_cli.weights.manifest import load_manifest
 from tests.conftest import ROOT

@@ -221,6 +221,49 @@ def test_an_overloaded_server_is_asked_again_a_few_times(cache: Path, server: Se
     assert len(server.seen) == 3
 
 
+HURRIED = Patience(timeout_s=1.0, answer_s=0.4, window_s=0.3, attempts=2, backoff_s=0.0)
+
+
+def dribble(request: Request) -> None:
+    """Send a byte every twentieth of a second: never silent, never done."""
+    request.part(bytes(1 << 20), 1 << 20, pause_s=0.05, step=1)
+
+
+def dribble_the_head(request: Request) -> None:
+    request.wfile.write(b"HTTP/1.0 200 OK\r\nX-Padding: ")
+    while not request.server.closing.wait(0.05):
+        request.wfile.write(b"x")
+
+
+@pytest.mark.parametrize("answer", [dribble, dribble_the_head])
+def test_a_server_that_sends_next_to_nothing_is_given_up(
+    cache: Path, server: Server, answer: Callable[[Request], None]
+) -> None:
+    entry = entry_for(bytes(1 << 20), server.url + PATH)
+    server.answers[PATH] = answer
+    with pytest.raises(DownloadError, match=r"\(2 attempts\)"):
+        store.fetch(entry, patience=HURRIED)
+    assert len(server.seen) == 2
+
+
+def test_a_download_that_takes_too_long_in_all_is_given_up_and_leaves_nothing(cache: Path, server: Server) -> None:
+    server.answers[PATH] = lambda request: request.part(BODY, len(BODY), pause_s=0.05, step=5)
+    with pytest.raises(DownloadError, match=r"takes longer than 0\.3 s"):
+        store.fetch(published(server), patience=Patience(total_s=0.3))
+    assert kept(cache) == []
+
+
+def test_a_body_beyond_the_limit_of_weights_files_is_refused_while_it_is_read(
+    cache: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restore_cli.weights.download.MAX_WEIGHTS_BYTES", 100)
+    entry = entry_for(BODY, server.url + PATH, bytes=None, sha256=None, trust_on_first_use=True)
+    server.answers[PATH] = unannounced(BODY)
+    with pytest.raises(DownloadError, match="more than 100 bytes"):
+        store.fetch(entry, patience=QUICK)
+    assert kept(cache) == []
+
+
 def unannounced(body: bytes) -> Callable[[Request], None]:
     """Send a body whose end is the connection's end."""
 
@@ -238,7 +281,7 @@ def test_a_body_without_a_length_is_measured_against_the_published_size(cache: P
     server.answers[PATH] = unannounced(BODY * 2)
     with pytest.raises(DownloadError, match="sends more than 137 bytes"):
         store.fetch(published(server), patience=QUICK)
-    assert "tiny.pth" not in kept(cache)
+    assert kept(cache) == []
 
 
 def test_without_a_known_size_the_digest_alone_decides(cache: Path, server: Server) -> None:

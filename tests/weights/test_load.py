@@ -23,8 +23,8 @@ from torch import Tensor
 
 from restore_cli.errors import DigestError, ManifestError, WeightsError
 from restore_cli.models import get_architecture
-from restore_cli.weights.carried import entry_from_file
 from restore_cli.weights.entry import WeightsEntry, entry_to_json
+from restore_cli.weights.file import entry_from_file
 from restore_cli.weights.load import LoadedWeights, load_weights, save_weights
 from restore_cli.weights.manifest import load_manifest
 from tests.weights.facts import entry_for
@@ -407,10 +407,10 @@ def test_a_config_cannot_claim_more_memory_than_its_file_holds(tmp_path: Path, s
 
 
 def test_weights_that_cannot_be_written_leave_nothing_behind(tmp_path: Path, state_dict: dict[str, Tensor]) -> None:
-    with pytest.raises(Exception, match="cannot write weights"):
+    with pytest.raises(Exception, match=r"cannot write .*safetensors"):
         save_weights(tmp_path / "nowhere" / "a.safetensors", state_dict, entry())
     (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(Exception, match="cannot write weights"):
+    with pytest.raises(Exception, match=r"cannot write .*safetensors"):
         save_weights(tmp_path / "folder.safetensors", state_dict, entry())
     assert [item.name for item in tmp_path.iterdir()] == ["folder.safetensors"]
 

@@ -36,6 +36,7 @@ ENTRY: dict[str, Any] = {
     "origin": "owner/name@commit",
     "citation": "Somebody 2024",
 }
+SCORE = {"dataset": "Set5", "protocol": "paper", "metric": "psnr", "value": 30, "origin": "measured"}
 HUB = {"kind": "huggingface", "repo": "owner/name", "revision": COMMIT, "filename": "folder/one.pth"}
 
 
@@ -180,6 +181,11 @@ def test_an_entry_goes_through_json_and_back_unchanged() -> None:
     ("field", "value", "said"),
     [
         ("licence", "absent", "'licence' is missing"),
+        ("sigma_range", [0, 256], "'sigma_range[1]' is 256, but must be <= 255"),
+        ("sigma_range", [0, "x"], "'sigma_range[1]' must be a number, not text"),
+        ("scores", "none", "'scores' must be a list, not text"),
+        ("scores", [{**SCORE, "value": 1e300}], "scores[0]: field 'value' is 1e+300, but must be <= "),
+        ("scores", [{**SCORE, "metric": "psnrr"}], "'metric' is 'psnrr', did you mean 'psnr'? (known: psnr, psnr_y, "),
         ("license", "MIT", "unknown field 'license', did you mean 'licence'"),
         ("id", "Ramit SR", "'id' is 'Ramit SR'"),
         ("id", 7, "'id' must be text, not the number 7"),
@@ -187,10 +193,10 @@ def test_an_entry_goes_through_json_and_back_unchanged() -> None:
         ("task", "superres", "'task' is 'superres' (known: classify, deblur, denoise, derain, lowlight, sr)"),
         ("scale", "2", "'scale' must be a whole number, not text"),
         ("scale", True, "'scale' must be a whole number, not true or false"),
-        ("scale", 0, "'scale' is 0, outside 1..16"),
+        ("scale", 0, "'scale' is 0, but must be >= 1"),
         ("channels", 2, "'channels' is 2 (known: 1 for gray, 3 for RGB)"),
         ("config", [1], "'config' must be an object, not a list"),
-        ("bytes", 1 << 31, "'bytes' is 2147483648, outside"),
+        ("bytes", 1 << 31, "'bytes' is 2147483648, but must be <= "),
         ("sha256", "AB" * 32, "'sha256' is 'ABAB"),
         ("sha256", "absent", "'sha256' is missing, and so is 'git_blob_sha1'"),
         ("file", "../one.pth", "'file' is '../one.pth'"),
@@ -204,13 +210,13 @@ def test_an_entry_goes_through_json_and_back_unchanged() -> None:
         ("sources", [{**HUB, "filename": "../../x.pth"}], "'filename' is '../../x.pth'"),
         ("sources", [{**HUB, "url": "https://example.org/x"}], "'url' has no meaning for kind 'huggingface'"),
         ("sigma_range", [50, 0], "'sigma_range' is [50, 0], which is not a rising range"),
-        ("sigma_range", [1, 2, 3], "'sigma_range' must hold two numbers, not 3"),
+        ("sigma_range", [1, 2, 3], "'sigma_range' must hold 2 values, not 3"),
         ("bundled", "yes", "'bundled' must be true or false, not text"),
         ("bundled", True, "'file' must end in .safetensors"),
-        ("drop_keys", ["a", 1], "'drop_keys' must hold text only"),
+        ("drop_keys", ["a", 1], "'drop_keys[1]' must be text, not the number 1"),
         ("notes", "clear\x1b[2J", "'notes' is 'clear\\x1b[2J'"),
         ("trust_on_first_use", True, "'trust_on_first_use' contradicts the digest"),
-        ("scores", [{"dataset": "Set5"}], "scores[0]: field 'protocol' is missing"),
+        ("scores", [{"dataset": "Set5"}], "scores[0]: fields 'protocol', 'metric', 'value', 'origin' are missing"),
     ],
 )
 def test_a_broken_field_is_named_with_its_entry_and_the_known_names(
@@ -219,6 +225,11 @@ def test_a_broken_field_is_named_with_its_entry_and_the_known_names(
     message = refusal(tmp_path, entry(**{field: value}))
     assert said in message
     assert "entry '" in message or field == "id"
+
+
+def test_all_missing_fields_of_an_entry_are_named_at_once(tmp_path: Path) -> None:
+    message = refusal(tmp_path, entry(licence="absent", origin="absent", citation="absent"))
+    assert "entry 'ramit-sr-x2': fields 'licence', 'origin', 'citation' are missing" in message
 
 
 def test_a_file_without_digest_is_trusted_on_first_use_only_from_a_pinned_place(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import random
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from restore_cli.errors import DigestError, WeightsError
+from restore_cli.models import get_architecture
 from restore_cli.weights import store
-from restore_cli.weights.content import Content, read_content
 from restore_cli.weights.entry import Source
+from restore_cli.weights.file import Content, read_content
+from restore_cli.weights.load import load_weights
 from restore_cli.weights.manifest import load_manifest
 from tests.weights.facts import COMMIT, entry_for
 from tests.weights.server import Server
@@ -149,25 +152,52 @@ def test_git_s_own_digest_is_held_to_where_no_sha256_is_known(tmp_path: Path) ->
         store.verify(entry, path)
 
 
-def test_a_digest_seen_first_is_recorded_said_once_and_held_to(cache: Path, server: Server) -> None:
-    address = f"{server.url}/{COMMIT}/tiny.pth"
-    entry = entry_for(BODY, address, bytes=None, sha256=None, trust_on_first_use=True)
-    server.answers[f"/{COMMIT}/tiny.pth"] = lambda request: request.whole(BODY)
+def test_a_digest_seen_first_is_recorded_after_a_load_only_said_once_and_held_to(cache: Path, server: Server) -> None:
+    body, other = (struct.pack("<Q", 2) + b"{}" + end for end in (b"", b" "))
+    path_there = f"/{COMMIT}/tiny.pth"
+    entry = entry_for(body, server.url + path_there, bytes=None, sha256=None, trust_on_first_use=True)
+    record, digest = cache / "tiny-sr-x2.sha256", hashlib.sha256(body).hexdigest()
+    server.answers[path_there] = lambda request: request.whole(body)
     path = store.fetch(entry)
-    first, second = store.verify(entry, path), store.verify(entry, path)
-    digest = hashlib.sha256(BODY).hexdigest()
-    assert first.note == f"no digest of tiny.pth is published: sha256:{digest} is recorded and held to from now on"
-    assert second.note is None
-    lay(path, BODY[::-1])
-    with pytest.raises(DigestError, match="at its first use it was"):
+    assert store.verify(entry, path).note == (
+        "no digest of tiny.pth is published: the first load that succeeds records it"
+    )
+    assert not record.exists()
+    assert store.record_first_use(entry, read_content(path)) == (
+        f"no digest of tiny.pth is published: sha256:{digest} is recorded and held to from now on "
+        f"(remove {record} to forget it)"
+    )
+    assert store.record_first_use(entry, read_content(path)) is None
+    assert store.verify(entry, path).note is None
+    lay(path, other)
+    with pytest.raises(
+        DigestError, match=f"at its first use it was .*to trust another file from now on, remove {record}"
+    ):
         store.verify(entry, path)
     path.unlink()
-    server.answers[f"/{COMMIT}/tiny.pth"] = lambda request: request.whole(BODY[::-1])
+    server.answers[path_there] = lambda request: request.whole(other)
     with pytest.raises(DigestError, match="at its first use it was"):
         store.fetch(entry)
-    (cache / "tiny-sr-x2.sha256").write_text("")
+    record.write_text("")
     with pytest.raises(WeightsError, match="cannot be read; remove it"):
         store.fetch(entry)
+    record.unlink()
+    assert store.fetch(entry).read_bytes() == other
+
+
+def test_a_web_page_under_the_right_name_is_neither_kept_nor_recorded(cache: Path, server: Server) -> None:
+    page = b"<!DOCTYPE html><html></html>"
+    entry = entry_for(page, f"{server.url}/{COMMIT}/tiny.pth", bytes=None, sha256=None, trust_on_first_use=True)
+    server.answers[f"/{COMMIT}/tiny.pth"] = lambda request: request.whole(page)
+    with pytest.raises(DigestError, match="it is a web page"):
+        store.fetch(entry)
+    entry = dataclasses.replace(entry, config=get_architecture("ramit").config.tiny().to_json())
+    laid = lay(cache / "tiny.pth", page)
+    with pytest.raises(WeightsError, match="it is a web page"):
+        store.verify(entry, laid)
+    with pytest.raises(WeightsError, match="it is a web page"):
+        load_weights(entry)
+    assert not (cache / "tiny-sr-x2.sha256").exists()
 
 
 def test_only_the_cache_is_emptied(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

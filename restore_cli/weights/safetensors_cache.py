@@ -9,19 +9,19 @@ and nothing else. Imports no torch.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from restore_cli._version import __version__
-from restore_cli.errors import WeightsError
+from restore_cli.errors import StorageError, WeightsError
+from restore_cli.storage.publish import remove_unfinished
+from restore_cli.storage.replace import replacing
 from restore_cli.weights import store
-from restore_cli.weights.content import Content, read_content
 from restore_cli.weights.entry import WeightsEntry, entry_to_json
+from restore_cli.weights.file import Content, read_content
 
 WORTHWHILE_BYTES = 16 << 20
 """Smaller originals load in no time, and copies of them would only fill the cache."""
@@ -91,7 +91,7 @@ def keep_copy(entry: WeightsEntry, original: Content, identity: Identity | None,
         _record_of(entry).unlink(missing_ok=True)
         _write(_copy_of(entry), data)
         _write(_record_of(entry), json.dumps(record).encode("ascii"))
-    except (OSError, WeightsError):
+    except (OSError, StorageError, WeightsError):
         return False
     return True
 
@@ -111,13 +111,7 @@ def _record_of(entry: WeightsEntry) -> Path:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Put a file there whole or not at all; no sync, since a copy that a crash cut short is not used."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+    remove_unfinished(path.parent)
+    with replacing(path) as file:
+        file.write(data)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from restore_cli.errors import DigestError
 from restore_cli.models import get_architecture
-from restore_cli.weights import copies, load
+from restore_cli.weights import load, safetensors_cache
 from restore_cli.weights.entry import Source, WeightsEntry
 from restore_cli.weights.load import LoadedWeights, load_weights
 from tests.weights.facts import COMMIT, entry_for
@@ -36,8 +36,8 @@ def checkpoint() -> bytes:
 @pytest.fixture
 def original(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: bytes) -> Path:
     """A checkpoint in the person's own folder, large and old enough to be copied."""
-    monkeypatch.setattr(copies, "WORTHWHILE_BYTES", 1000)
-    monkeypatch.setattr(copies, "_CLOCK_GRAIN_NS", 0)
+    monkeypatch.setattr(safetensors_cache, "WORTHWHILE_BYTES", 1000)
+    monkeypatch.setattr(safetensors_cache, "_CLOCK_GRAIN_NS", 0)
     folder = tmp_path / "weights"
     folder.mkdir()
     monkeypatch.setenv("RESTORE_WEIGHTS_DIR", str(folder))
@@ -100,7 +100,7 @@ def test_a_changed_copy_is_never_used_and_made_anew(cache: Path, original: Path,
         damaged = bytearray(kept)
         damaged[draw.randrange(len(kept))] ^= 1 << draw.randrange(8)
         copy_in(cache).write_bytes(damaged[: draw.randrange(len(kept))] if draw.random() < 0.3 else damaged)
-        assert copies.find_copy(entry, original) is None
+        assert safetensors_cache.find_copy(entry, original) is None
     assert same(load_weights(entry), first)
     assert copy_in(cache).read_bytes() == kept
 
@@ -109,7 +109,7 @@ def test_a_changed_copy_is_never_used_and_made_anew(cache: Path, original: Path,
 def test_a_broken_record_means_no_copy(cache: Path, original: Path, entry: WeightsEntry, text: str):
     first = load_weights(entry)
     copy_in(cache).with_suffix(".json").write_text(text, encoding="latin-1")
-    assert copies.find_copy(entry, original) is None
+    assert safetensors_cache.find_copy(entry, original) is None
     assert same(load_weights(entry), first)
 
 
@@ -117,11 +117,11 @@ def test_a_copy_is_bound_to_its_entry_and_to_the_place_of_its_original(
     original: Path, entry: WeightsEntry, checkpoint: bytes
 ):
     load_weights(entry)
-    assert copies.find_copy(entry, original) is not None
-    assert copies.find_copy(replace(entry, drop_keys=("norm",)), original) is None
+    assert safetensors_cache.find_copy(entry, original) is not None
+    assert safetensors_cache.find_copy(replace(entry, drop_keys=("norm",)), original) is None
     other = original.with_name("other.pth")
     other.write_bytes(checkpoint)
-    assert copies.find_copy(entry, other) is None
+    assert safetensors_cache.find_copy(entry, other) is None
 
 
 def test_without_a_published_digest_the_copy_is_held_to_the_recorded_one(
@@ -130,9 +130,9 @@ def test_without_a_published_digest_the_copy_is_held_to_the_recorded_one(
     hub = Source(kind="huggingface", repo="owner/name", revision=COMMIT, filename="tiny.pth")
     trusting = replace(entry, sha256=None, bytes=None, trust_on_first_use=True, sources=(hub,))
     assert "recorded and held to" in load_weights(trusting).notes[0]
-    assert copies.find_copy(trusting, original) is not None
+    assert safetensors_cache.find_copy(trusting, original) is not None
     (cache / "tiny-sr-x2.sha256").write_text(f"{'0' * 64}  tiny.pth\n")
-    assert copies.find_copy(trusting, original) is None
+    assert safetensors_cache.find_copy(trusting, original) is None
     with pytest.raises(DigestError, match="at its first use it was 0000"):
         load_weights(trusting)
 
@@ -151,7 +151,7 @@ def test_small_files_and_the_persons_own_are_not_copied(
 ):
     load_weights(entry, original)
     assert not copy_in(cache).exists()
-    monkeypatch.setattr(copies, "WORTHWHILE_BYTES", 1 << 30)
+    monkeypatch.setattr(safetensors_cache, "WORTHWHILE_BYTES", 1 << 30)
     load_weights(entry)
     assert not copy_in(cache).exists()
 
@@ -159,6 +159,6 @@ def test_small_files_and_the_persons_own_are_not_copied(
 def test_a_file_written_this_very_moment_is_copied_next_time_only(
     cache: Path, original: Path, entry: WeightsEntry, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(copies, "_CLOCK_GRAIN_NS", 3_600_000_000_000)
+    monkeypatch.setattr(safetensors_cache, "_CLOCK_GRAIN_NS", 3_600_000_000_000)
     load_weights(entry)
     assert not copy_in(cache).exists()

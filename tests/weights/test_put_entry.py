@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from restore_cli.errors import ManifestError
-from restore_cli.weights.listing import manifest_text, put_entry
-from restore_cli.weights.manifest import WeightsEntry, load_manifest
+from restore_cli.weights.manifest import WeightsEntry, load_manifest, manifest_text, put_entry
 from tests.conftest import ROOT
 from tests.weights.facts import entry_for
 

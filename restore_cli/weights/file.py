@@ -1,23 +1,30 @@
-"""What kind of file some bytes are, and whether it is one that may be parsed at all.
+"""The bytes of a weights file: read once, digested, and judged before anything parses them.
 
-Stage 5, RUN, between reading and parsing. A checkpoint of torch.save is a zip archive around a pickle, which is a
-program: this looks at it without running it and refuses whatever goes beyond naming tensors, so that `load` hands only
-harmless bytes on (and torch's own weights_only reader stands behind that). Bytes decide, not the suffix. Imports no
-torch.
+Stage 5, RUN (and 2, PLAN, for the entry in a header). A file is read once and those very bytes are digested and then
+parsed, so that nothing can be exchanged in between. Bytes decide what kind of file it is, not the suffix. A checkpoint
+of torch.save is a zip archive around a pickle, which is a program: this looks at it without running it and refuses
+whatever goes beyond naming tensors, so that `load` hands only harmless bytes on (and torch's own weights_only reader
+stands behind that). Files of ours carry their manifest entry in their header: it tells what `--weights FILE` is before
+anything is loaded. Imports no torch.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import pickletools
+import stat
 import struct
 import zipfile
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast
 
 from restore_cli.errors import ManifestError, WeightsError
-from restore_cli.weights.content import Content
-from restore_cli.weights.fields import strict_json
+from restore_cli.weights.entry import MAX_WEIGHTS_BYTES, WeightsEntry, entry_from_json, strict_json
 
 Kind = Literal["safetensors", "torch"]
 
@@ -29,6 +36,83 @@ _MAX_PICKLE_BYTES = 16 << 20
 _HARMLESS = {"collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"}
 _STORAGES = {f"torch.{name}Storage" for name in ("BFloat16", "Half", "Float", "Double", "Long", "Int", "Bool")}
 _CALLING_OPCODES = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
+
+ENTRY_KEY = "restore_entry"
+"""Under this key of the header's metadata an entry stands, as JSON."""
+
+_MAX_CONFIG_NUMBER = 1024  # of a config in a file of unknown origin; no network here comes near
+
+# A FIFO or a device named x.pth must not hang the run: opened without waiting, looked at, refused.
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """One file, read once.
+
+    Attributes:
+        path: Where it lay, for messages.
+        data: All its bytes.
+    """
+
+    path: Path
+    data: bytes = field(repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Return the SHA-256 in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @cached_property
+    def git_blob_sha1(self) -> str:
+        """Return the name git gives to these bytes, in hexadecimal."""
+        digest = hashlib.sha1(b"blob %d\0" % len(self.data), usedforsecurity=False)
+        digest.update(self.data)
+        return digest.hexdigest()
+
+
+def read_content(path: Path, *, limit: int = MAX_WEIGHTS_BYTES) -> Content:
+    """Read a regular file of at most `limit` bytes.
+
+    Raises:
+        WeightsError: If it is missing, unreadable, no regular file, empty or too large.
+    """
+    try:
+        handle = os.open(path, _OPEN_FLAGS)
+        with open(handle, "rb") as file:  # noqa: PTH123  (a descriptor, which Path cannot open)
+            facts = os.fstat(handle)
+            if not stat.S_ISREG(facts.st_mode):
+                raise WeightsError(f"{path} is not a file")
+            if facts.st_size > limit:
+                raise WeightsError(f"{path} is larger than {limit >> 20} MiB, which no weights file is")
+            data = file.read(facts.st_size)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise WeightsError(f"cannot read weights {path}: {getattr(error, 'strerror', None) or error}") from error
+    if not data:
+        raise WeightsError(f"{path} is empty")
+    return Content(path=path, data=data)
+
+
+def entry_from_file(path: Path) -> WeightsEntry | None:
+    """Return the manifest entry that a file of ours carries, None if it carries none.
+
+    Raises:
+        WeightsError: If the file cannot be read, is no weights file, or its entry is broken.
+    """
+    content = read_content(path)
+    if recognise(content) != "safetensors":
+        return None
+    metadata = safetensors_header(content).get("__metadata__")
+    text = metadata.get(ENTRY_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        return None
+    try:
+        entry = entry_from_json(strict_json(text), "its entry")
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
+    if _largest_number(entry.config) > _MAX_CONFIG_NUMBER:
+        raise ManifestError(f"{path}: field 'config' holds a number above {_MAX_CONFIG_NUMBER}")
+    return entry
 
 
 def recognise(content: Content) -> Kind:
@@ -147,3 +231,11 @@ def _guess(data: bytes) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _largest_number(value: object) -> float:
+    if isinstance(value, Mapping):
+        return max(map(_largest_number, value.values()), default=0.0)
+    if isinstance(value, list):
+        return max(map(_largest_number, value), default=0.0)
+    return abs(cast("Any", value)) if isinstance(value, int | float) else 0.0
