@@ -155,6 +155,7 @@ class Preset:
         steps: Usual length.
         deblurring: Which network deblurs, if not the same: blur reaches far.
         tasks: Names of the tasks it is for; None for all.
+        noise: Variant of denoising that its denoisers are trained on, and its highest level.
         is_default: Whether a task's own recipe is of this family.
     """
 
@@ -166,6 +167,7 @@ class Preset:
     steps: int
     deblurring: NetworkChoice | None = None
     tasks: tuple[str, ...] | None = None
+    noise: tuple[str, float] = ("mixed", 50.0)
     is_default: bool = False
 
 

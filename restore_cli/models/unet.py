@@ -20,14 +20,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.json_config import JsonConfig
-from restore_cli.models import Arch
+from restore_cli.models import Arch, Preset
 
 LEVEL_PLANES = 2
 _MIDDLE = 0.5  # what is taken off pixels in [0, 1], so that zero padding at the border means gray and not black
@@ -178,4 +178,39 @@ ARCH = Arch(
     takes_level=True,
     paper="Plug-and-Play Image Restoration with Deep Denoiser Prior, arXiv 2008.13751",
     block=ResidualBlock,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """Choose a UNet for training.
+
+    Attributes:
+        arch: File in models/.
+        dims: Feature channels of each scale.
+        depths: Residual blocks of each scale.
+        fold: Side of the squares of pixels that become channels at first.
+    """
+
+    arch: Literal["unet"] = "unet"
+    dims: tuple[int, ...] = (64, 96, 128)
+    depths: tuple[int, ...] = (2, 2, 4)
+    fold: int = 2
+
+    def config(self, *, task: str, scale: int, channels: int) -> Config:  # noqa: ARG002  (one signature for all)
+        """Return the configuration for a task of the same size."""
+        return Config(dims=self.dims, depths=self.depths, fold=self.fold, channels=channels)
+
+
+PRESETS = (
+    Preset(
+        family="unet",
+        network=Network(),
+        batch=8,
+        patch=96,
+        rate=1e-3,
+        steps=100_000,
+        tasks=("denoise", "derain", "lowlight", "deblur"),
+        noise=("chain", 55.0),
+    ),
 )

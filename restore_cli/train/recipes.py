@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 Optimiser = Literal["adam", "adamw", "muon"]
 Decay = Literal["cosine", "halving"]
 
+# Forms of denoising that hold the plain one: their networks serve it, and are validated on it.
+MIXTURES = frozenset({"mixed", "chain"})
+
 WHOLE_PROGRESS = 1.0
 
 
@@ -135,7 +138,7 @@ class Recipe:
     @property
     def served_variant(self) -> str | None:
         """Return the form of the task that its weights serve: a mixture of noise serves the plain one."""
-        return None if self.variant == "mixed" else self.variant
+        return None if self.variant in MIXTURES else self.variant
 
     @property
     def floor(self) -> str:
@@ -190,6 +193,7 @@ _BLIND = (0.0, 50.0)
 def _of_preset(preset: Preset) -> tuple[Recipe, ...]:
     """Return recipes for every task of a preset, the same for all networks but for size and length."""
     batch, patch = preset.batch, preset.patch
+    noise, highest = preset.noise
     first = Phase(patch=patch, batch=batch)
     # Images that keep their size gain from a wider view at the end.
     widening = (first, Phase(start=0.7, patch=2 * patch, batch=max(1, batch // 2)))
@@ -223,8 +227,8 @@ def _of_preset(preset: Preset) -> tuple[Recipe, ...]:
     recipes: tuple[Recipe, ...] = (
         *(recipe(f"sr-x{scale}", "sr", scale=scale) for scale in (2, 3, 4)),
         recipe("sr-x4-photo", "sr", scale=4, variant="photo"),
-        recipe("denoise-color", "denoise", variant="mixed", sigma_range=_BLIND),
-        recipe("denoise-gray", "denoise", channels=1, variant="mixed", sigma_range=_BLIND),
+        recipe("denoise-color", "denoise", variant=noise, sigma_range=(0.0, highest)),
+        recipe("denoise-gray", "denoise", channels=1, variant=noise, sigma_range=(0.0, highest)),
         recipe("derain", "derain"),
         recipe("lowlight", "lowlight"),
         recipe("deblur-motion", "deblur", variant="motion"),

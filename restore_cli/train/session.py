@@ -35,7 +35,7 @@ from restore_cli.train.journal import Interval
 from restore_cli.train.loop import Loop, LoopOptions
 from restore_cli.train.page import write_page
 from restore_cli.train.processes import Processes
-from restore_cli.train.recipes import Recipe
+from restore_cli.train.recipes import MIXTURES, Recipe
 from restore_cli.train.request import TrainRequest
 from restore_cli.train.run_file import NAME, RunFacts, checkout_commit, read_run
 from restore_cli.train.sampling import CropSampler
@@ -219,7 +219,7 @@ def held_out(request: TrainRequest, recipe: Recipe, machine: Machine) -> Validat
     if not request.val or not machine.processes.leads:
         return None
     options = degrade_options(recipe)
-    if recipe.variant == "mixed":  # judged on the papers' noise, which is what published scores are taken on
+    if recipe.variant in MIXTURES:  # judged on the papers' noise, which is what published scores are taken on
         options = dataclasses.replace(options, variant=None)
     store = _store(request.val, request.val_degraded, recipe, machine)
     arch = get_architecture(recipe.network.arch).of(recipe.config())
