@@ -15,6 +15,7 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 # Narrower ones have too few singular values for their evening out to mean anything.
 _NARROWEST = 8
@@ -26,7 +27,7 @@ _ADAM_STEP = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """Take Muon's steps for matrices and Adam's for all else.
+    """Take Muon's steps for matrices, and for all else those of torch's AdamW without decay.
 
     Args:
         params: Of a network, in the order of its modules.
@@ -88,17 +89,23 @@ class Muon(torch.optim.Optimizer):
             parameter.sub_(direction.view_as(parameter), alpha=size)
 
     def _step_others(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
-        gradients = [_gradient(parameter) for parameter in parameters]
-        means = [self._kept(parameter, "mean") for parameter in parameters]
-        squares = [self._kept(parameter, "square") for parameter in parameters]
         beta_mean, beta_square = group["betas"]
-        torch._foreach_lerp_(means, gradients, 1.0 - beta_mean)
-        torch._foreach_mul_(squares, beta_square)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1.0 - beta_square)
-        for parameter, mean, square in zip(parameters, means, squares, strict=True):
-            steps = self.state[parameter]["steps"] = self.state[parameter].get("steps", 0) + 1
-            divisor = (square / (1.0 - beta_square**steps)).sqrt_().add_(group["eps"])
-            parameter.addcdiv_(mean, divisor, value=-group["lr"] / (1.0 - beta_mean**steps))
+        adamw(
+            list(parameters),
+            [_gradient(parameter) for parameter in parameters],
+            [self._kept(parameter, "mean") for parameter in parameters],
+            [self._kept(parameter, "square") for parameter in parameters],
+            [],
+            [self.state[parameter].setdefault("steps", torch.zeros(())) for parameter in parameters],
+            foreach=True,
+            amsgrad=False,
+            beta1=beta_mean,
+            beta2=beta_square,
+            lr=group["lr"],
+            weight_decay=0.0,
+            eps=group["eps"],
+            maximize=False,
+        )
 
     def _kept(self, parameter: nn.Parameter, name: str) -> Tensor:
         """Return a running average of a parameter's, which begins at zero."""
