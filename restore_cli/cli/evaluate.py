@@ -42,6 +42,15 @@ class ImageOptions:
             help="The inputs, of the same names (babyx4.png fits baby.png). Default: made from the clean ones.",
         ),
     ] = None
+    pair: Annotated[
+        str | None,
+        typer.Option(
+            "--pair",
+            metavar="CLEAN=DEGRADED",
+            rich_help_panel=IMAGES,
+            help="Words by which the names of a pair differ: norain=rain, normal=low, GT=NOISY, HR=LR.",
+        ),
+    ] = None
     scale: Annotated[
         int | None,
         typer.Option("--scale", min=2, max=4, metavar="2|3|4", rich_help_panel=IMAGES, help="Of sr. [default: 4]"),
@@ -90,6 +99,21 @@ class ImageOptions:
             help="Whose reported figures to compare with (Set5, ...). Default: told from the folders' names.",
         ),
     ] = None
+
+    def words(self) -> tuple[str, str] | None:
+        """Return the words by which names of a pair differ, the clean one's first.
+
+        Raises:
+            UsageError: If they cannot be read, or there are no degraded images to pair.
+        """
+        if self.pair is None:
+            return None
+        clean, _, degraded = self.pair.partition("=")
+        if not clean or not degraded:
+            raise UsageError(f"cannot read --pair {self.pair!r}", hint="write CLEAN=DEGRADED, such as norain=rain")
+        if self.degraded is None:
+            raise UsageError("--pair needs images to pair", hint="name their folder with --degraded")
+        return clean, degraded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +223,7 @@ def evaluate(
     out = messages.open()
     settings, places = run.settings(), results.places()
     protocol = choose_protocol(_request(task, images, lpips=results.lpips))
-    pairs = find_pairs(images.clean, images.degraded, scale=protocol.scale)
+    pairs = find_pairs(images.clean, images.degraded, scale=protocol.scale, words=images.words())
 
     from restore_cli.cli.scoring import Wanted, score
     from restore_cli.evaluate.candidates import choose_weights

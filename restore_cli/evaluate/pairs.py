@@ -35,13 +35,16 @@ class Pair:
     degraded: Path | None = None
 
 
-def find_pairs(clean: Path, degraded: Path | None = None, *, scale: int = 1) -> tuple[Pair, ...]:
+def find_pairs(
+    clean: Path, degraded: Path | None = None, *, scale: int = 1, words: tuple[str, str] | None = None
+) -> tuple[Pair, ...]:
     """Pair the images of two folders (or two files) by name.
 
     Args:
         clean: Folder of the truth, or one file.
         degraded: Folder of the inputs, or one file where `clean` is one; None makes the inputs later on.
-        scale: Factor that a degraded file's name may carry behind it ("x4"); 1 allows none.
+        scale: Factor that a degraded file's name may have behind it ("x4"); 1 allows none.
+        words: What a clean file's name has in place of what the degraded one's has, such as ("GT", "NOISY").
 
     Returns:
         The pairs, ordered by name with numbers in their natural order.
@@ -55,7 +58,7 @@ def find_pairs(clean: Path, degraded: Path | None = None, *, scale: int = 1) -> 
     truths = _images_by_name(clean, "--clean")
     if degraded is None:
         return tuple(Pair(name=name, clean=truths[name]) for name in _natural_order(truths))
-    inputs = _match(_images_by_name(degraded, "--degraded"), truths, scale)
+    inputs = _match(_images_by_name(degraded, "--degraded"), truths, scale, words)
     _refuse_unpaired(truths.keys() - inputs.keys(), truths, f"no degraded image in {degraded}")
     return tuple(Pair(name=name, clean=truths[name], degraded=inputs[name]) for name in _natural_order(truths))
 
@@ -85,12 +88,15 @@ def _name_of(path: Path) -> str:
     return unicodedata.normalize("NFC", path.stem)
 
 
-def _match(inputs: Mapping[str, Path], truths: Mapping[str, Path], scale: int) -> dict[str, Path]:
+def _match(
+    inputs: Mapping[str, Path], truths: Mapping[str, Path], scale: int, words: tuple[str, str] | None
+) -> dict[str, Path]:
     """Return the degraded files under their clean images' names."""
     matched: dict[str, Path] = {}
     lost: set[str] = set()
     for name, file in inputs.items():
-        truth = name if name in truths else _without_factor(name, scale)
+        wanted = name if words is None else name.replace(words[1], words[0], 1)
+        truth = wanted if wanted in truths else _without_factor(wanted, scale)
         if truth not in truths:
             lost.add(name)
         elif truth in matched:

@@ -108,3 +108,21 @@ def test_a_missing_or_empty_folder_is_named_with_its_option(tmp_path: Path, opti
         folders = (folder, full) if option == "--clean" else (full, folder)
         with pytest.raises(UsageError, match=f"{option} .*{reason}"):
             find_pairs(*folders)
+
+
+@pytest.mark.parametrize(
+    ("clean_name", "degraded_name", "words"),
+    [
+        ("norain-001", "rain-001", ("norain", "rain")),
+        ("normal00690", "low00690", ("normal", "low")),
+        ("0001_GT_SRGB_010", "0001_NOISY_SRGB_010", ("GT", "NOISY")),
+        ("baby_SRF_4_HR", "baby_SRF_4_LR", ("HR", "LR")),
+        ("same", "same", ("GT", "NOISY")),
+    ],
+)
+def test_names_of_published_sets_are_paired_by_the_words_they_differ_in(
+    clean_name: str, degraded_name: str, words: tuple[str, str], tmp_path: Path
+):
+    clean, degraded = fill(tmp_path / "truth", f"{clean_name}.png"), fill(tmp_path / "input", f"{degraded_name}.png")
+    (pair,) = find_pairs(clean, degraded, words=words)
+    assert (pair.clean.stem, pair.degraded and pair.degraded.stem) == (clean_name, degraded_name)
