@@ -9,7 +9,7 @@ Imports no torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -68,6 +68,50 @@ class Manifest:
                 f"(models: {_listed(self.models)}; `restore models list` shows the ids)"
             )
         return self.entries[ids.index(weights_id)]
+
+    def find(
+        self,
+        name: str,
+        *,
+        task: str | None = None,
+        scale: int | None = None,
+        channels: int = 3,
+        sigma: float | None = None,
+        variant: str | None = None,
+    ) -> WeightsEntry:
+        """Return the entry that a full id or a model's name means, as far as a program has said what it is for.
+
+        Args:
+            name: A full id, or a -m name; where the model has weights for several requests, `task` and `scale` choose.
+            task: Command name of the task; None where the name alone decides.
+            scale: Factor of super-resolution; None where the name alone decides.
+            channels: 1 for gray images, 3 for RGB; as for `sigma` and `variant`, see `select`.
+            sigma: Noise level on the 0..255 scale.
+            variant: Special form of the task.
+
+        Raises:
+            UsageError: If the name is unknown, is for something else, or leaves a choice; what there is is in the
+                message.
+        """
+        offered = [entry for entry in self.entries if entry.model == name] or [self.get(name)]
+        served = [
+            entry
+            for entry in offered
+            if (task is None or entry.task == task) and (scale is None or entry.scale == scale)
+        ]
+        if not served:
+            wanted = _phrase(task or offered[0].task, scale or 1)
+            raise UsageError(f"{name!r} has no weights for {wanted}; it has {_purposes(offered)}")
+        if name not in self.models:
+            return served[0]
+        requests = {(entry.task, entry.scale) for entry in served}
+        if len(requests) > 1:
+            msg = f"model {name!r} has weights for {_purposes(served)}"
+            raise UsageError(msg, hint=f"say which by task and scale, or name an id: {_listed(e.id for e in served)}")
+        ((only_task, only_scale),) = requests
+        if variant is None and len({entry.variant for entry in served}) == 1:
+            variant = served[0].variant
+        return self.select(name, task=only_task, scale=only_scale, channels=channels, sigma=sigma, variant=variant)
 
     def select(
         self,
@@ -281,7 +325,7 @@ def _purposes(entries: Iterable[WeightsEntry]) -> str:
     return _listed(dict.fromkeys(_purpose(entry) for entry in entries))
 
 
-def _listed(names: Collection[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 

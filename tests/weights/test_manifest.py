@@ -284,6 +284,42 @@ def test_a_model_name_with_task_and_scale_means_one_entry() -> None:
     assert known.get("ramit-derain").task == "derain"
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "weights_id"),
+    [
+        ("ramit-slim-sr-x4", {}, "ramit-slim-sr-x4"),
+        ("ramit-slim-sr-x4", {"task": "sr", "scale": 4}, "ramit-slim-sr-x4"),
+        ("ramit-slim", {"task": "sr", "scale": 4}, "ramit-slim-sr-x4"),
+        ("ramit-slim", {"scale": 3}, "ramit-slim-sr-x3"),
+        ("ramit-slim", {"task": "lowlight"}, "ramit-slim-lowlight"),
+        ("ramit", {"task": "denoise", "channels": 1}, "ramit-denoise-gray"),
+        ("restormer", {"task": "denoise", "sigma": 25.0}, "restormer-denoise-color-sigma25"),
+        ("restormer", {"task": "denoise", "variant": "real"}, "restormer-denoise-real"),
+        ("restormer", {"task": "derain"}, "restormer-derain"),
+    ],
+)
+def test_a_program_may_name_an_id_or_a_model_and_what_it_is_for(
+    name: str, setting: dict[str, Any], weights_id: str
+) -> None:
+    assert load_manifest().find(name, **setting).id == weights_id
+
+
+def test_a_model_of_one_purpose_needs_no_task_and_its_only_variant_is_meant(tmp_path: Path) -> None:
+    known = manifest(tmp_path, entry(variant="photo"))
+    assert known.find("ramit").id == "ramit-sr-x2"
+
+
+def test_a_models_name_that_leaves_a_choice_names_the_choices() -> None:
+    with pytest.raises(UsageError, match=r"model 'ramit-lite' has weights for sr x2, .*say which by task"):
+        load_manifest().find("ramit-lite")
+    with pytest.raises(UsageError, match=r"'ramit-slim' has no weights for derain; it has sr x2, sr x3, sr x4, lowlig"):
+        load_manifest().find("ramit-slim", task="derain")
+    with pytest.raises(UsageError, match="unknown weights id 'ramit-slmi', did you mean 'ramit-slim"):
+        load_manifest().find("ramit-slmi", task="sr")
+    with pytest.raises(UsageError, match=r"'ramit-sr-x2' has no weights for sr x4; it has sr x2"):
+        load_manifest().find("ramit-sr-x2", scale=4)
+
+
 def test_gray_images_take_the_gray_network_where_the_model_has_one() -> None:
     known = load_manifest()
     assert known.select("ramit", task="denoise", channels=1, sigma=25).id == "ramit-denoise-gray"
