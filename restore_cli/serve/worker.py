@@ -171,8 +171,8 @@ class Worker:
 
     @property
     def retry_seconds(self) -> int:
-        """Return after how long it is worth trying again."""
-        return max(1, round(self._seconds_each))
+        """Return after how long it is worth trying again: when half of those who wait now should be done."""
+        return max(1, round(self._seconds_each * len(self._waiting) / 2))
 
     def submit(self, request: RestoreRequest, data: bytes) -> Ticket:
         """Queue an image on a place that was reserved."""

@@ -13,7 +13,7 @@ import pytest
 from tests.browser import Browser
 from tests.cli.conftest import command, environment
 from tests.conftest import ROOT
-from tests.serve.server import form, real_server
+from tests.serve.server import form, real_server, toy_server
 
 pytestmark = pytest.mark.slow
 
@@ -74,3 +74,25 @@ def look_at_the_page(browser: Browser, address: str, expected: bytes, width: int
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     assert browser.unnamed_controls() == []
     assert browser.complaints() == []
+
+
+def test_the_page_brings_its_token_cancels_and_tells_faults(tmp_path: Path):
+    key = "abc"
+    with toy_server(tmp_path, token=key) as server:
+        browser = Browser(tmp_path / "profile")
+        try:
+            browser.open(server.address)
+            browser.wait_for("document.getElementById('problem').textContent.startsWith('a token is needed')")
+            browser.open(f"{server.address}?#token={key}")  # another address: a new fragment alone loads nothing
+            browser.wait_for("document.querySelectorAll('#task option').length > 3")
+
+            browser.evaluate("restore(new File(['100000'], 'a.png')) && 0")
+            browser.wait_for("document.querySelector('.state').textContent.startsWith('restoring')")
+            browser.evaluate("document.querySelector('.cancel').click()")
+            browser.wait_for("document.querySelector('.state').textContent === 'cancelled'")
+
+            browser.evaluate("restore(new File(['broken'], '<i>b.png')) && 0")
+            browser.wait_for("document.querySelector('.state').textContent.includes('cannot restore')")
+            assert browser.evaluate("document.querySelector('.result h2').textContent") == "<i>b.png"
+        finally:
+            browser.close()
