@@ -14,7 +14,7 @@ import contextlib
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +37,12 @@ _ALLOCATING = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}
 # How convolutions and linear layers start. Not what these call: trunc_normal_ draws until the numbers are within range.
 _FILLING = {nn.init.kaiming_uniform_, nn.init.uniform_}
 _SHOWN_KEYS = 3
+
+WRAPPERS = ("params_ema", "params", "state_dict", "model", "generator")
+"""Under these keys training programs lay their tensors, the best first: smoothed weights before the last ones."""
+
+_PREFIXES = ("module.", "net_g.", "_orig_mod.")  # of data parallelism, BasicSR and torch.compile
+_MAX_WRAPPERS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +81,7 @@ def load_weights(
         WeightsError: If the file is missing, unreachable, damaged, malicious, or does not fit the entry's network.
     """
     if path is not None:
-        return _load(entry, read_content(path))
+        return _load(entry, read_content(path), is_own=True)
     fetched = store.fetch(entry, offline=offline, progress=progress)
     copy = safetensors_cache.find_copy(entry, fetched)
     if copy is not None:
@@ -90,10 +96,10 @@ def load_weights(
     return weights if note is None else replace(weights, notes=(note,))
 
 
-def _load(entry: WeightsEntry, content: Content) -> LoadedWeights:
+def _load(entry: WeightsEntry, content: Content, *, is_own: bool = False) -> LoadedWeights:
     """Build the network of some bytes that may be parsed."""
     arch, config = _architecture(entry)
-    state_dict = _read_state_dict(content, entry, arch)
+    state_dict = _read_state_dict(content, entry, arch, is_own=is_own)
     with _naming_the_file(content.path, entry):
         network = _build(arch, config, state_dict)
     digest = f"sha256:{content.sha256}"
@@ -145,7 +151,7 @@ def _architecture(entry: WeightsEntry) -> tuple[Arch, Config]:
     return arch, config
 
 
-def _read_state_dict(content: Content, entry: WeightsEntry, arch: Arch) -> dict[str, Tensor]:
+def _read_state_dict(content: Content, entry: WeightsEntry, arch: Arch, *, is_own: bool) -> dict[str, Tensor]:
     """Parse a file into tensors named as the network names them."""
     ours = False
     if recognise(content) == "safetensors":
@@ -155,7 +161,9 @@ def _read_state_dict(content: Content, entry: WeightsEntry, arch: Arch) -> dict[
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise WeightsError(f"{content.path} is damaged: {_first_line(error)}") from error
     else:
-        parsed = _read_checkpoint(content, entry)
+        named = () if entry.state_dict_key is None else (entry.state_dict_key,)
+        # A listed file nests as its entry says; in one of the user's own the smoothed weights are the better ones.
+        parsed = _unwrapped(_read_checkpoint(content), (*WRAPPERS, *named) if is_own else (*named, *WRAPPERS))
     state_dict = _require_tensors(content.path, parsed)
     for key in entry.drop_keys:
         state_dict.pop(key, None)
@@ -168,37 +176,45 @@ def _read_state_dict(content: Content, entry: WeightsEntry, arch: Arch) -> dict[
         raise WeightsError(msg) from error
 
 
-def _read_checkpoint(content: Content, entry: WeightsEntry) -> object:
-    """Parse an archive of torch.save that `recognise` has passed.
-
-    A file that comes by hand may have lost its nesting on the way; what it holds is then looked at as it is.
-    """
-    key = entry.state_dict_key
+def _read_checkpoint(content: Content) -> object:
+    """Parse an archive of torch.save that `recognise` has passed."""
     try:
-        parsed = torch.load(io.BytesIO(content.data), map_location="cpu", weights_only=True)
+        return torch.load(io.BytesIO(content.data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged archive or pickle raises whatever its reader stumbles over
         raise WeightsError(f"{content.path} is damaged or no state dict: {_first_line(error)}") from error
-    if key is None:
-        return parsed
-    if entry.shared_at is not None and isinstance(parsed, Mapping) and key not in parsed:
-        return parsed
-    if not isinstance(parsed, Mapping) or key not in parsed:
-        there = _shown(parsed) if isinstance(parsed, Mapping) else type(parsed).__name__
-        raise WeightsError(f"{content.path} has nothing under the key {key!r}; it holds {there}")
-    return parsed[key]
+
+
+def _unwrapped(parsed: object, keys: Sequence[str]) -> object:
+    """Return what lies under the first of some keys, as long as there is one of them; tensors are left alone."""
+    for _ in range(_MAX_WRAPPERS):  # a file may hold a dictionary that lies in itself
+        if not isinstance(parsed, Mapping):
+            break
+        inner = next((parsed[key] for key in keys if isinstance(parsed.get(key), Mapping)), None)
+        if inner is None:
+            break
+        parsed = inner
+    return parsed
 
 
 def _require_tensors(path: Path, parsed: object) -> dict[str, Tensor]:
+    """Return a flat state dict, without the prefix that wrappers around a network give to all its keys."""
     if not isinstance(parsed, Mapping):
         raise WeightsError(f"{path} holds no state dict but a value of type {type(parsed).__name__}")
     for key, value in parsed.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise WeightsError(
-                f"{path} is no flat state dict: it holds {_shown(parsed)}, of which {key!r} is no tensor"
+                f"{path} is no flat state dict: it holds {_shown(parsed)}, of which {key!r} is no tensor",
+                hint=f"tensors are looked for at the top and under {', '.join(WRAPPERS)}",
             )
     if len(parsed) > MAX_TENSORS:
         raise WeightsError(f"{path} holds {len(parsed)} tensors; no network here has over {MAX_TENSORS}")
-    return dict(parsed)
+    state_dict = dict(parsed)
+    for _ in range(_MAX_WRAPPERS):
+        prefix = next((name for name in _PREFIXES if all(key.startswith(name) for key in state_dict)), None)
+        if prefix is None:
+            break
+        state_dict = {key.removeprefix(prefix): tensor for key, tensor in state_dict.items()}
+    return state_dict
 
 
 def _build(arch: Arch, config: Config, state_dict: dict[str, Tensor]) -> nn.Module:

@@ -104,10 +104,40 @@ def test_tensors_are_taken_from_under_a_key_and_named_keys_are_dropped(
     nested = saved({"params": {**state_dict, "extra": torch.zeros(1)}, "epoch": 3})
     loaded(tmp_path / "a.pth", nested, state_dict_key="params", drop_keys=("extra",))
     assert "it has extra" in refusal(tmp_path / "a.pth", nested, state_dict_key="params")
-    assert "nothing under the key 'state'; it holds params, epoch" in refusal(
-        tmp_path / "a.pth", nested, state_dict_key="state"
-    )
-    assert "no flat state dict: it holds params, epoch" in refusal(tmp_path / "a.pth", nested)
+    elsewhere = saved({"weights": state_dict, "epoch": 3})
+    message = refusal(tmp_path / "a.pth", elsewhere, state_dict_key="state")
+    assert "no flat state dict: it holds weights, epoch" in message
+    assert "looked for at the top and under params_ema, params, state_dict, model, generator" in message
+
+
+def prefixed(state_dict: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {prefix + key: tensor for key, tensor in state_dict.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "net_g.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("key", ["params_ema", "params", "state_dict", "model", "generator", None])
+def test_a_checkpoint_trained_elsewhere_loads_whatever_is_wrapped_around_it(
+    tmp_path: Path, state_dict: dict[str, Tensor], key: str | None, prefix: str
+) -> None:
+    inner = prefixed(state_dict, prefix)
+    found = loaded(tmp_path / "a.pth", saved(inner if key is None else {"epoch": 3, key: inner})).network.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in state_dict.items())
+
+
+def test_a_prefix_is_taken_off_safetensors_too_but_never_from_some_keys_only(
+    tmp_path: Path, state_dict: dict[str, Tensor]
+) -> None:
+    loaded(tmp_path / "a.safetensors", safetensors.torch.save(prefixed(state_dict, "module.")))
+    first, *rest = state_dict
+    mixed = {first: state_dict[first], **{f"module.{key}": state_dict[key] for key in rest}}
+    assert "it lacks " in refusal(tmp_path / "a.safetensors", safetensors.torch.save(mixed))
+
+
+def test_smoothed_weights_are_taken_before_the_last_ones(tmp_path: Path, state_dict: dict[str, Tensor]) -> None:
+    last = {key: tensor * 2 for key, tensor in state_dict.items()}
+    for nested in ({"params": last, "params_ema": state_dict}, {"model": {"params": last, "params_ema": state_dict}}):
+        found = loaded(tmp_path / "a.pth", saved(nested), state_dict_key="params").network.state_dict()
+        assert all(torch.equal(found[name], tensor) for name, tensor in state_dict.items())
 
 
 def test_a_file_that_came_by_hand_may_have_lost_its_nesting(tmp_path: Path, state_dict: dict[str, Tensor]) -> None:
@@ -259,6 +289,21 @@ def test_a_pickle_that_calls_something_is_refused_and_nothing_runs(
     assert "its pickle asks for " in message
     assert "nothing in it was run" in message
     assert not (tmp_path / CANARY).exists()
+
+
+@pytest.mark.parametrize("key", ["params_ema", "params", "state_dict", "model", "generator"])
+def test_a_call_under_any_wrapper_is_refused_and_nothing_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pickled = pickle.dumps({key: {"module.a": COMMANDS["os.system"]}}, protocol=2)
+    assert "nothing in it was run" in refusal(tmp_path / "a.pth", zipped(pickled))
+    assert not (tmp_path / CANARY).exists()
+
+
+def test_a_dictionary_that_lies_in_itself_is_refused(tmp_path: Path) -> None:
+    endless = b"\x80\x02}q\x00X\x06\x00\x00\x00paramsh\x00s."
+    assert "is no flat state dict" in refusal(tmp_path / "a.pth", zipped(endless, byteorder=b"little"))
 
 
 @pytest.mark.parametrize(
