@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
@@ -91,20 +92,17 @@ class Grouping:
         """Sort (N, H, W, C) into (B, L, C), padded with `value`."""
         if any(self.padding):
             x = F.pad(x, (0, 0, *self.padding), value=value)
-        n, height, width, channels = x.shape
-        size, interval = self.size, self.interval
-        region = size * interval
-        x = x.reshape(n, height // region, size, interval, width // region, size, interval, channels)
-        return x.permute(0, 1, 4, 3, 6, 2, 5, 7).reshape(-1, size * size, channels)
+        pattern = "n (rows y dy) (columns x dx) c -> (n rows columns dy dx) (y x) c"
+        return rearrange(x, pattern, y=self.size, x=self.size, dy=self.interval, dx=self.interval)
 
     def merge(self, groups: Tensor) -> Tensor:
         """Undo `cut`: (B, L, C) to (N, H, W, C), the padding cropped."""
         left, right, top, bottom = self.padding
         height, width = self.height + top + bottom, self.width + left + right
-        size, interval, channels = self.size, self.interval, groups.shape[-1]
-        region = size * interval
-        x = groups.reshape(-1, height // region, width // region, interval, interval, size, size, channels)
-        x = x.permute(0, 1, 5, 3, 2, 6, 4, 7).reshape(-1, height, width, channels)
+        size, step = self.size, self.interval
+        rows, columns = height // (size * step), width // (size * step)
+        pattern = "(n rows columns dy dx) (y x) c -> n (rows y dy) (columns x dx) c"
+        x = rearrange(groups, pattern, rows=rows, columns=columns, dy=step, dx=step, y=size, x=size)
         return x[:, top : top + self.height, left : left + self.width]
 
     def mask(self, device: torch.device) -> Tensor | None:

@@ -21,6 +21,7 @@ import math
 from typing import NamedTuple, cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
@@ -48,16 +49,13 @@ def cut_windows(x: Tensor, window_size: int, shift: int = 0) -> Tensor:
     """
     if shift:
         x = torch.roll(x, (-shift, -shift), (1, 2))
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height // window_size, window_size, width // window_size, window_size, channels)
-    return x.transpose(2, 3).reshape(-1, window_size, window_size, channels)
+    return rearrange(x, "n (rows y) (columns x) c -> (n rows columns) y x c", y=window_size, x=window_size)
 
 
 def merge_windows(windows: Tensor, height: int, width: int, shift: int = 0) -> Tensor:
     """Undo `cut_windows`: (B, window_size, window_size, C) to (N, height, width, C)."""
-    window_size, channels = windows.shape[2:]
-    x = windows.reshape(-1, height // window_size, width // window_size, window_size, window_size, channels)
-    x = x.transpose(2, 3).reshape(-1, height, width, channels)
+    rows, columns = height // windows.shape[1], width // windows.shape[2]
+    x = rearrange(windows, "(n rows columns) y x c -> n (rows y) (columns x) c", rows=rows, columns=columns)
     return torch.roll(x, (shift, shift), (1, 2)) if shift else x
 
 
