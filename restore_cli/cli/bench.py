@@ -23,6 +23,7 @@ from restore_cli.cli.bench_options import (
 from restore_cli.cli.options import MessageOptions
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
+from restore_cli.cli.signals import raise_on_signals
 from restore_cli.errors import RestoreError, UsageError
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _measure(entries: tuple[WeightsEntry, ...], settings: BenchSettings, out: Ou
     rows: list[Row] = []
     begun = time.monotonic()
     out.note(f"{len(cases)} row{'' if len(cases) == 1 else 's'}, {_how(settings)}")
-    with out.image_progress(len(cases), "measuring"):
+    with out.image_progress(len(cases), "measuring"), raise_on_signals():
         for row in measure_rows(cases, settings, on_step):
             rows.append(row)
             left = (time.monotonic() - begun) / len(rows) * (len(cases) - len(rows))

@@ -26,6 +26,14 @@ from rich.table import Table
 from rich.text import Text
 
 
+class _BarConsole(Console):
+    """A console whose cursor stays: a signal may end the process while a bar is drawn, with nobody to bring it back."""
+
+    def show_cursor(self, show: bool = True) -> bool:  # noqa: ARG002 - Rich's signature
+        """Leave the cursor as it is."""
+        return False
+
+
 def image_bar(stream: TextIO | None) -> Progress:
     """Return a bar that counts images; it leaves no trace when it stops."""
     return _bar(
@@ -43,7 +51,7 @@ def _bar(stream: TextIO | None, before: ProgressColumn | None, *after: ProgressC
     return Progress(
         *([] if before is None else [before]),
         *columns,
-        console=Console(file=stream),
+        console=_BarConsole(file=stream),
         transient=True,
         redirect_stdout=False,  # data must reach stdout itself, which may be a pipe
         redirect_stderr=False,

@@ -15,7 +15,7 @@ import typer
 from restore_cli.cli.options import ByteSize, MessageOptions, NetworkOptions
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
-from restore_cli.cli.signals import interruption_exit_code
+from restore_cli.cli.signals import interruption_exit_code, raise_on_signals
 from restore_cli.errors import DeviceError, UsageError
 from restore_cli.settings import MAX_PIXELS, ReadSettings
 
@@ -112,7 +112,8 @@ def serve(
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            with raise_on_signals():
+                uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt as error:  # uvicorn raises the signal again once it has stopped
             out.note("stopped")
             raise typer.Exit(interruption_exit_code()) from error

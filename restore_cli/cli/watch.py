@@ -23,7 +23,7 @@ _LOOK_SECONDS = 0.5
 _RESTORING = ("sr", "denoise", "derain", "lowlight", "deblur")
 # They say where results go or what is done again, which is settled here.
 _SETTLED_HERE = frozenset({"--output", "-o", "--beside", "--in-place", "--resume", "--existing", "--dry-run", "-n"})
-_ENDS_THE_WATCH = frozenset({3, 4, 130, 143})
+_ENDS_THE_WATCH = frozenset({3, 4, 129, 130, 143})
 
 
 @command(

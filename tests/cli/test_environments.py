@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,13 +75,71 @@ def test_names_that_look_like_options_are_files_behind_two_dashes(line: list[str
     assert Path("in/--help_denoised.png").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_while_torch_is_loaded_is_an_exit_code_too(line: list[str], number: int, code: int):
-    process = subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    maps = Path(f"/proc/{process.pid}/maps")
-    while "libtorch" not in maps.read_text() and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert "Traceback" not in errors
+STARTED_WITH_A_SIGNAL = """
+import os, sys
+
+number, at = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+imports = 0
+
+def hook(event, arguments):
+    global imports
+    if event == "import":
+        imports += 1
+        if imports == at:
+            os.kill(os.getpid(), number)
+
+sys.addaudithook(hook)
+from restore_cli.__main__ import main
+try:
+    main()
+finally:
+    print("imports:", imports, file=sys.stderr)
+"""
+
+
+def test_a_signal_at_any_import_ends_the_program_with_its_code(line: list[str]):
+    def started(number: int, at: int) -> subprocess.CompletedProcess[str]:
+        arguments = [str(number), str(at), *line[3:], "--existing", "overwrite"]
+        code = [line[0], "-c", STARTED_WITH_A_SIGNAL, *arguments]
+        return subprocess.run(code, env=environment(), capture_output=True, text=True, timeout=120)
+
+    whole = started(signal.SIGINT, 0)
+    assert whole.returncode == 0, whole.stderr
+    # What comes after the work began stops it in good order, and is tried elsewhere.
+    imports = int(whole.stderr.rpartition("imports: ")[2]) * 9 // 10
+    for number, share in ((signal.SIGINT, 0.1), (signal.SIGTERM, 0.4), (signal.SIGINT, 0.7), (signal.SIGTERM, 1.0)):
+        ended = started(number, int(imports * share))
+        assert ended.returncode in {-number, 128 + number}, ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_a_terminal_that_is_lost_ends_a_batch_with_a_summary(tiny: Tiny):
+    for index in range(60):
+        image(f"many/{index:03}.png", size=(160, 160))
+    report = Path("report.jsonl")
+    arguments = ("sr", "--weights", tiny(), "--threads", "1", "--report", report, "many", "large")
+    with subprocess.Popen(
+        command(*arguments), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 129
+    assert " not done in " in errors
+    assert '"type": "summary"' in report.read_text().splitlines()[-1]
+
+
+def test_nohup_keeps_a_batch_running_when_the_terminal_is_lost(tiny: Tiny):
+    image("a.png")
+    image("b.png", size=(160, 160))
+    line = ["nohup", *command("sr", "--weights", tiny(), "--beside", "a.png", "b.png")]
+    with subprocess.Popen(
+        line, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert Path("b_x2.png").exists()

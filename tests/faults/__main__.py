@@ -48,6 +48,7 @@ def main() -> int:
         plans: list[tuple[int, Callable[[int], experiments.Outcome]]] = [
             (wanted.kills, lambda n: experiments.kills(bench("kills", wanted.images), n, shuffle, until())),
             (wanted.signals, lambda n: experiments.signals(bench("signals", wanted.images), n, shuffle, until())),
+            (wanted.starts, lambda n: experiments.starts(bench("starts", wanted.images, checked=False), n, until())),
             (wanted.sizes, lambda n: experiments.full_disks(bench("sizes", wanted.small), n, until())),
             (wanted.calls, lambda n: experiments.failing_calls(bench("calls", wanted.small), n, until())),
             (wanted.processes, lambda n: experiments.processes(bench("shared", wanted.small), n, shuffle, until())),
@@ -68,6 +69,7 @@ def _parse() -> argparse.Namespace:
     for name, what in (
         ("kills", "kill -9 at so many moments, then resume"),
         ("signals", "SIGINT and SIGTERM at so many moments each"),
+        ("starts", "SIGINT and SIGTERM at so many moments from the first instruction on, the machine busy"),
         ("sizes", "full disks of so many sizes (as root)"),
         ("calls", "let each of so many first renames, links, fsyncs and writes fail (needs a C compiler)"),
         ("processes", "four processes on one folder, one killed, so often"),

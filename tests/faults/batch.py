@@ -88,7 +88,7 @@ class Child:
 
 
 def _become_the_program(arguments: list[str], out: Path, err: Path, settings: Mapping[str, str]) -> None:
-    from restore_cli.cli import app, signals
+    from restore_cli.cli import app
 
     code = 99
     try:
@@ -97,12 +97,9 @@ def _become_the_program(arguments: list[str], out: Path, err: Path, settings: Ma
             os.dup2(descriptor, stream)
             os.close(descriptor)
         os.environ.update(settings)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
-        signals.raise_on_sigterm()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as `__main__` does
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         code = app.run(arguments)
-    except KeyboardInterrupt:  # before the program could see to it, as in __main__
-        code = signals.interruption_exit_code()
     finally:
         os._exit(code)
 
@@ -163,6 +160,10 @@ class Bench:
 
     def _arguments(self, *options: object) -> list[object]:
         return ["denoise", "--weights", self._weights, *self._options, *options]
+
+    def command_line(self) -> list[str]:
+        """Return the command line of the program on the batch, as a process of its own."""
+        return [sys.executable, "-m", "restore_cli", *map(str, self._arguments(self.source, self.target))]
 
     def run(self, *options: object, target: Path | None = None, **settings: str) -> Run:
         """Run the program on the batch."""

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ _MOST_FAILURES = 5
 _PAGE_BYTES = 4096
 _SECONDS_BETWEEN_LOOKS = 0.01
 _MOST_TRIES_TO_SEE = 10
+_FAULTS_OF_PYTHONS_START = (b"Fatal Python error: init_import_site", b"Could not import runpy module")
 
 
 @dataclass(kw_only=True)
@@ -106,12 +108,51 @@ def signals(bench: Bench, count: int, shuffle: random.Random, until: float) -> O
         ran = child.wait()
         too_late = ran.code == 0 and len(results(bench.target)) == bench.images
         outcome.add("finished before the signal", too_late)
-        outcome.expect(ran.code == code or too_late, f"ended with {ran.code}, not {code}: {ran.errors[-300:]}")
+        outcome.expect(
+            ran.code in {code, -number} or too_late, f"ended with {ran.code}, not {code}: {ran.errors[-300:]}"
+        )
         outcome.most("longest stop, s", ran.seconds)
         outcome.expect(ran.seconds < STOP_SECONDS, f"took {ran.seconds:.1f} s to stop")
         outcome.expect("Traceback" not in ran.errors, f"a traceback was shown: {ran.errors[-1500:]}")
         _expect_whole(outcome, bench, bench.target, {})
         _expect_no_leftovers(outcome, bench.target)
+    bench.clear()
+    return outcome
+
+
+def starts(bench: Bench, count: int, until: float, *, burners: int = 4) -> Outcome:
+    """Send SIGINT and SIGTERM in turn to programs that start, each 10 ms later than the last, on a busy machine.
+
+    From a second behind the first result on the moments begin anew.
+    """
+    outcome = Outcome(name="signals to programs that start", until=until)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(burners)]
+    delay = 0.0
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM) * -(-count // 2):
+            if not outcome.has_time():
+                break
+            bench.clear()
+            with subprocess.Popen(bench.command_line(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+                time.sleep(delay)
+                works = bool(results_names(bench.target))
+                process.send_signal(number)
+                _, errors = process.communicate()
+            outcome.add("while it started", not works)
+            # Before any program's first instruction CPython itself ends with 1.
+            if any(fault in errors for fault in _FAULTS_OF_PYTHONS_START):
+                outcome.add("in Python's own start", 1)
+                delay += 0.01
+                continue
+            right = {-number, 128 + number}
+            said = errors.decode(errors="replace")[-300:]
+            outcome.expect(process.returncode in right, f"{delay:.2f} s: {process.returncode}, not {right}: {said}")
+            outcome.most("longest start, s", 0.0 if works else delay)
+            delay = 0.0 if works and delay > outcome.figures["longest start, s"] + 1 else delay + 0.01
+    finally:
+        for burner in busy:
+            burner.kill()
+            burner.wait()
     bench.clear()
     return outcome
 
