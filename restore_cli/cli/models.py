@@ -43,6 +43,15 @@ Names = Annotated[
         help="Weights ids, or a model's name for all.",
     ),
 ]
+NamesOrFiles = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID|FILE...",
+        show_default=False,
+        autocompletion=complete_model,
+        help="Weights ids, a model's name for all, or weights files.",
+    ),
+]
 OptionalNames = Annotated[
     list[str] | None,
     typer.Argument(
@@ -94,15 +103,17 @@ def list_weights(messages: MessageOptions) -> None:
         out.table(headers, rows, title="Weights", numeric=("scale", "MB"))
 
 
-@command(app, "info", examples="restore models info ramit-slim-sr-x4\nrestore models info ramit-1 --json")
-def info(names: Names, messages: MessageOptions) -> None:
-    """Show all that is known of weights.
+@command(app, "info", examples="restore models info ramit-slim-sr-x4\nrestore models info mine.safetensors --json")
+def info(names: NamesOrFiles, messages: MessageOptions) -> None:
+    """Show all that is known of weights, or of a weights file.
 
-    Config, reported scores, licence, citation, digest and sources.
+    Config, reported scores, licence, citation, digest and sources; of a file what it says of itself, without loading
+    it.
     """
     out = messages.open()
-    for index, entry in enumerate(_chosen(names)):
-        facts = _facts(entry)
+    files = [name for name in names if _is_file(name)]
+    listed = [(entry, _facts(entry)) for entry in _chosen([name for name in names if name not in files])]
+    for index, (entry, facts) in enumerate([*listed, *map(_file_facts, files)]):
         out.record(facts)
         if index:
             out.data("")
@@ -185,11 +196,31 @@ def _facts(entry: WeightsEntry) -> dict[str, Any]:
     return {**entry_to_json(entry), **told, "path": None if path is None else str(path), "place": place}
 
 
-def _lines(name: str, value: Any, entry: WeightsEntry) -> list[str]:
+def _is_file(name: str) -> bool:
+    return Path(name).suffix.lower() in {".pth", ".pt", ".safetensors"}
+
+
+def _file_facts(name: str) -> tuple[WeightsEntry | None, dict[str, Any]]:
+    """Return the entry in a file's header, if there is one, and all that is known of the file as a JSON object."""
+    from restore_cli.train.provenance import training_command
+    from restore_cli.weights.entry import entry_to_json
+    from restore_cli.weights.file import facts_of
+
+    facts = facts_of(Path(name))
+    own: dict[str, Any] = {} if facts.entry is None else entry_to_json(facts.entry)
+    trained = None if facts.entry is None else training_command(facts.entry)
+    if trained is not None:
+        own["trained_with"] = trained
+    kind = {"torch": "PyTorch checkpoint", "safetensors": "safetensors"}[facts.kind]
+    seen = {"path": name, "kind": kind, "bytes": facts.bytes, "sha256": facts.sha256, "tensors": facts.tensors}
+    return facts.entry, {**own, **seen}
+
+
+def _lines(name: str, value: Any, entry: WeightsEntry | None) -> list[str]:
     """Return one field of `_facts` as a person reads it."""
-    if name == "sources":
+    if name == "sources" and entry is not None:
         return [str(source) for source in entry.sources]
-    if name == "scores":
+    if name == "scores" and entry is not None:
         return [_score_line(score) for score in entry.scores]
     if isinstance(value, dict):
         return [f"{key} {json.dumps(item)}" for key, item in value.items()]

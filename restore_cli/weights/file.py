@@ -93,6 +93,42 @@ def read_content(path: Path, *, limit: int = MAX_WEIGHTS_BYTES) -> Content:
     return Content(path=path, data=data)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """What a weights file says of itself before anything is loaded.
+
+    Attributes:
+        kind: How it was saved.
+        bytes: Its size.
+        sha256: Its digest in hexadecimal.
+        tensors: How many it holds, None where that is not known without loading it.
+        entry: The manifest entry in its header, None for files of others.
+    """
+
+    kind: Kind
+    bytes: int
+    sha256: str
+    tensors: int | None
+    entry: WeightsEntry | None
+
+
+def facts_of(path: Path) -> FileFacts:
+    """Look at a weights file without loading it.
+
+    Raises:
+        WeightsError: If the file cannot be read, is no weights file, or its entry is broken.
+    """
+    content = read_content(path)
+    kind = recognise(content)
+    return FileFacts(
+        kind=kind,
+        bytes=len(content.data),
+        sha256=content.sha256,
+        tensors=len(safetensors_header(content).keys() - {"__metadata__"}) if kind == "safetensors" else None,
+        entry=_entry_in(content, kind),
+    )
+
+
 def entry_from_file(path: Path) -> WeightsEntry | None:
     """Return the manifest entry that a file of ours carries, None if it carries none.
 
@@ -100,7 +136,11 @@ def entry_from_file(path: Path) -> WeightsEntry | None:
         WeightsError: If the file cannot be read, is no weights file, or its entry is broken.
     """
     content = read_content(path)
-    if recognise(content) != "safetensors":
+    return _entry_in(content, recognise(content))
+
+
+def _entry_in(content: Content, kind: Kind) -> WeightsEntry | None:
+    if kind != "safetensors":
         return None
     metadata = safetensors_header(content).get("__metadata__")
     text = metadata.get(ENTRY_KEY) if isinstance(metadata, dict) else None
@@ -109,9 +149,9 @@ def entry_from_file(path: Path) -> WeightsEntry | None:
     try:
         entry = entry_from_json(strict_json(text), "its entry")
     except ManifestError as error:
-        raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
+        raise ManifestError(f"{content.path}: {error.message}", hint=error.hint) from error
     if _largest_number(entry.config) > _MAX_CONFIG_NUMBER:
-        raise ManifestError(f"{path}: field 'config' holds a number above {_MAX_CONFIG_NUMBER}")
+        raise ManifestError(f"{content.path}: field 'config' holds a number above {_MAX_CONFIG_NUMBER}")
     return entry
 
 

@@ -195,3 +195,26 @@ def test_the_originals_at_hand_pass_the_check(run: Run, shared: Path, monkeypatc
     found = [item for item in verified if Path(item["path"]).is_relative_to(shared)]
     assert len(found) == 8
     assert {item["status"] for item in verified} == {"ok"}
+
+
+def test_info_tells_what_a_file_says_of_itself_without_loading_it(run: Run, here: Path):
+    bundled = next(item for item in manifest_module.load_manifest().entries if item.bundled)
+    file = Path(manifest_module.__file__).parent / "bundled" / bundled.file
+    facts = json.loads(run("models", "info", str(file), "--json").out)
+    assert (facts["id"], facts["task"], facts["licence"]) == (bundled.id, bundled.task, bundled.licence)
+    assert (facts["bytes"], facts["sha256"], facts["kind"]) == (file.stat().st_size, bundled.sha256, "safetensors")
+    assert facts["tensors"] > 10
+    assert facts["path"] == str(file)
+
+
+def test_info_tells_of_files_of_others_what_can_be_seen_and_refuses_what_is_none(run: Run, here: Path):
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    body = len(header).to_bytes(8, "little") + header + bytes(4)
+    (here / "other.safetensors").write_bytes(body)
+    said = run("models", "info", "other.safetensors")
+    assert said.code == 0
+    assert hashlib.sha256(body).hexdigest() in said.out
+    (here / "page.pth").write_bytes(b"<!DOCTYPE html><html>")
+    refused = run("models", "info", "page.pth")
+    assert refused.code == 3
+    assert "page.pth is not a weights file: it is a web page" in refused.err
