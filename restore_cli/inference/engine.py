@@ -7,6 +7,7 @@ is `restorer`'s and `imaging`'s business.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -193,17 +194,18 @@ class Engine:
     ) -> FloatImage:
         height, width = padded.shape[:2]
         if layout.tile is None:
-            grid = plan_grid(height, width, tile=max(height, width), overlap=0)
-        else:
-            grid = plan_grid(
-                height,
-                width,
-                tile=layout.tile,
-                overlap=self._settings.overlap,
-                align=self._arch.multiple_of,
-                # A size that was asked for is meant; so is one that the compiler has seen.
-                even=self._settings.tile == "auto" and not runner.needs_fixed_shapes,
-            )
+            check_stop(stop)
+            (restored,) = _run_batch(runner, [padded], layout, warn, stop)
+            return restored
+        grid = plan_grid(
+            height,
+            width,
+            tile=layout.tile,
+            overlap=self._settings.overlap,
+            align=self._arch.multiple_of,
+            # A size that was asked for is meant; so is one that the compiler has seen.
+            even=self._settings.tile == "auto" and not runner.needs_fixed_shapes,
+        )
         canvas = Canvas(grid, scale=self._scale, channels=self._channels)
         boxes = grid.boxes
         for first in range(0, len(boxes), layout.batch):
@@ -211,9 +213,7 @@ class Engine:
             group = boxes[first : first + layout.batch]
             missing = layout.batch - len(group) if runner.needs_fixed_shapes else 0
             tiles = [_cut(padded, box) for box in (*group, *[group[-1]] * missing)]
-            batch = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).contiguous()
-            restored = runner.run(batch, warn=warn, stop=stop, how=layout.how).permute(0, 2, 3, 1).numpy()
-            for box, tile in zip(group, restored, strict=False):
+            for box, tile in zip(group, _run_batch(runner, tiles, layout, warn, stop), strict=False):
                 canvas.add(box, tile)
         return canvas.finish()
 
@@ -272,6 +272,14 @@ class Engine:
             size = f"{width * self._scale}x{height * self._scale}"
             msg = f"the result of {size} pixels takes {needed / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free"
             raise ImageError(msg, hint="restore it in parts")
+
+
+def _run_batch(
+    runner: NetworkRunner, tiles: Sequence[FloatImage], layout: Layout, warn: Warn, stop: threading.Event | None
+) -> list[FloatImage]:
+    """Restore tiles of one size, (H, W, C) each, to (scale * H, scale * W, C)."""
+    batch = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).contiguous()
+    return list(runner.run(batch, warn=warn, stop=stop, how=layout.how).permute(0, 2, 3, 1).numpy())
 
 
 def _in_words(layout: Layout) -> str:

@@ -5,6 +5,8 @@ Stage 5, RUN.
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from restore_cli.models import Arch
 from restore_cli.models.ramit.bands import restore_in_bands
 from restore_cli.models.ramit.block import DRAMiTransformer
@@ -16,7 +18,7 @@ ARCH = Arch(
     config=Config,
     build=RAMiT,
     multiple_of=32,
-    unit=lambda config: int(config.unit),
+    unit=attrgetter("unit"),
     global_attention=True,
     in_bands=True,
     infer=restore_in_bands,
