@@ -97,13 +97,13 @@ def _plan_streams(
     source, from_stdin = Path(inputs[0]), inputs[0] == STREAM
     if not from_stdin:
         source = Path(expand_patterns(inputs)[0])
-        if source.is_dir():
+        if os.path.isdir(source):  # noqa: PTH112 - takes names that are too long, too
             raise UsageError(f"the folder {source} does not fit into standard output", hint="name an output folder")
         find_sources([source], Selection(suffixes=SUFFIXES))
     if output is None or output == STREAM:
         return (ImageJob(source=source, target=Path(STREAM), from_stdin=from_stdin, to_stdout=True),), ()
     target = Path(output)
-    if target.is_dir() or output.endswith(("/", os.sep)):
+    if os.path.isdir(target) or output.endswith(("/", os.sep)):  # noqa: PTH112 - as above
         raise UsageError(f"standard input has no name to keep in {output}", hint="name the output file")
     _require_written_format(target, write.format)
     return settle([ImageJob(source=source, target=target, from_stdin=True)], write.existing)
@@ -151,7 +151,7 @@ def _split(settings: PathSettings, *, resume: bool) -> tuple[Sequence[str], str 
     if settings.output is not None or settings.beside or settings.in_place or len(settings.paths) == 1:
         return settings.paths, settings.output
     *inputs, output = settings.paths
-    is_new = output == STREAM or not Path(output).exists() or Path(output).is_dir()
+    is_new = output == STREAM or not os.path.exists(output) or os.path.isdir(output)  # noqa: PTH110, PTH112 - as above
     if not is_new and not (resume and _Known()(Path(output).parent, Path(output))):
         msg = f"{output} exists: is it the output or one more input?"
         hint = f"say `--output {output} --existing overwrite` to replace it, or `--beside` to restore it too"
@@ -169,11 +169,11 @@ def _destination(
         suffix = settings.task_suffix if settings.suffix is None else settings.suffix
         return Destination(kind="beside", suffix=suffix, ledger=write.resume, written_suffix=written_suffix)
     path = Path(output)
-    is_folder = path.is_dir() or output.endswith(("/", os.sep))
-    if len(inputs) == 1 and not inputs[0].is_dir() and not is_folder:
+    is_folder = os.path.isdir(path) or output.endswith(("/", os.sep))  # noqa: PTH112 - as above
+    if len(inputs) == 1 and not os.path.isdir(inputs[0]) and not is_folder:  # noqa: PTH112 - as above
         _require_written_format(path, write.format)
         return Destination(kind="file", path=path, ledger=write.resume, written_suffix=written_suffix)
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - as above
         raise UsageError(f"{path} is a file, and {_several(inputs)} need a folder", hint="name a folder as the output")
     if not is_folder and path.suffix and promised_format(path.name):
         msg = f"{path} does not exist, and as the output of {_several(inputs)} it would be a folder"
@@ -192,7 +192,8 @@ def _several(inputs: Sequence[Path]) -> str:
 
 
 def _same_folder(one: Path | None, other: Path) -> bool:
-    return one is not None and one.is_dir() and other.is_dir() and one.samefile(other)
+    folders = one is not None and os.path.isdir(one) and os.path.isdir(other)  # noqa: PTH112 - as above
+    return folders and one is not None and one.samefile(other)
 
 
 def format_named(name: str) -> str:

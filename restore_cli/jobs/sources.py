@@ -106,7 +106,7 @@ def find_sources(inputs: Sequence[Path], selection: Selection, *, leave_out: Pat
     forbidden = _identity(leave_out) if leave_out is not None else None
     found: dict[str, Source] = {}
     for root in inputs:
-        if root.is_dir():
+        if os.path.isdir(root):  # noqa: PTH112 - unlike Path's it takes any name, too long ones and circles
             sources = _images_in(root, selection, forbidden)
         else:
             sources = iter([Source(path=root, root=root, inner=root.name)] if selection.takes(root.name) else [])
@@ -149,7 +149,7 @@ def _images_in(root: Path, selection: Selection, forbidden: tuple[int, int] | No
             if entry.name.startswith("."):
                 continue
             path, inner = folder / entry.name, below + entry.name
-            if selection.recursive and entry.is_dir():
+            if selection.recursive and _is_folder(entry):
                 if not entry.is_symlink() and _identity(path) != forbidden and not selection.leaves_out(inner):
                     subfolders.append((path, inner + "/"))
             elif path.suffix.lower() in selection.suffixes and selection.takes(inner):
@@ -166,6 +166,17 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
         raise UsageError(
             f"cannot list {folder}: {error.strerror}", hint="change its permissions or name files"
         ) from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder; a link in a circle, or to a name that cannot be, is none.
+
+    Where its name is an image's, its reader refuses it in its turn and the batch goes on.
+    """
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

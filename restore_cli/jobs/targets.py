@@ -113,7 +113,7 @@ def plan_jobs(
 def _job_of_file(source: Source, destination: Destination, is_ours: Callable[[Path, Path], bool]) -> ImageJob:
     if destination.kind == "in place":
         # A link stays a link, and what it points to is replaced.
-        target = source.path.resolve() if source.path.is_symlink() else source.path
+        target = Path(os.path.realpath(source.path)) if source.path.is_symlink() else source.path
     elif destination.path is None:
         target = source.path.with_name(_result_name(source.path, destination, destination.suffix))
     elif destination.kind == "file":

@@ -183,6 +183,28 @@ class TestWhatIsRead:
         Path("in/again").symlink_to(".", target_is_directory=True)
         assert list(targets("in", "out", recursive=True)) == ["in/a.png"]
 
+    @pytest.mark.parametrize("recursive", [True, False])
+    def test_links_that_lead_nowhere_hinder_no_other_image(self, recursive: bool):
+        touch("in/a.png")
+        for name, aim in (
+            ("b", "b"),
+            ("circle.png", "circle.png"),
+            ("long", "x" * 300),
+            ("long.png", "x" * 300 + ".png"),
+        ):
+            Path("in", name).symlink_to(aim)
+        # Those called as images fail in their turn, in a line each.
+        assert list(targets("in", "out", recursive=recursive)) == ["in/a.png", "in/circle.png", "in/long.png"]
+        assert len(targets("in/circle.png", "in/long.png", "in/a.png", in_place=True)) == 3
+
+    def test_a_name_that_is_too_long_fails_in_its_turn(self):
+        touch("a.png")
+        name = "x" * 300 + ".png"
+        assert list(targets(name, "a.png", beside=True)) == [name, "a.png"]
+        assert list(targets(name, "a.png", "out/")) == [name, "a.png"]
+        with pytest.raises(UsageError, match="does not exist"):
+            plan(name)
+
     def test_an_image_named_twice_is_restored_once(self):
         touch("in/a.png")
         assert targets("in/a.png", "./in/a.png", beside=True) == {"in/a.png": "in/a_x4.png"}
