@@ -51,6 +51,8 @@ def list_weights() -> tuple[WeightsEntry, ...]:
 def load_restorer(
     id_or_path: str | os.PathLike[str],
     *,
+    task: str | None = None,
+    scale: int | None = None,
     path: str | os.PathLike[str] | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -67,9 +69,12 @@ def load_restorer(
     """Load a network once, to call it with many images.
 
     Args:
-        id_or_path: A weights id of `list_weights`, fetched if need be; or a .safetensors file of this project, which
-            says itself what it is.
+        id_or_path: A weights id of `list_weights`, fetched if need be; or the name of a model, with `task` and
+            `scale` where it has weights for several; or a .safetensors file of this project, which says itself what it
+            is.
         path: A file that takes the place of the one of that id, such as a checkpoint of your own.
+        task: Command name of the task, for a model's name.
+        scale: Factor of super-resolution, for a model's name.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
         tile: "auto" from the free memory, "off" for the whole image, or the side of a tile in input pixels.
@@ -124,7 +129,7 @@ def load_restorer(
         compile=compile,
         threads=threads,
     )
-    entry, own_file = _entry_and_file(id_or_path)
+    entry, own_file = _entry_and_file(id_or_path, task, scale)
     file = own_file if path is None else Path(path)
     return Restorer(load_weights(entry, file, offline=offline), settings)
 
@@ -187,14 +192,16 @@ def _loaded(weights_id: str, device: str) -> Restorer:
     return load_restorer(weights_id, device=device)
 
 
-def _entry_and_file(id_or_path: str | os.PathLike[str]) -> tuple[WeightsEntry, Path | None]:
-    """Return the manifest's entry of an id, or a file and the entry it carries."""
+def _entry_and_file(
+    id_or_path: str | os.PathLike[str], task: str | None, scale: int | None
+) -> tuple[WeightsEntry, Path | None]:
+    """Return the manifest's entry of an id or a model's name, or a file and the entry it carries."""
     from restore_cli.errors import UsageError
     from restore_cli.weights.manifest import load_manifest
 
     file = Path(id_or_path)
     if isinstance(id_or_path, str) and file.suffix.lower() not in _WEIGHTS_SUFFIXES:
-        return load_manifest().get(id_or_path), None
+        return load_manifest().find(id_or_path, task=task, scale=scale), None
     from restore_cli.weights.file import entry_from_file
 
     entry = entry_from_file(file)

@@ -193,3 +193,9 @@ def test_a_crossformer_restores_any_size_whole_and_in_tiles(tmp_path: Path):
     assert whole.shape == tiled.shape == (154, 182, 3)
     assert np.abs(whole - tiled).max() < 0.05
     assert np.abs(whole - tiled).mean() < 0.002
+
+
+def test_a_models_name_is_enough_where_task_and_scale_say_which_of_its_weights():
+    assert load_restorer("ramit-lite", task="sr", scale=2, device="cpu").weights.entry.id == "ramit-lite-sr-x2"
+    with pytest.raises(UsageError, match="model 'ramit-lite' has weights for sr x2"):
+        load_restorer("ramit-lite")
