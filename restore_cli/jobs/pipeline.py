@@ -34,6 +34,7 @@ from restore_cli.jobs.result import JobResult, Status, Summary
 from restore_cli.jobs.resume import Ledgers, recipe_of
 from restore_cli.jobs.targets import ImageJob
 from restore_cli.settings import ReadSettings, WriteSettings
+from restore_cli.storage.ownership import Like
 from restore_cli.storage.publish import make_folder, publish
 
 __all__ = ["JobResult", "Summary", "run_jobs"]
@@ -422,7 +423,9 @@ def _publish(data: bytes, job: ImageJob, digest: str, ledgers: Ledgers | None, *
         raise TargetExistsError(f"{job.target}: it exists already")
     if ledgers is not None:
         ledgers.write_down(job, input_digest=digest, output_digest=digest_of_bytes(data))
-    publish(data, job.target, overwrite=overwrite)
+    # In place the target is what a link points to.
+    like = None if job.from_stdin else Like(source=job.source, takes_its_place=job.is_in_place)
+    publish(data, job.target, overwrite=overwrite, like=like)
 
 
 def _format_of(image: DecodedImage, job: ImageJob, settings: WriteSettings) -> str:

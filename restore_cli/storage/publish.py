@@ -19,6 +19,7 @@ from io import FileIO
 from pathlib import Path
 
 from restore_cli.errors import ImageError, StorageError, TargetExistsError
+from restore_cli.storage.ownership import Like, first_mode, take_place
 
 try:
     import fcntl
@@ -43,13 +44,14 @@ _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, er
 _CANNOT_SYNC_FOLDERS = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
-def publish(data: bytes, target: Path, *, overwrite: bool) -> None:
+def publish(data: bytes, target: Path, *, overwrite: bool, like: Like | None = None) -> None:
     """Write a file so that it appears at once and complete, or not at all.
 
     Args:
         data: All its bytes.
         target: Its final name, in a folder that exists.
         overwrite: Replace what is there; False refuses, even if it appears only while we write.
+        like: The file whose readers are all that this one may have; None for an ordinary new file.
 
     Raises:
         TargetExistsError: If the target exists and must not be overwritten.
@@ -57,9 +59,11 @@ def publish(data: bytes, target: Path, *, overwrite: bool) -> None:
         StorageError: If the storage is full, read-only, failing or gone. Nothing is left behind.
     """
     try:
-        file, temporary = new_file(target.parent)
+        file, temporary = new_file(target.parent, mode=first_mode(like))
         try:
             with file:
+                if like is not None and like.takes_its_place:
+                    take_place(file, like)
                 _write(data, file, temporary)
                 if not HAS_LOCKS:
                     file.close()
@@ -120,11 +124,11 @@ def _remove_if_nobodys(path: Path) -> bool:
     return True
 
 
-def new_file(folder: Path) -> tuple[FileIO, Path]:
+def new_file(folder: Path, *, mode: int = _ORDINARY_FILE_MODE) -> tuple[FileIO, Path]:
     """Make a file that stays locked until it is closed; return it and its path."""
     for attempt in range(_NAME_ATTEMPTS):
         path = folder / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-        file = FileIO(os.open(path, _OPEN_FLAGS, _ORDINARY_FILE_MODE), "wb")
+        file = FileIO(os.open(path, _OPEN_FLAGS, mode), "wb")
         if not HAS_LOCKS or _is_kept(file) or attempt == _NAME_ATTEMPTS - 1:
             break
         file.close()

@@ -23,6 +23,7 @@ from restore_cli.jobs import pipeline
 from restore_cli.jobs.pipeline import JobResult, Summary, run_jobs
 from restore_cli.jobs.plan import ImageJob, JobPlan, WeightsChoice
 from restore_cli.settings import WriteSettings
+from restore_cli.storage.ownership import Like
 
 Restore = Callable[[DecodedImage], DecodedImage]
 
@@ -214,10 +215,10 @@ def test_storage_that_is_gone_ends_the_run_and_is_named(
     jobs = make_images(tmp_path, 40)
     publish = pipeline.publish
 
-    def full_from_the_sixth(data: bytes, target: Path, *, overwrite: bool) -> None:
+    def full_from_the_sixth(data: bytes, target: Path, *, overwrite: bool, like: Like | None) -> None:
         if target.stem >= "005":
             raise StorageError(f"{target}: no space left on device", hint="free some space")
-        publish(data, target, overwrite=overwrite)
+        publish(data, target, overwrite=overwrite, like=like)
 
     monkeypatch.setattr(pipeline, "publish", full_from_the_sixth)
     results, summary = run(plan_of(jobs, jobs_in_flight=in_flight))

@@ -16,6 +16,7 @@ import pytest
 
 from restore_cli.errors import ImageError, StorageError
 from restore_cli.storage import publish as publish_module
+from restore_cli.storage.ownership import Like
 from restore_cli.storage.publish import make_folder, publish, remove_unfinished
 
 DATA = bytes(range(256)) * 400
@@ -44,6 +45,40 @@ def test_a_new_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
     publish(DATA, tmp_path / "x.png", overwrite=False)
     (tmp_path / "y.png").touch()
     assert (tmp_path / "x.png").stat().st_mode == (tmp_path / "y.png").stat().st_mode
+
+
+@pytest.mark.parametrize(("source_mode", "mode"), [(0o600, 0o600), (0o640, 0o640), (0o444, 0o644), (0o777, 0o644)])
+def test_the_result_of_a_private_file_is_private(tmp_path: Path, source_mode: int, mode: int) -> None:
+    source, target = tmp_path / "source.png", tmp_path / "x.png"
+    source.touch()
+    source.chmod(source_mode)
+    before = os.umask(0o022)
+    try:
+        publish(DATA, target, overwrite=False, like=Like(source=source))
+    finally:
+        os.umask(before)
+    assert target.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o400, 0o755])
+def test_what_takes_a_files_place_keeps_its_mode_owner_and_attributes(tmp_path: Path, mode: int) -> None:
+    target = tmp_path / "x.png"
+    target.write_bytes(b"old")
+    target.chmod(mode)
+    if os.getuid() == 0:
+        os.chown(target, 1234, 4321)
+    try:
+        os.setxattr(target, "user.rating", b"5")
+    except (OSError, AttributeError):  # not every file system has attributes, nor every system the calls
+        has_attributes = False
+    else:
+        has_attributes = True
+    before = target.stat()
+    publish(DATA, target, overwrite=True, like=Like(source=target, takes_its_place=True))
+    after = target.stat()
+    assert target.read_bytes() == DATA
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert not has_attributes or os.getxattr(target, "user.rating") == b"5"
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
