@@ -70,6 +70,7 @@ class Output:
         self._lock = threading.RLock()
         self._bar: Progress | None = None
         self._report: TextIO | None = None
+        self._report_fault: OSError | None = None
         self._stdout: TextIO | None = sys.stdout
         self._stderr: TextIO | None = sys.stderr
         for stream in (self._stdout, self._stderr):
@@ -130,13 +131,17 @@ class Output:
         """Add one object to the run's JSON Lines: stdout under --json, the report where one is open.
 
         Raises:
-            StorageError: If stdout or the report cannot take it.
+            StorageError: If stdout cannot take it. A report that cannot is told when it ends: the images go on.
         """
         if self.wants_json:
             self.json(value)
         with self._lock:
-            if self._report is not None:
-                _write(self._report, json.dumps(value) + "\n", name="the report")
+            if self._report is not None and self._report_fault is None:
+                try:
+                    self._report.write(json.dumps(value) + "\n")
+                    self._report.flush()
+                except OSError as error:
+                    self._report_fault = error
 
     def table(
         self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", numeric: Collection[str] = ()
@@ -253,7 +258,7 @@ class Output:
         """Write every `record` into a JSON Lines file too while inside; None writes none.
 
         Raises:
-            StorageError: If the file cannot be made.
+            StorageError: If the file cannot be made; or, when all is done, if it could not take every line.
         """
         if path is None:
             yield
@@ -261,14 +266,18 @@ class Output:
         try:
             stream = path.open("w", encoding="ascii", buffering=1)
         except OSError as error:
-            msg = f"cannot write the report {path}: {error.strerror}"
-            raise StorageError(msg, hint="name another file with --report") from error
-        with stream:
-            self._report = stream
+            raise _report_error(path, error) from error
+        self._report, self._report_fault = stream, None
+        try:
+            yield
+        finally:
+            self._report = None
             try:
-                yield
-            finally:
-                self._report = None
+                stream.close()
+            except OSError as error:
+                self._report_fault = self._report_fault or error
+        if self._report_fault is not None:
+            raise _report_error(path, self._report_fault)
 
     @contextlib.contextmanager
     def _bar_shown(self, bar: Progress) -> Iterator[Progress]:
@@ -324,6 +333,10 @@ class Output:
     def _label(self, word: str, colour: str) -> str:
         label = f"{word}:"
         return typer.style(label, fg=colour, bold=True) if _wants_colour(self._stderr) else label
+
+
+def _report_error(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot write the report {path}: {error.strerror}", hint="name another file with --report")
 
 
 def _write(stream: TextIO, text: str, *, name: str) -> None:

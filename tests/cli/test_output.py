@@ -148,6 +148,21 @@ class TestStreams:
         ):
             pass
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+    def test_a_report_on_a_full_disk_is_told_when_all_is_done(self):
+        done = []
+        out = Output()
+
+        def report() -> None:
+            with out.report(Path("/dev/full")):
+                for number in range(3):
+                    out.record({"image": number})
+                    done.append(number)
+
+        with pytest.raises(StorageError, match="cannot write the report /dev/full: No space left") as caught:
+            report()
+        assert (done, caught.value.exit_code) == ([0, 1, 2], 4)
+
 
 class TestTroubleWithStreams:
     def test_a_reader_that_has_gone_ends_neither_the_run_nor_the_peace(self):
