@@ -14,7 +14,7 @@ from restore_cli.train.request import TrainRequest
 from restore_cli.weights.manifest import WeightsEntry, load_manifest
 
 ENTRIES = load_manifest().entries
-OURS = [entry for entry in ENTRIES if entry.bundled]
+OURS = [entry for entry in ENTRIES if entry.bundled and "recipe" in (entry.training or {})]
 
 
 def words_of(entry: WeightsEntry) -> list[str]:
