@@ -396,9 +396,11 @@ def test_a_classifier_is_known_and_restores_nothing():
         known.select("crossformer-s", task="sr", scale=2)
 
 
-def test_without_a_name_ramit_lite_restores_though_crossformer_lite_is_bundled_too():
+def test_without_a_name_the_best_bundled_network_restores_and_the_others_go_by_name():
     known = load_manifest()
-    assert known.select(task="denoise").model == "ramit-lite"
+    assert known.select(task="denoise").model == "unet"
+    assert known.select(task="denoise", channels=1).model == "unet"
+    assert known.select("ramit-lite", task="denoise").bundled
     assert known.select("crossformer-lite", task="denoise").bundled
     assert known.select(task="sr", scale=2).model == "ramit-lite"
     assert known.select("crossformer-lite", task="sr", scale=2).bundled
