@@ -117,7 +117,7 @@ class PathSettings:
         include: Patterns of which an image's name must fit one; none for all.
         exclude: Patterns of names to leave out.
         suffix: Put behind the names of results; None means `task_suffix` beside the inputs and nothing elsewhere.
-        task_suffix: What the task calls its results ("_x4").
+        task_suffix: What the task calls its results ("_x4"); a batch sets it itself.
     """
 
     paths: tuple[str, ...]
@@ -128,4 +128,4 @@ class PathSettings:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     suffix: str | None = None
-    task_suffix: str
+    task_suffix: str = ""

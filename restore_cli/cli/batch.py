@@ -1,217 +1,121 @@
-"""Carry out a plan for a person: load, run, tell, stop when asked, and turn what happened into an exit code.
+"""Show a batch to a person: its progress, its results, and what came of it.
 
-Stage 1, ASK, on its way back: `restore.py` decides what is to be done, this module does it. torch comes in here, unless
-`--resume` finds everything done.
+Stage 1, ASK, on its way back: `restore.py` says what is wanted, `jobs.batch` does it, this module tells of it.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore_cli.cli.comparison import Comparison
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
-from restore_cli.errors import RestoreError
+from restore_cli.jobs.batch import Batch, BatchReport, BatchWatcher, without_done
+from restore_cli.jobs.choose import Choice, sigma_warning, trained_sigma
+from restore_cli.jobs.networks import Networks, NetworkSource
 from restore_cli.jobs.plan import JobPlan
-from restore_cli.jobs.result import JobResult, Summary
-from restore_cli.jobs.resume import Ledgers, recipe_of, split_done
-from restore_cli.jobs.targets import target_folders
-from restore_cli.storage.publish import remove_unfinished
+from restore_cli.jobs.result import JobResult
+from restore_cli.jobs.targets import ImageJob
+from restore_cli.weights.store import Progress, locate
 
 if TYPE_CHECKING:
+    from restore_cli.imaging.decoded_image import DecodedImage
     from restore_cli.inference.restorer import Restorer, RunFacts
-    from restore_cli.weights.load import LoadedWeights
     from restore_cli.weights.manifest import WeightsEntry
 
 
-def run_batch(
-    plan: JobPlan, entry: WeightsEntry, out: Output, *, debug: bool = False, compare: Path | None = None
+def show_batch(
+    plan: JobPlan,
+    out: Output,
+    *,
+    debug: bool = False,
+    compare: Path | None = None,
+    networks: NetworkSource | None = None,
 ) -> int:
-    """Restore every image of a plan and return the exit code.
+    """Restore every image of a plan, tell how it goes, and return the exit code.
 
     Args:
         plan: What to do.
-        entry: The entry that `plan.weights` names.
         out: Where to tell it.
         debug: Show the traceback of each image that fails.
         compare: Where a page goes that shows each image before and after; None for none.
+        networks: Networks that were loaded before; None lets them be chosen for each image.
 
     Raises:
         RestoreError: If the weights or the device cannot be had; no image was touched.
     """
-    total = len(plan.jobs) + len(plan.skipped)
-    _remove_unfinished(plan)
-    with out.image_progress(total, "loading"):
-        if plan.write.resume:
-            started = time.monotonic()
-            plan, digest = without_done(plan, entry, out)
-            if not plan.jobs:
-                _tell_nothing_to_do(plan, entry, digest, started, out)
-                return 0
-        from restore_cli.inference.allocator import keep_freed_memory
-        from restore_cli.inference.restorer import Restorer
-
-        keep_freed_memory()
-        weights = _load(plan, entry, out)
-        restorer = Restorer(weights, plan.run)
-        _say_facts(restorer, plan, out)
-        out.image_now(plan.task)
-        ended = run_loaded(plan, restorer, out, debug=debug, compare=compare)
-    return conclude(ended, plan, restorer, out)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How the work on a plan ended.
-
-    Attributes:
-        summary: What became of its images.
-        facts: How they were run, None where no network was loaded.
-        signal_code: The exit code of the signal that ended it, None for none.
-    """
-
-    summary: Summary
-    facts: RunFacts | None
-    signal_code: int | None
-
-
-def run_loaded(
-    plan: JobPlan, restorer: Restorer, out: Output, *, debug: bool = False, compare: Path | None = None
-) -> Ended:
-    """Restore every image of a plan with a network that is loaded; arguments as in `run_batch`."""
-    from restore_cli.jobs.pipeline import run_jobs
-
-    teller = _Teller(out=out, plan=plan, restorer=restorer, debug=debug)
-    with Comparison(compare, plan, out) as comparison, stop_on_signals() as asked:
-
-        def tell(result: JobResult) -> None:
-            comparison.take(result)
-            teller.tell(result)
-
-        summary = run_jobs(
-            plan, restorer, on_result=tell, stop=asked.stop, deliver=out.image, observe=comparison.observe
+    with Comparison(compare, plan, out) as comparison:
+        batch = Batch(plan, _Teller(out, plan, comparison, debug=debug), networks)
+        with out.image_progress(len(plan.jobs) + len(plan.skipped), "loading"):
+            batch.prepare()
+            out.image_now(plan.task)
+            with stop_on_signals() as asked:
+                report = batch.run(asked.stop)
+        comparison.write(
+            ", ".join(report.weights), *(() if report.run is None else (f"{report.run.device}, {report.run.dtype}",))
         )
-    facts = teller.facts
-    comparison.write(restorer.weights.entry.id, *(() if facts is None else (f"{facts.device}, {facts.dtype}",)))
-    return Ended(summary=summary, facts=facts, signal_code=asked.exit_code)
+    _conclude(report, out)
+    return report.exit_code if asked.exit_code is None else asked.exit_code
 
 
-def conclude(ended: Ended, plan: JobPlan, restorer: Restorer, out: Output) -> int:
-    """Tell how the work ended and return the exit code."""
-    summary, weights = ended.summary, restorer.weights
-    _remove_unfinished(plan)  # of others that were killed meanwhile
-    _conclude(summary, plan, weights.entry, weights.digest, ended.facts, out)
-    if ended.signal_code is not None:
-        return ended.signal_code
-    if summary.fatal is not None:
-        return summary.fatal.exit_code
-    return RestoreError.exit_code if summary.failed else 0
+class _Teller(BatchWatcher):
+    """Tell each result as it comes: its path or JSON on stdout, how it went on stderr."""
 
-
-def _remove_unfinished(plan: JobPlan) -> None:
-    """Remove what killed processes left in the output folders."""
-    for folder in target_folders(job for job in (*plan.jobs, *plan.skipped) if not job.to_stdout):
-        remove_unfinished(folder)
-
-
-def _tell_nothing_to_do(plan: JobPlan, entry: WeightsEntry, digest: str, started: float, out: Output) -> None:
-    """Tell a run whose every image is skipped."""
-    teller = _Teller(out=out, plan=plan)
-    for job in plan.skipped:
-        teller.tell(JobResult(source=job.source, target=job.target, status="skipped"))
-    seconds = time.monotonic() - started
-    summary = Summary(ok=0, skipped=len(plan.skipped), failed=0, stopped=0, seconds=seconds)
-    _conclude(summary, plan, entry, digest, None, out)
-
-
-def without_done(plan: JobPlan, entry: WeightsEntry, out: Output) -> tuple[JobPlan, str]:
-    """Return the plan with what is proved done among the skipped, and the digest of the weights file.
-
-    Args:
-        plan: What to do.
-        entry: The entry that `plan.weights` names.
-        out: Where to show a download.
-
-    Raises:
-        WeightsError: If the weights cannot be had.
-        StorageError: If a ledger cannot be read.
-    """
-    from restore_cli.weights.file import read_content
-    from restore_cli.weights.store import fetch
-
-    path = plan.weights.path
-    if path is None:
-        with out.transfer_progress(entry.file) as progress:
-            path = fetch(entry, offline=plan.offline, progress=progress)
-    digest = f"sha256:{read_content(path).sha256}"
-    to_do, done = split_done(plan.jobs, Ledgers(recipe_of(plan, entry, digest)))
-    return replace(plan, jobs=to_do, skipped=(*plan.skipped, *done)), digest
-
-
-def _load(plan: JobPlan, entry: WeightsEntry, out: Output) -> LoadedWeights:
-    from restore_cli.weights.load import load_weights
-
-    with out.transfer_progress(entry.file) as progress:
-        weights = load_weights(entry, plan.weights.path, offline=plan.offline, progress=progress)
-    for note in weights.notes:
-        out.note(note)
-    return weights
-
-
-def _say_facts(restorer: Restorer, plan: JobPlan, out: Output) -> None:
-    facts = restorer.describe()
-    which, digest = restorer.weights.entry.id, restorer.weights.digest
-    if plan.weights.path is not None:  # nobody but its owner can tell whether it is the right file
-        which += f" from {plan.weights.path} ({digest})"
-    out.note(f"{which} on {facts.device} in {facts.dtype}")
-    if restorer.note is not None:
-        out.note(restorer.note)
-    out.detail(f"why: {facts.reason}")
-    out.detail(f"weights: {restorer.weights.path} ({digest})")
-
-
-class _Teller:
-    """Tell each result as it comes: its path or JSON on stdout, how it went on stderr.
-
-    Args:
-        out: Where to.
-        plan: What is done.
-        restorer: Asked how each image was laid out; None where none is.
-        debug: Show tracebacks.
-    """
-
-    def __init__(self, *, out: Output, plan: JobPlan, restorer: Restorer | None = None, debug: bool = False) -> None:
+    def __init__(self, out: Output, plan: JobPlan, comparison: Comparison, *, debug: bool) -> None:
         self._out = out
-        self._restorer = restorer
-        self._jobs = {job.source: job for job in (*plan.jobs, *plan.skipped) if job.from_stdin or job.to_stdout}
+        self._plan = plan
+        self._comparison = comparison
+        self._piped = {job.source: job for job in (*plan.jobs, *plan.skipped) if job.from_stdin or job.to_stdout}
         self._total = len(plan.jobs) + len(plan.skipped)
         self._why_skipped = "is done already, skipped" if plan.write.resume else "exists, skipped"
         self._debug = debug
         self._told = 0
-        self._seen: set[RunFacts] = set()
+        self._entries: dict[str, WeightsEntry] = {}
 
-    @property
-    def facts(self) -> RunFacts | None:
-        """Return how the images were run where that was the same for all, else how it was requested."""
-        if len(self._seen) == 1:
-            return next(iter(self._seen))
-        return None if self._restorer is None else self._restorer.describe()
+    def transfer(self, name: str) -> AbstractContextManager[Progress | None]:
+        """Show a download."""
+        return self._out.transfer_progress(name)
 
-    def tell(self, result: JobResult) -> None:
-        """Tell one result."""
+    def loaded(self, restorer: Restorer) -> None:
+        """Tell of a network: which, where from, how it runs."""
+        out, path = self._out, self._plan.weights.path
+        self._entries[restorer.weights.entry.id] = restorer.weights.entry
+        for note in restorer.weights.notes:
+            out.note(note)
+        facts = restorer.describe()
+        which, digest = restorer.weights.entry.id, restorer.weights.digest
+        if path is not None:  # nobody but its owner can tell whether it is the right file
+            which += f" from {path} ({digest})"
+        out.note(f"{which} on {facts.device} in {facts.dtype}")
+        if restorer.note is not None:
+            out.note(restorer.note)
+        out.detail(f"why: {facts.reason}")
+        out.detail(f"weights: {restorer.weights.path} ({digest})")
+
+    def deliver(self, data: bytes) -> None:
+        """Write an image to standard output."""
+        self._out.image(data)
+
+    def observe(self, job: ImageJob, before: DecodedImage, after: DecodedImage) -> None:
+        """Keep what the page of `--compare` shows."""
+        self._comparison.observe(job, before, after)
+
+    def result(self, result: JobResult, facts: RunFacts | None) -> None:
+        """Report one result."""
+        del facts
+        self._comparison.take(result)
         self._told += 1
-        job = self._jobs.get(result.source)  # one that goes through a pipe
+        job = self._piped.get(result.source)
         source = str(result.source) if job is None else job.source_name
         target = str(result.target) if job is None else job.target_name
         place = f"[{self._told}/{self._total}] {source}"
+        if result.sigma is not None:
+            self._out.note(_noise_note(source, result.sigma, self._entries.get(result.weights or "")))
         for warning in result.warnings:
             self._out.warn(f"{source}: {warning}")
         if result.status == "ok":
-            if result.size_in is not None and self._restorer is not None:
-                self._seen.add(self._restorer.describe(result.size_in))
             if job is None or not job.to_stdout:
                 self._out.data(str(result.target))
             self._out.image_done(f"{place} -> {target}, {result.seconds:.1f} s")
@@ -225,6 +129,80 @@ class _Teller:
         self._out.record(_result_json(result))
 
 
+def _noise_note(source: str, sigma: float, entry: WeightsEntry | None) -> str:
+    chosen = ""
+    if entry is not None and entry.sigma_range is not None and not entry.bundled:
+        chosen = f": {entry.id}, trained at sigma {trained_sigma(entry)}"
+    return f"{source}: noise of about sigma {sigma:.1f}{chosen}"
+
+
+def tell_sigma(sigma: float, entry: WeightsEntry, out: Output) -> None:
+    """Tell which weights a noise level chose, and warn where it is not one they were trained for."""
+    warning = sigma_warning(entry, sigma)
+    if warning is not None:
+        out.warn(warning)
+    elif not entry.bundled:
+        out.note(f"sigma {sigma:g}: {entry.id}, trained at sigma {trained_sigma(entry)}")
+
+
+def show_plan(plan: JobPlan, out: Output) -> None:
+    """Show what a batch would do: a line or an object an image, and the weights."""
+    networks = Networks(plan, transfer=out.transfer_progress)
+    chooser = networks.chooser
+    if plan.write.resume:
+        plan = without_done(plan, networks)
+    used: dict[str, WeightsEntry] = {}
+    for job in plan.jobs:
+        choice = chooser.choose_for(job, plan.read)
+        if choice is not None:
+            used[choice.entry.id] = choice.entry
+            _tell_choice(choice, job.source_name, out)
+        scene = job.source_name if job.right is None else f"{job.source_name} + {job.right}"
+        out.data(f"{scene} -> {job.target}")
+        out.record(
+            {
+                "type": "image",
+                "source": str(job.source),
+                "target": str(job.target),
+                "status": "planned",
+                "weights": None if choice is None else choice.entry.id,
+            }
+        )
+    for job in plan.skipped:
+        out.data(f"{job.source_name} -> {job.target} (exists, skipped)")
+        out.record({"type": "image", "source": str(job.source), "target": str(job.target), "status": "skipped"})
+    entries = tuple(used.values()) or (chooser.default,)
+    places = [plan.weights.path or locate(entry) for entry in entries]
+    out.record(
+        {
+            "type": "summary",
+            "planned": len(plan.jobs),
+            "skipped": len(plan.skipped),
+            "task": plan.task,
+            "model": entries[0].model,
+            "weights": _only([entry.id for entry in entries]),
+            "weights_path": _only([None if place is None else str(place) for place in places]),
+        }
+    )
+    for entry, place in zip(entries, places, strict=True):
+        out.note(f"{entry.id}: {place or 'would be fetched first'}")
+    out.note(f"{len(plan.jobs)} to restore, {len(plan.skipped)} to skip; nothing was touched")
+
+
+def _tell_choice(choice: Choice, source: str, out: Output) -> None:
+    if choice.sigma is None:
+        return
+    out.note(_noise_note(source, choice.sigma, choice.entry))
+    warning = sigma_warning(choice.entry, choice.sigma)
+    if warning is not None:
+        out.warn(f"{source}: {warning}")
+
+
+def _only(values: list[Any]) -> Any:
+    """Return the only value, None where there are several: each image then has its own."""
+    return values[0] if len(values) == 1 else None
+
+
 def _result_json(result: JobResult) -> dict[str, Any]:
     return {
         "type": "image",
@@ -234,30 +212,30 @@ def _result_json(result: JobResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "size_in": result.size_in,
         "size_out": result.size_out,
+        "weights": result.weights,
         "warnings": result.warnings,
         "error": None if result.error is None else str(result.error),
     }
 
 
-def _conclude(
-    summary: Summary, plan: JobPlan, entry: WeightsEntry, digest: str, facts: RunFacts | None, out: Output
-) -> None:
-    """Tell the counts; facts are None where no network was loaded."""
-    counts = {"restored": summary.ok, "skipped": summary.skipped, "failed": summary.failed, "not done": summary.stopped}
+def _conclude(report: BatchReport, out: Output) -> None:
+    """Tell the counts."""
+    counts = {"restored": report.ok, "skipped": report.skipped, "failed": report.failed, "not done": report.stopped}
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "restored")
-    out.note(f"{told} in {summary.seconds:.1f} s")
+    out.note(f"{told} in {report.seconds:.1f} s")
+    facts = report.run
     out.record(
         {
             "type": "summary",
-            "ok": summary.ok,
-            "skipped": summary.skipped,
-            "failed": summary.failed,
-            "stopped": summary.stopped,
-            "seconds": round(summary.seconds, 3),
-            "task": plan.task,
-            "model": entry.model,
-            "weights": entry.id,
-            "digest": digest,
+            "ok": report.ok,
+            "skipped": report.skipped,
+            "failed": report.failed,
+            "stopped": report.stopped,
+            "seconds": round(report.seconds, 3),
+            "task": report.task,
+            "model": report.model,
+            "weights": _only(list(report.weights)),
+            "digest": _only(list(report.digests)),
             "device": None if facts is None else facts.device,
             "dtype": None if facts is None else facts.dtype,
             "tile": None if facts is None else facts.tile,

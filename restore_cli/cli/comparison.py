@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from restore_cli.cli.output import Output
-from restore_cli.compare.files import write_page
-from restore_cli.compare.gallery import Gallery
-from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.targets import ImageJob
+
+if TYPE_CHECKING:
+    from restore_cli.compare.gallery import Gallery
+    from restore_cli.imaging.decoded_image import DecodedImage
 
 
 class Comparison:
@@ -30,7 +32,7 @@ class Comparison:
         self._page = page
         self._plan = plan
         self._out = out
-        self._gallery = None if page is None else Gallery(len(plan.jobs))
+        self._gallery = None if page is None else _gallery(len(plan.jobs))
         self._jobs = {job.source: job for job in plan.jobs}
 
     def __enter__(self) -> Comparison:
@@ -79,5 +81,13 @@ class Comparison:
         if not self._gallery.taken:
             self._out.warn(f"{self._page} is not written: no image was restored to show on it")
             return
+        from restore_cli.compare.files import write_page
+
         write_page(self._gallery, self._page, facts=(self._plan.task, *facts))
         self._out.note(f"before and after: {self._page}")
+
+
+def _gallery(images: int) -> Gallery:
+    from restore_cli.compare.gallery import Gallery  # draws with Pillow, which `--help` does without
+
+    return Gallery(images)

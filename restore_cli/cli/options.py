@@ -16,6 +16,7 @@ import typer
 from restore_cli.cli.image_options import Background, ImageOptions
 from restore_cli.cli.output import Output
 from restore_cli.errors import UsageError
+from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.plan import format_named
 from restore_cli.settings import Existing, Padding, PathSettings, RunSettings, Tile, WriteSettings
 
@@ -222,13 +223,8 @@ class FileOptions(ImageOptions):
         ),
     ] = None
 
-    def path_settings(self, paths: list[str], *, task_suffix: str) -> PathSettings:
-        """Return which files are meant.
-
-        Args:
-            paths: INPUT... [OUTPUT] as typed.
-            task_suffix: What the task calls its results ("_x4").
-        """
+    def path_settings(self, paths: list[str]) -> PathSettings:
+        """Return which files are meant by INPUT... [OUTPUT] as typed."""
         return PathSettings(
             paths=tuple(paths),
             output=self.output,
@@ -238,7 +234,6 @@ class FileOptions(ImageOptions):
             include=tuple(self.include or ()),
             exclude=tuple(self.exclude or ()),
             suffix=self.suffix,
-            task_suffix=task_suffix,
         )
 
     def write_settings(self) -> WriteSettings:
@@ -266,6 +261,27 @@ class WeightsOptions:
     model: Model = None
     weights: WeightsFile = None
     offline: Offline = False
+
+    def request(
+        self,
+        task: str,
+        *,
+        scale: int | None = None,
+        sigma: float | Literal["auto"] | None = None,
+        gray: bool | None = None,
+        variant: str | None = None,
+    ) -> WeightsRequest:
+        """Return which weights are wanted for a task and its options."""
+        return WeightsRequest(
+            task=task,
+            model=self.model,
+            path=self.weights,
+            scale=scale,
+            sigma=sigma,
+            gray=gray,
+            variant=variant,
+            offline=self.offline,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

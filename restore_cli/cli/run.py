@@ -13,9 +13,10 @@ import typer
 from restore_cli.cli.options import FileOptions, MessageOptions, Offline, Paths, RunOptions
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
-from restore_cli.cli.restore import are_all_gray, require_own_place
-from restore_cli.jobs.plan import JobPlan, WeightsChoice, plan_images
-from restore_cli.jobs.resume import Ledgers, recipe_of, split_done
+from restore_cli.cli.restore import require_own_place
+from restore_cli.jobs.choose import WeightsRequest
+from restore_cli.jobs.networks import LoadedNetwork
+from restore_cli.jobs.plan import JobPlan, plan_images
 from restore_cli.jobs.steps import Step, parse_steps, suffix_of_steps
 
 if TYPE_CHECKING:
@@ -58,18 +59,17 @@ def run(
         from restore_cli.compare.files import require_place
 
         require_place(files.compare)
-    jobs, skipped = plan_images(files.path_settings(paths, task_suffix=suffix_of_steps(parsed)), write)
+    paths_meant = replace(files.path_settings(paths), task_suffix=suffix_of_steps(parsed))
+    jobs, skipped = plan_images(paths_meant, write)
     if any(job.to_stdout for job in jobs):
         out.require_pipe()
     if any(job.from_stdin for job in jobs) and not files.dry_run:
         from restore_cli.cli.streams import with_standard_input
 
         jobs = tuple(with_standard_input(job) if job.from_stdin else job for job in jobs)
-    gray = are_all_gray(jobs)
-    entries = [step.entry(gray=gray) for step in parsed]
+    ids = ", ".join(step.entry().id for step in parsed)
     plan = JobPlan(
-        task=",".join(step.text for step in parsed),
-        weights=WeightsChoice(id=", ".join(entry.id for entry in entries)),
+        weights=WeightsRequest(task=",".join(step.text for step in parsed), offline=offline),
         jobs=jobs,
         skipped=skipped,
         run=network.settings(),
@@ -77,32 +77,25 @@ def run(
         write=write,
         jobs_in_flight=network.jobs,
         fail_fast=files.fail_fast,
-        offline=offline,
     )
     if files.dry_run:
         for job in plan.jobs:
             out.data(f"{job.source_name} -> {job.target}")
-        out.note(f"{plan.weights.id}: {len(plan.jobs)} to restore, {len(plan.skipped)} to skip; nothing was touched")
+        out.note(f"{ids}: {len(plan.jobs)} to restore, {len(plan.skipped)} to skip; nothing was touched")
         return
     require_own_place(files.report, plan)
-    from restore_cli.cli.batch import conclude, run_loaded
+    from restore_cli.cli.batch import show_batch
 
     with out.report(files.report):
-        with out.image_progress(len(plan.jobs) + len(plan.skipped), "loading"):
-            chain = _load(plan, parsed, out, gray=gray)
-            out.note(f"{chain.weights.entry.id} on {chain.describe().device} in {chain.describe().dtype}")
-            if write.resume:
-                ledgers = Ledgers(recipe_of(plan, chain.weights.entry, chain.weights.digest))
-                to_do, done = split_done(plan.jobs, ledgers)
-                plan = replace(plan, jobs=to_do, skipped=(*plan.skipped, *done))
-            out.image_now(plan.task)
-            ended = run_loaded(plan, chain, out, debug=messages.debug, compare=files.compare)
-        code = conclude(ended, plan, chain, out)
+        chain = _load(plan, parsed, out)
+        out.note(f"{chain.weights.entry.id} on {chain.describe().device} in {chain.describe().dtype}")
+        networks = LoadedNetwork(plan, chain)
+        code = show_batch(plan, out, debug=messages.debug, compare=files.compare, networks=networks)
     if code:
         raise typer.Exit(code)
 
 
-def _load(plan: JobPlan, steps: tuple[Step, ...], out: Output, *, gray: bool) -> Chain:
+def _load(plan: JobPlan, steps: tuple[Step, ...], out: Output) -> Chain:
     from restore_cli.inference.allocator import keep_freed_memory
     from restore_cli.inference.restorer import Restorer
     from restore_cli.jobs.chain import Chain
@@ -111,8 +104,8 @@ def _load(plan: JobPlan, steps: tuple[Step, ...], out: Output, *, gray: bool) ->
     keep_freed_memory()
     restorers = []
     for step in steps:
-        entry = step.entry(gray=gray)
+        entry = step.entry()
         with out.transfer_progress(entry.file) as progress:
-            weights = load_weights(entry, offline=plan.offline, progress=progress)
+            weights = load_weights(entry, offline=plan.weights.offline, progress=progress)
         restorers.append(Restorer(weights, replace(plan.run, sigma=step.sigma)))
     return Chain(steps, restorers)

@@ -74,9 +74,9 @@ class Restorer:
         self._settings = settings or RunSettings()
         entry, arch = weights.entry, get_architecture(weights.entry.arch).of(weights.config)
         self._views = arch.views_of(weights.config)
-        sigma = self._settings.sigma if arch.takes_level else None
+        self._at_level = NetworkAtLevel(weights.network) if arch.takes_level else None
         self._engine = Engine(
-            weights.network if sigma is None else NetworkAtLevel(weights.network, sigma / 255.0),
+            weights.network if self._at_level is None else self._at_level,
             arch,
             channels=entry.channels,
             views=self._views,
@@ -168,7 +168,9 @@ class Restorer:
         """
         return self._restore(pixels, stop).pixels
 
-    def restore_image(self, image: DecodedImage, *, stop: threading.Event | None = None) -> DecodedImage:
+    def restore_image(
+        self, image: DecodedImage, *, stop: threading.Event | None = None, sigma: float | None = None
+    ) -> DecodedImage:
         """Restore an image; everything but size and pixels stays, warnings are added.
 
         A gray image goes through an RGB network as three equal channels and comes back as their BT.601 luma; an RGB
@@ -178,13 +180,15 @@ class Restorer:
         Args:
             image: Any image whose channels the network takes.
             stop: As in `restore_pixels`.
+            sigma: Level of this image's noise on the 0..255 scale, for networks that take one; None for the level of
+                the settings, or none.
 
         Raises:
             ImageError: If the image is in colour and the network gray, and as in `restore_pixels`.
             DeviceError: As in `restore_pixels`.
             StopRequestedError: As in `restore_pixels`.
         """
-        restored = self._restore(self._views_of(image), stop)
+        restored = self._restore(self._views_of(image), stop, sigma)
         pixels = restored.pixels
         if pixels.shape[2] > image.channels:
             pixels = _luma(pixels)
@@ -227,7 +231,7 @@ class Restorer:
             return np.ascontiguousarray(gray)
         return np.repeat(pixels, wanted, axis=2) if wanted > pixels.shape[2] else pixels
 
-    def _restore(self, pixels: FloatImage, stop: threading.Event | None) -> Restored:
+    def _restore(self, pixels: FloatImage, stop: threading.Event | None, sigma: float | None = None) -> Restored:
         channels = self._weights.entry.channels * self._views
         if pixels.ndim != 3 or pixels.shape[2] != channels or 0 in pixels.shape:
             msg = f"{self._weights.entry.id} takes (H, W, {channels}), not {pixels.shape}"
@@ -236,6 +240,9 @@ class Restorer:
         if pixels.dtype != np.float32 or not (pixels.min() >= low and pixels.max() <= high):  # false for NaN too
             msg = f"pixels must be float32 in [0, 1], not {pixels.dtype} in [{pixels.min()}, {pixels.max()}]"
             raise ValueError(msg)
+        if self._at_level is not None:
+            level = self._settings.sigma if sigma is None else sigma
+            self._at_level.level = None if level is None else level / 255.0
         return self._engine.restore(pixels, stop=stop)
 
     def _enlarge_alpha(self, alpha: FloatImage) -> FloatImage:

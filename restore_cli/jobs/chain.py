@@ -73,8 +73,10 @@ class Chain(Restorer):
             pixels = one.restore_pixels(pixels, stop=stop)
         return pixels
 
-    def restore_image(self, image: DecodedImage, *, stop: threading.Event | None = None) -> DecodedImage:
+    def restore_image(
+        self, image: DecodedImage, *, stop: threading.Event | None = None, sigma: float | None = None
+    ) -> DecodedImage:
         """Restore an image; as in `Restorer`."""
         for one in self._restorers:
-            image = one.restore_image(image, stop=stop)
+            image = one.restore_image(image, stop=stop, sigma=sigma)
         return image

@@ -20,18 +20,19 @@ from enum import Enum, auto
 from functools import partial
 from typing import get_args
 
-from restore_cli.errors import DeviceError, ImageError, RestoreError, StorageError, TargetExistsError
+from restore_cli.errors import DeviceError, ImageError, RestoreError, StorageError, TargetExistsError, WeightsError
 from restore_cli.imaging.decode import decode_bytes, read_file
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import check_format, check_size, encode, losses, output_format
 from restore_cli.imaging.fit import check_result, fitted, fitted_size
 from restore_cli.inference.device import is_out_of_memory
-from restore_cli.inference.restorer import Restorer
 from restore_cli.inference.runner import StopRequestedError
-from restore_cli.jobs.ledger import digest_of_bytes, digest_of_views
+from restore_cli.jobs.choose import Choice, sigma_warning
+from restore_cli.jobs.ledger import Recipe, digest_of_bytes, digest_of_views
+from restore_cli.jobs.networks import NetworkSource
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult, Status, Summary
-from restore_cli.jobs.resume import Ledgers, recipe_of
+from restore_cli.jobs.resume import Ledgers
 from restore_cli.jobs.targets import ImageJob
 from restore_cli.settings import ReadSettings, WriteSettings
 from restore_cli.storage.ownership import Like
@@ -48,7 +49,7 @@ _POLL_SECONDS = 0.1
 
 def run_jobs(
     plan: JobPlan,
-    restorer: Restorer,
+    networks: NetworkSource,
     *,
     on_result: Callable[[JobResult], None],
     stop: threading.Event | None = None,
@@ -59,7 +60,7 @@ def run_jobs(
 
     Args:
         plan: What to do.
-        restorer: The network, loaded.
+        networks: Those that its images choose among.
         on_result: Called in this thread with each result, skipped images first, then in the plan's order, then those
             another process had in hand.
         stop: Set it to end early: no image is begun, the one in the net is left, what is being written is finished.
@@ -68,7 +69,7 @@ def run_jobs(
             result is not "ok" may come too.
 
     Returns:
-        The counts; storage or a device that is gone ends the run early and is named there.
+        The counts; storage, a device or weights that are gone end the run early and are named there.
     """
     started = time.monotonic()
     counts: dict[Status, int] = dict.fromkeys(get_args(Status), 0)
@@ -79,16 +80,25 @@ def run_jobs(
 
     for job in plan.skipped:
         report(JobResult(source=job.source, target=job.target, status="skipped"))
-    fatal = _Coordinator(plan, restorer, report, stop, deliver, observe).run()
+    fatal = _Coordinator(plan, networks, report, stop, deliver, observe).run()
     return Summary(**counts, seconds=time.monotonic() - started, fatal=fatal)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """An image that was read, and the digest of its file where a ledger asks for it."""
+    """An image that was read, the weights it gets, and the digest of its file where a ledger asks for it."""
 
     image: DecodedImage
+    choice: Choice
     digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ran:
+    """An image that was restored, and what with, where a ledger asks for it."""
+
+    image: DecodedImage
+    recipe: Recipe | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +113,7 @@ class _DoneAlreadyError(Exception):
 
 
 # What a stage gives: an image read, an image restored, an image written.
-_Outcome = _Read | DecodedImage | _Written
+_Outcome = _Read | _Ran | _Written
 
 
 class _Stage(Enum):
@@ -130,6 +140,8 @@ class _Flight:
     stage: _Stage = _Stage.READING
     digest: str = ""
     image: DecodedImage | None = None
+    choice: Choice | None = None
+    recipe: Recipe | None = None
     future: Future[_Outcome] | None = None
     since: float = 0.0
     seconds: float = 0.0
@@ -150,13 +162,18 @@ class _Flight:
             self.finish("ok")
             return
         if isinstance(outcome, _Read):
-            self.image, self.digest = outcome.image, outcome.digest
+            self.image, self.digest, self.choice = outcome.image, outcome.digest, outcome.choice
         else:
-            self.image = outcome
+            self.image, self.recipe = outcome.image, outcome.recipe
         self.stage = _NEXT_STAGE[self.stage]
-        self.warnings = self.image.warnings
+        self.warnings = (*self._warnings_of_choice(), *self.image.warnings)
         self.size_out = (self.image.height, self.image.width)
         self.size_in = self.size_in or self.size_out
+
+    def _warnings_of_choice(self) -> tuple[str, ...]:
+        choice = self.choice
+        warning = None if choice is None else sigma_warning(choice.entry, choice.sigma)
+        return () if warning is None else (warning,)
 
     def finish(self, status: Status, error: RestoreError | None = None) -> None:
         """Settle the result; the image is let go."""
@@ -170,6 +187,8 @@ class _Flight:
             warnings=self.warnings,
             size_in=self.size_in,
             size_out=self.size_out if status == "ok" else None,
+            weights=None if self.choice is None else self.choice.entry.id,
+            sigma=None if self.choice is None else self.choice.sigma,
         )
 
 
@@ -179,17 +198,17 @@ class _Coordinator:
     def __init__(
         self,
         plan: JobPlan,
-        restorer: Restorer,
+        networks: NetworkSource,
         report: Callable[[JobResult], None],
         stop: threading.Event | None,
         deliver: Deliver | None,
         observe: Observe | None,
     ) -> None:
         self._plan = plan
-        self._restorer = restorer
+        self._networks = networks
         self._deliver = deliver
         self._observe = observe
-        self._ledgers = _ledgers_of(plan, restorer)
+        self._ledgers = _ledgers_of(plan, networks)
         self._report = report
         self._stop = stop
         self._most = max(1, plan.jobs_in_flight)
@@ -234,7 +253,7 @@ class _Coordinator:
                 self._held_elsewhere.append(flight.job)
                 continue
             elif flight.result is None:
-                work = partial(_read, flight.job, self._plan, self._ledgers)
+                work = partial(_read, flight.job, self._plan, self._networks, self._ledgers)
                 flight.launch(_Stage.READING, readers, work)
                 ahead += 1
             self._flights.append(flight)
@@ -258,13 +277,18 @@ class _Coordinator:
             if image is None:
                 pass  # a thread has it, or it is done
             elif flight.stage is _Stage.RAN and writing < self._most:
-                work = partial(_write, image, flight.job, flight.digest, self._plan, self._ledgers, self._deliver)
-                flight.launch(_Stage.WRITING, writers, work)
+                proof = None
+                if self._ledgers is not None and flight.recipe is not None:
+                    proof = _Proof(ledgers=self._ledgers, recipe=flight.recipe, digest=flight.digest)
+                write = partial(_write, image, flight.job, self._plan, proof, self._deliver)
+                flight.launch(_Stage.WRITING, writers, write)
                 writing += 1
             elif flight.stage is _Stage.READ and self._leaving.is_set():
                 flight.finish("stopped")
-            elif flight.stage is _Stage.READ and net_is_free:
-                run = partial(_restore, image, flight.job, self._plan, self._restorer, self._leaving, self._observe)
+            elif flight.stage is _Stage.READ and flight.choice is not None and net_is_free:
+                run = partial(
+                    _restore, image, flight.job, self._plan, self._networks, flight.choice, self._leaving, self._observe
+                )
                 flight.launch(_Stage.RUNNING, net, run)
             # The order of the plan holds in the net, and only one restored image may wait for a writer.
             net_is_free &= flight.stage not in _BEFORE_WRITING
@@ -290,7 +314,7 @@ class _Coordinator:
         fault = _named_fault(error, flight)
         _let_go_of_pixels(fault)
         flight.finish("failed", fault)
-        if isinstance(fault, StorageError | DeviceError):
+        if isinstance(fault, StorageError | DeviceError | WeightsError):
             self._fatal = self._fatal or fault
         if self._fatal is not None or self._plan.fail_fast:
             self._leaving.set()
@@ -303,16 +327,24 @@ class _Coordinator:
             self._report(result)
 
 
-def _ledgers_of(plan: JobPlan, restorer: Restorer) -> Ledgers | None:
+@dataclass(frozen=True, kw_only=True)
+class _Proof:
+    """What a ledger is told of one result."""
+
+    ledgers: Ledgers
+    recipe: Recipe
+    digest: str
+
+
+def _ledgers_of(plan: JobPlan, networks: NetworkSource) -> Ledgers | None:
     """Return the ledgers of a plan's output folders, None where none is kept."""
     if all(job.home is None for job in plan.jobs):
         return None
-    weights = restorer.weights
-    return Ledgers(recipe_of(plan, weights.entry, weights.digest))
+    return Ledgers(networks.recipes() if plan.write.resume else ())
 
 
-def _read(job: ImageJob, plan: JobPlan, ledgers: Ledgers | None) -> _Read:
-    """Read and decode an image.
+def _read(job: ImageJob, plan: JobPlan, networks: NetworkSource, ledgers: Ledgers | None) -> _Read:
+    """Read and decode an image, and settle which weights it gets.
 
     Raises:
         _DoneAlreadyError: If its result is there, proved.
@@ -328,7 +360,7 @@ def _read(job: ImageJob, plan: JobPlan, ledgers: Ledgers | None) -> _Read:
     image = _decoded(data, job.source_name, settings)
     if right is not None:
         image = replace(image, right=_decoded(right, str(job.right), settings).pixels)
-    return _Read(image=image, digest=digest)
+    return _Read(image=image, choice=networks.choose(image), digest=digest)
 
 
 def _decoded(data: bytes, name: str, settings: ReadSettings) -> DecodedImage:
@@ -341,11 +373,13 @@ def _restore(
     image: DecodedImage,
     job: ImageJob,
     plan: JobPlan,
-    restorer: Restorer,
+    networks: NetworkSource,
+    choice: Choice,
     stop: threading.Event,
     observe: Observe | None,
-) -> DecodedImage:
+) -> _Ran:
     """Run the net and bring its result to the requested size, unless that could not be written."""
+    restorer = networks.restorer(choice.entry, stop)
     height, width = image.height * restorer.scale, image.width * restorer.scale
     check_result(height, width, plan.read)
     height, width = fitted_size(height, width, plan.write.size)
@@ -353,12 +387,12 @@ def _restore(
     format_name = _format_of(image, job, plan.write)
     check_format(format_name, lossless=plan.write.lossless)
     check_size(height, width, format=format_name)
-    restored = fitted(restorer.restore_image(image, stop=stop), plan.write.size)
+    restored = fitted(restorer.restore_image(image, stop=stop, sigma=choice.sigma), plan.write.size)
     if plan.read.strict:
         _refuse_losses(restored, plan.write, format_name)
     if observe is not None:
         observe(job, image, restored)
-    return restored
+    return _Ran(image=restored, recipe=None if job.home is None else networks.recipe(choice.entry))
 
 
 def _refuse_losses(image: DecodedImage, settings: WriteSettings, format_name: str) -> None:
@@ -373,27 +407,23 @@ def _refuse_losses(image: DecodedImage, settings: WriteSettings, format_name: st
 
 
 def _write(
-    image: DecodedImage,
-    job: ImageJob,
-    digest: str,
-    plan: JobPlan,
-    ledgers: Ledgers | None,
-    deliver: Deliver | None,
+    image: DecodedImage, job: ImageJob, plan: JobPlan, proof: _Proof | None, deliver: Deliver | None
 ) -> _Written:
     """Encode and publish.
 
     Args:
         image: The result.
         job: Where it goes.
-        digest: Of its source's bytes, for the ledger.
         plan: How it is written.
-        ledgers: Told of it before it gets its name.
+        proof: What the ledger is told before the result gets its name; None where none is kept.
         deliver: Takes it if it goes to standard output.
 
     Raises:
         _DoneAlreadyError: If another process was faster and that is as good.
     """
     settings = plan.write
+    if proof is not None:
+        proof.ledgers.accept(proof.recipe)
     format_name = _format_of(image, job, settings)
     data = encode(
         image,
@@ -407,9 +437,9 @@ def _write(
         deliver(data)
     else:
         try:
-            _publish(data, job, digest, ledgers, overwrite=settings.existing == "overwrite" or job.replaces)
+            _publish(data, job, proof, overwrite=settings.existing == "overwrite" or job.replaces)
         except TargetExistsError as error:
-            proved = settings.resume and ledgers is not None and ledgers.prove(job, digest)
+            proved = settings.resume and proof is not None and proof.ledgers.prove(job, proof.digest)
             if proved or settings.existing == "skip":
                 raise _DoneAlreadyError from error
             raise
@@ -417,12 +447,12 @@ def _write(
     return _Written(warnings=lost)
 
 
-def _publish(data: bytes, job: ImageJob, digest: str, ledgers: Ledgers | None, *, overwrite: bool) -> None:
+def _publish(data: bytes, job: ImageJob, proof: _Proof | None, *, overwrite: bool) -> None:
     make_folder(job.target.parent)
     if not overwrite and os.path.lexists(job.target):  # before the ledger claims to have written it
         raise TargetExistsError(f"{job.target}: it exists already")
-    if ledgers is not None:
-        ledgers.write_down(job, input_digest=digest, output_digest=digest_of_bytes(data))
+    if proof is not None:
+        proof.ledgers.write_down(job, proof.recipe, input_digest=proof.digest, output_digest=digest_of_bytes(data))
     # In place the target is what a link points to.
     like = None if job.from_stdin else Like(source=job.source, takes_its_place=job.is_in_place)
     publish(data, job.target, overwrite=overwrite, like=like)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from restore_cli.errors import EncodeError, UsageError
 from restore_cli.imaging.formats import SUFFIXES, WRITABLE_FORMATS, output_format, promised_format, suffix_of
+from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.ledger import Ledger
 from restore_cli.jobs.sources import Selection, expand_patterns, find_sources
 from restore_cli.jobs.targets import Destination, ImageJob, plan_jobs, settle
@@ -24,20 +25,11 @@ STREAM = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightsChoice:
-    """Name the weights: an entry of the manifest, and a file that takes the place of the entry's own, if any."""
-
-    id: str
-    path: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class JobPlan:
     """All that is to be done, decided before it begins.
 
     Attributes:
-        task: Command name of the task.
-        weights: Which weights.
+        weights: Which weights, and for which task.
         jobs: Images in the order they are worked on; targets are distinct.
         skipped: Images left out because their output exists (`--existing skip`) or is proved done (`--resume`).
         run: How the network runs.
@@ -45,11 +37,9 @@ class JobPlan:
         write: How results are written.
         jobs_in_flight: How many images are read ahead and encoded behind the one in the net.
         fail_fast: Stop at the first image that fails.
-        offline: Never touch the network.
     """
 
-    task: str
-    weights: WeightsChoice
+    weights: WeightsRequest
     jobs: tuple[ImageJob, ...]
     skipped: tuple[ImageJob, ...] = ()
     run: RunSettings = field(default_factory=RunSettings)
@@ -57,7 +47,11 @@ class JobPlan:
     write: WriteSettings = field(default_factory=WriteSettings)
     jobs_in_flight: int = 2
     fail_fast: bool = False
-    offline: bool = False
+
+    @property
+    def task(self) -> str:
+        """Return the command name of the task."""
+        return self.weights.task
 
 
 def plan_images(settings: PathSettings, write: WriteSettings) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:

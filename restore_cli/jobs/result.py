@@ -28,6 +28,8 @@ class JobResult:
         warnings: What was decided or lost on the way, a line each.
         size_in: (height, width) read, None if it could not be.
         size_out: (height, width) written, None if nothing was.
+        weights: Id of the weights the image got, None if it was not read.
+        sigma: The noise level estimated in it (0..255 scale), None where nobody asked for it.
     """
 
     source: Path
@@ -38,6 +40,8 @@ class JobResult:
     warnings: tuple[str, ...] = ()
     size_in: tuple[int, int] | None = None
     size_out: tuple[int, int] | None = None
+    weights: str | None = None
+    sigma: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

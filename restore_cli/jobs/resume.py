@@ -28,12 +28,17 @@ class Ledgers:
     """The ledgers of a plan's output folders, and whether they prove an image done.
 
     Args:
-        recipe: What results are made with.
+        recipes: What results are made with, one for each network that an image of the plan can get. Which one it gets
+            depends on nothing but its bytes and the options, both of which a line holds; so any of them proves it.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+    def __init__(self, recipes: Iterable[Recipe] = ()) -> None:
+        self._recipes = set(recipes)
         self._ledgers: dict[Path, Ledger] = {}
+
+    def accept(self, recipe: Recipe) -> None:
+        """Take results of one more recipe for proved."""
+        self._recipes.add(recipe)
 
     def of(self, job: ImageJob) -> Ledger | None:
         """Return the ledger a job's result is written down in, None for none."""
@@ -95,10 +100,19 @@ class Ledgers:
         digest = _digest_of_input(job) if input_digest is None else input_digest
         if job.is_in_place and job.right is not None:
             digest = digest_of_file(job.source)  # alone: it is the result that is looked for
-        return digest is not None and ledger.proves(job.target, self._recipe, digest, in_place=job.is_in_place)
+        if digest is None:
+            return False
+        recipes = tuple(self._recipes)  # another thread may add one
+        return any(ledger.proves(job.target, recipe, digest, in_place=job.is_in_place) for recipe in recipes)
 
-    def write_down(self, job: ImageJob, *, input_digest: str, output_digest: str) -> None:
+    def write_down(self, job: ImageJob, recipe: Recipe, *, input_digest: str, output_digest: str) -> None:
         """Tell the ledger of a result that is about to get its name.
+
+        Args:
+            job: An image of the plan.
+            recipe: What its result was made with.
+            input_digest: Digest of the source's bytes.
+            output_digest: Digest of the result's bytes.
 
         Raises:
             StorageError: If the ledger cannot be written.
@@ -106,9 +120,7 @@ class Ledgers:
         ledger = self.of(job)
         if ledger is not None:
             # In place the input is about to be lost, and a lost line would have its result restored once more.
-            ledger.add(
-                job.target, self._recipe, input_digest=input_digest, output_digest=output_digest, sync=job.is_in_place
-            )
+            ledger.add(job.target, recipe, input_digest=input_digest, output_digest=output_digest, sync=job.is_in_place)
 
 
 def _digest_of_input(job: ImageJob) -> str | None:
@@ -120,18 +132,20 @@ def _digest_of_input(job: ImageJob) -> str | None:
     return None if right is None else digest_of_views(digest, right)
 
 
-def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str) -> Recipe:
-    """Return what the results of a plan depend on besides their inputs.
+def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str, *, by_image: bool = False) -> Recipe:
+    """Return what results of a plan depend on besides their inputs.
 
     Args:
         plan: What is to be done.
-        entry: The entry of its weights.
+        entry: The entry of the weights they are made with.
         weights_digest: Digest of the weights file's bytes.
+        by_image: The images themselves chose among several weights. That is an option of its own: a gray image that
+            was restored with weights named outright is not what is asked for here.
     """
     run = {name: setting for name, setting in asdict(plan.run).items() if name not in _SETTINGS_OF_THE_MACHINE}
     if plan.run.sigma is None:
         del run["sigma"]  # ledgers written before networks took a level stay valid
-    request = {
+    request: dict[str, object] = {
         "task": plan.task,
         "config": entry.config,
         "read": asdict(plan.read),
@@ -139,6 +153,8 @@ def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str) -> Recipe
         "allow_damaged": plan.read.allow_damaged,
         "write": {name: setting for name, setting in asdict(plan.write).items() if name not in _SETTINGS_OF_THE_RUN},
     }
+    if by_image:
+        request["weights"] = {"gray": plan.weights.gray, "sigma": plan.weights.sigma}
     options = digest_of_bytes(json.dumps(request, sort_keys=True, default=str).encode())
     steps = tuple(entry.config.get("steps", ()))
     return Recipe(weights=weights_digest, options=options, version=__version__, steps=steps)

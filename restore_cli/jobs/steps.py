@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from math import prod
 
 from restore_cli.errors import UsageError
+from restore_cli.jobs.choose import LARGEST_SIGMA
 from restore_cli.tasks import get_task, task_names
 from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.manifest import load_manifest
 
 _SCALES = (2, 3, 4)
-_LARGEST_SIGMA = 50.0
 _LARGEST_FACTOR = 16
 
 
@@ -33,11 +33,8 @@ class Step:
     sigma: float | None = None
     model: str | None = None
 
-    def entry(self, *, gray: bool) -> WeightsEntry:
-        """Return the weights of this step.
-
-        Args:
-            gray: Whether all images are gray.
+    def entry(self) -> WeightsEntry:
+        """Return the weights of this step, those for colour where none are named: one chain serves all its images.
 
         Raises:
             UsageError: If nothing serves it.
@@ -45,12 +42,11 @@ class Step:
         """
         manifest = load_manifest()
         named = next((entry for entry in manifest.entries if entry.id == self.model), None)
-        channels = 1 if gray and self.task == "denoise" else 3
         return manifest.select(
             self.model,
             task=self.task,
             scale=self.scale,
-            channels=channels if named is None else named.channels,
+            channels=3 if named is None else named.channels,
             sigma=self.sigma,
             variant=named.variant if named is not None else "motion" if self.task == "deblur" else None,
         )
@@ -95,7 +91,7 @@ def _step(text: str) -> Step:
             raise UsageError(f"the step {text!r} enlarges by no factor there is", hint="write sr:2, sr:3 or sr:4")
         return Step(text=text, task=task, scale=_SCALES[-1] if number is None else int(number), model=model or None)
     if task == "denoise":
-        if number is not None and not 0.0 <= number <= _LARGEST_SIGMA:
+        if number is not None and not 0.0 <= number <= LARGEST_SIGMA:
             raise UsageError(f"the step {text!r} has no noise level from 0 to 50", hint="write denoise or denoise:25")
         return Step(text=text, task=task, sigma=number, model=model or None)
     if number is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from restore_cli._version import __version__
 from restore_cli.imaging.formats import WRITABLE_FORMATS
-from restore_cli.serve.request import LARGEST_SIGMA
+from restore_cli.jobs.choose import LARGEST_SIGMA
 from restore_cli.tasks import task_names
 
 _ERRORS = {

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from restore_cli.errors import UsageError
-from restore_cli.imaging.containers.header import is_gray_data
-from restore_cli.jobs.plan import JobPlan, WeightsChoice, format_named
+from restore_cli.jobs.choose import LARGEST_SIGMA, Chooser, WeightsRequest
+from restore_cli.jobs.plan import JobPlan, format_named
 from restore_cli.jobs.targets import ImageJob
 from restore_cli.settings import ReadSettings, RunSettings, WriteSettings
 from restore_cli.tasks import get_task, task_names
@@ -21,7 +21,6 @@ PARAMETERS = ("task", "weights", "scale", "sigma", "photo", "format", "quality")
 """What a request may name."""
 
 DEFAULT_SCALE = 4
-LARGEST_SIGMA = 50.0
 _STREAM = Path("-")
 
 
@@ -47,46 +46,49 @@ class RestoreRequest:
     format: str | None = None
     quality: int = 95
 
-    def entry(self, data: bytes) -> WeightsEntry:
+    def entry(self, data: bytes, read: ReadSettings) -> WeightsEntry:
         """Return the weights for an image, as the command line would choose them.
 
         Args:
             data: Bytes of the image.
+            read: How it would be read.
 
         Raises:
             UsageError: If nothing serves the request, or only weights that are not on this machine.
         """
-        manifest = load_manifest()
-        named = next((entry for entry in manifest.entries if entry.id == self.weights), None)
-        channels = 3 if named is None else named.channels
-        if self.task == "denoise" and is_gray_data(data):
-            channels = 1
-        entry = manifest.select(
-            self.weights,
-            task=self.task,
-            scale=self.scale,
-            channels=channels,
-            sigma=self.sigma,
-            variant=self.variant if named is None else named.variant,
+        named = next((entry for entry in load_manifest().entries if entry.id == self.weights), None)
+        chooser = Chooser(
+            WeightsRequest(
+                task=self.task,
+                model=self.weights,
+                scale=self.scale,
+                sigma=self.sigma,
+                gray=None if self.task == "denoise" else False,
+                variant=self.variant if named is None else named.variant,
+                offline=True,
+            )
         )
+        choice = chooser.choose_for(_job_of(data), read)
+        entry = chooser.default if choice is None else choice.entry
         if locate(entry) is None:
             hint = f"fetch them with `restore models pull {entry.id}`"
             raise UsageError(f"{entry.id} is not on this machine, and the server fetches nothing", hint=hint)
         return entry
 
-    def plan(self, data: bytes, entry: WeightsEntry, read: ReadSettings, run: RunSettings) -> JobPlan:
+    def plan(self, data: bytes, read: ReadSettings, run: RunSettings) -> JobPlan:
         """Return the plan of one image that comes and goes as bytes."""
-        job = ImageJob(source=_STREAM, target=_STREAM, from_stdin=True, to_stdout=True, data=data)
         return JobPlan(
-            task=self.task,
-            weights=WeightsChoice(id=entry.id),
-            jobs=(job,),
+            weights=WeightsRequest(task=self.task, offline=True),
+            jobs=(_job_of(data),),
             run=run,
             read=read,
             write=WriteSettings(format=self.format, quality=self.quality),
             jobs_in_flight=1,
-            offline=True,
         )
+
+
+def _job_of(data: bytes) -> ImageJob:
+    return ImageJob(source=_STREAM, target=_STREAM, from_stdin=True, to_stdout=True, data=data)
 
 
 def parse_request(values: Mapping[str, str]) -> RestoreRequest:

@@ -19,6 +19,7 @@ from typing import Literal
 from restore_cli.errors import ImageError, RestoreError
 from restore_cli.imaging.formats import format_of_bytes
 from restore_cli.inference.restorer import Restorer
+from restore_cli.jobs.networks import LoadedNetwork
 from restore_cli.jobs.pipeline import run_jobs
 from restore_cli.jobs.result import JobResult
 from restore_cli.serve.request import RestoreRequest
@@ -109,13 +110,13 @@ class Networks:
             StoppedError: If `stop` was set.
             RestoreError: As the command line tells it.
         """
-        entry = request.entry(data)
+        entry = request.entry(data, self._read)
         run = replace(self._run, sigma=request.sigma)
         restorer = self._restorer(entry, run)
-        plan = request.plan(data, entry, self._read, run)
+        plan = request.plan(data, self._read, run)
         results: list[JobResult] = []
         written: list[bytes] = []
-        run_jobs(plan, restorer, on_result=results.append, stop=stop, deliver=written.append)
+        run_jobs(plan, LoadedNetwork(plan, restorer), on_result=results.append, stop=stop, deliver=written.append)
         (result,) = results
         if result.error is not None:
             raise result.error

@@ -51,6 +51,7 @@ class Task:
         degrade: clean float32 (N, C, H, W) in [0, 1], options, generator on the same device -> degraded, the same
             range; (N, C, H / scale, W / scale) for super-resolution. Same generator state, same result.
         variants: Special forms that `degrade` and the manifest know.
+        default_scale: Factor from input to output size where nobody names one.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Task:
     crop_border: Callable[[int], int]
     degrade: Callable[[torch.Tensor, DegradeOptions, torch.Generator], torch.Tensor]
     variants: tuple[str, ...] = field(default=())
+    default_scale: int = 1
 
 
 def task_names() -> tuple[str, ...]:

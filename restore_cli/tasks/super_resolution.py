@@ -122,4 +122,5 @@ TASK = Task(
     crop_border=lambda scale: scale,
     degrade=degrade,
     variants=("photo",),
+    default_scale=4,
 )

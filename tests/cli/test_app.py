@@ -111,7 +111,7 @@ def test_a_fault_of_our_own_is_one_line_too(run: Run, monkeypatch: pytest.Monkey
     def fail(*_: object) -> None:
         raise ZeroDivisionError("three\nlines\nlong")
 
-    monkeypatch.setattr(restore, "plan_images", fail)
+    monkeypatch.setattr(restore, "plan_batch", fail)
     ran = run("sr", "-m", "ramit", "a.png")
     assert ran.code == 1
     assert ran.err.count("\n") == 1
@@ -127,7 +127,7 @@ def test_an_interrupt_that_hits_a_class_in_the_making_is_code_130_too(run: Run, 
     def define(*_: object) -> type:
         return type("Half", (), {"attribute": _InterruptedInTheMaking()})
 
-    monkeypatch.setattr(restore, "plan_images", define)
+    monkeypatch.setattr(restore, "plan_batch", define)
     ran = run("denoise", ".")
     assert (ran.code, ran.err) == (130, "restore: error: interrupted\n")
 
@@ -137,7 +137,7 @@ def test_an_interrupt_before_the_work_is_code_130(run: Run, monkeypatch: pytest.
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
 
-    monkeypatch.setattr(restore, "plan_images", interrupt)
+    monkeypatch.setattr(restore, "plan_batch", interrupt)
     ran = run("sr", "-m", "ramit", "a.png")
     assert ran.code == 130
     assert "Traceback" not in ran.err

@@ -45,7 +45,7 @@ def test_every_option_is_passed_on() -> None:
 def passed_on(options: RunOptions | FileOptions) -> list[object]:
     if isinstance(options, RunOptions):
         return [options.settings()]
-    return [options.read_settings(), options.write_settings(), options.path_settings(["a"], task_suffix="_y")]
+    return [options.read_settings(), options.write_settings(), options.path_settings(["a"])]
 
 
 def test_no_scale_is_guessed_from_the_name_of_a_file(run: Run, tiny: Tiny) -> None:

@@ -132,6 +132,7 @@ class TestJson:
             "status": "ok",
             "size_in": [7, 9],
             "size_out": [14, 18],
+            "weights": "ramit-tiny-sr",
             "warnings": [],
             "error": None,
         }
@@ -181,7 +182,13 @@ class TestDryRun:
     def test_the_plan_as_json(self, run: Run):
         image("a.png")
         pixels, summary = json_lines(run("sr", "-m", "ramit", "--scale", "2", "--dry-run", "--json", "a.png"))
-        assert pixels == {"type": "image", "source": "a.png", "target": "a_x2.png", "status": "planned"}
+        assert pixels == {
+            "type": "image",
+            "source": "a.png",
+            "target": "a_x2.png",
+            "status": "planned",
+            "weights": "ramit-sr-x2",
+        }
         assert (summary["planned"], summary["weights"], summary["weights_path"]) == (1, "ramit-sr-x2", None)
 
 
@@ -334,25 +341,53 @@ class TestWeights:
 
 
 class TestGray:
-    def chosen(self, run: Run, *arguments: str) -> str:
+    def chosen(self, run: Run, *arguments: str) -> list[str | None]:
         ran = run("denoise", "-m", "ramit", "--dry-run", "--json", *arguments)
         assert ran.code == 0, ran.err
-        return str(json_lines(ran)[-1]["weights"])
+        return [line["weights"] for line in json_lines(ran)[:-1]]
 
-    def test_the_gray_network_is_taken_where_all_images_are_gray(self, run: Run):
+    def test_each_gray_image_gets_the_gray_network_whatever_lies_beside_it(self, run: Run):
         image("in/gray.png", mode="L")
-        assert self.chosen(run, "in", "out") == "ramit-denoise-gray"
         Path("in/broken.png").touch()
-        assert self.chosen(run, "in", "out") == "ramit-denoise-gray"
         image("in/color.png")
-        assert self.chosen(run, "in", "out") == "ramit-denoise-color"
+        equal = Image.open("in/gray.png").convert("RGB")
+        equal.save("in/equal.png")
+        assert self.chosen(run, "in", "out") == [
+            None, "ramit-denoise-color", "ramit-denoise-gray", "ramit-denoise-gray",
+        ]  # fmt: skip
+        summary = json_lines(run("denoise", "-m", "ramit", "--dry-run", "--json", "in", "out"))[-1]
+        assert summary["weights"] is None
+
+    def test_an_image_comes_out_of_a_folder_as_it_does_alone_and_resume_knows_it(self, run: Run):
+        image("in/gray.png", mode="L")
+        image("in/color.png", size=(12, 11))
+        Image.open("in/gray.png").convert("RGB").save("in/equal.png")
+        ran = run("denoise", "in", "out", "--json")
+        assert ran.code == 0, ran.err
+        used = {line["source"]: line["weights"] for line in json_lines(ran)[:-1]}
+        assert used == {
+            "in/color.png": "ramit-lite-denoise-color",
+            "in/equal.png": "ramit-lite-denoise-gray",
+            "in/gray.png": "ramit-lite-denoise-gray",
+        }
+        for name in ("gray", "color", "equal"):
+            assert run("denoise", f"in/{name}.png", "-o", f"{name}.png").code == 0
+            assert Path(f"{name}.png").read_bytes() == Path(f"out/{name}.png").read_bytes()
+        lines = [json.loads(line) for line in Path("out/.restore-ledger.jsonl").read_text().splitlines()]
+        weights = {line["target"]: line["weights"] for line in lines}
+        assert weights["gray.png"] == weights["equal.png"] != weights["color.png"]
+        assert "3 skipped" in run("denoise", "in", "out", "--resume").err
+        Path("out/gray.png").unlink()
+        assert "1 restored, 2 skipped" in run("denoise", "in", "out", "--resume").err
+        assert Path("gray.png").read_bytes() == Path("out/gray.png").read_bytes()
+        assert "3 restored" in run("denoise", "in", "out", "--resume", "--color").err
 
     def test_what_is_said_outright_holds(self, run: Run):
         image("gray.png", mode="L")
         image("color.png")
-        assert self.chosen(run, "--color", "gray.png") == "ramit-denoise-color"
-        assert self.chosen(run, "--gray", "color.png") == "ramit-denoise-gray"
-        assert self.chosen(run, "-m", "ramit-denoise-gray", "color.png") == "ramit-denoise-gray"
+        assert self.chosen(run, "--color", "gray.png") == ["ramit-denoise-color"]
+        assert self.chosen(run, "--gray", "color.png") == ["ramit-denoise-gray"]
+        assert self.chosen(run, "-m", "ramit-denoise-gray", "color.png") == ["ramit-denoise-gray"]
 
     def test_a_color_image_is_never_made_gray(self, run: Run, tiny: Tiny):
         image("a.png")

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +21,9 @@ from restore_cli.errors import DeviceError, ImageError, StorageError
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.inference.runner import StopRequestedError
 from restore_cli.jobs import pipeline
+from restore_cli.jobs.choose import Choice, WeightsRequest
 from restore_cli.jobs.pipeline import JobResult, Summary, run_jobs
-from restore_cli.jobs.plan import ImageJob, JobPlan, WeightsChoice
+from restore_cli.jobs.plan import ImageJob, JobPlan
 from restore_cli.settings import WriteSettings
 from restore_cli.storage.ownership import Like
 
@@ -38,7 +40,7 @@ class FakeRestorer:
         self.seen = 0
         self._inside = threading.Lock()
 
-    def restore_image(self, image: DecodedImage, *, stop: threading.Event) -> DecodedImage:
+    def restore_image(self, image: DecodedImage, *, sigma: float | None = None, stop: threading.Event) -> DecodedImage:  # noqa: ARG002
         assert self._inside.acquire(blocking=False), "two images in the net"
         try:
             self.seen += 1
@@ -49,6 +51,19 @@ class FakeRestorer:
             self._inside.release()
 
 
+class OneNetwork:
+    """Gives every image the same network."""
+
+    def __init__(self, restorer: FakeRestorer) -> None:
+        self._restorer = restorer
+
+    def choose(self, image: DecodedImage) -> Choice:  # noqa: ARG002  (as the real one)
+        return Choice(entry=SimpleNamespace(id="toy", sigma_range=None))
+
+    def restorer(self, entry: object, stop: threading.Event) -> FakeRestorer:  # noqa: ARG002  (as the real one)
+        return self._restorer
+
+
 class WaitsForStop(FakeRestorer):
     """Takes for ever, but looks at the stop event as networks do."""
 
@@ -56,7 +71,13 @@ class WaitsForStop(FakeRestorer):
         super().__init__()
         self.entered = threading.Event()
 
-    def restore_image(self, image: DecodedImage, *, stop: threading.Event) -> DecodedImage:  # noqa: ARG002  (as the real one)
+    def restore_image(
+        self,
+        image: DecodedImage,  # noqa: ARG002  (as the real one)
+        *,
+        sigma: float | None = None,  # noqa: ARG002
+        stop: threading.Event,
+    ) -> DecodedImage:
         self.entered.set()
         assert stop.wait(30)
         raise StopRequestedError
@@ -73,7 +94,7 @@ def make_images(folder: Path, count: int) -> list[ImageJob]:
 
 
 def plan_of(jobs: list[ImageJob], **changes: object) -> JobPlan:
-    plan = JobPlan(task="denoise", weights=WeightsChoice(id="toy"), jobs=tuple(jobs))
+    plan = JobPlan(weights=WeightsRequest(task="denoise"), jobs=tuple(jobs))
     return replace(plan, **changes)
 
 
@@ -81,7 +102,7 @@ def run(
     plan: JobPlan, restorer: FakeRestorer | None = None, stop: threading.Event | None = None
 ) -> tuple[list[JobResult], Summary]:
     results: list[JobResult] = []
-    summary = run_jobs(plan, restorer or FakeRestorer(), on_result=results.append, stop=stop)
+    summary = run_jobs(plan, OneNetwork(restorer or FakeRestorer()), on_result=results.append, stop=stop)
     assert [result.source for result in results] == [job.source for job in (*plan.skipped, *plan.jobs)]
     assert (summary.ok, summary.failed) == tuple(
         sum(result.status == status for result in results) for status in ("ok", "failed")
@@ -293,7 +314,7 @@ def test_an_interrupt_leaves_the_net_and_no_partial_file(tmp_path: Path):
     interrupter = threading.Thread(target=interrupt)
     interrupter.start()
     with pytest.raises(KeyboardInterrupt):
-        run_jobs(plan_of(make_images(tmp_path, 20)), restorer, on_result=lambda _: None)
+        run_jobs(plan_of(make_images(tmp_path, 20)), OneNetwork(restorer), on_result=lambda _: None)
     interrupter.join()
 
     assert not (tmp_path / "out").exists()
@@ -306,7 +327,7 @@ def test_a_listener_that_fails_ends_the_run_and_leaves_no_partial_file(tmp_path:
 
     jobs = make_images(tmp_path, 20)
     with pytest.raises(BrokenPipeError):
-        run_jobs(plan_of(jobs), FakeRestorer(), on_result=lose_the_terminal)
+        run_jobs(plan_of(jobs), OneNetwork(FakeRestorer()), on_result=lose_the_terminal)
 
     assert not pool_threads()
     for path in (tmp_path / "out").iterdir():
@@ -407,11 +428,13 @@ def test_an_existing_file_is_only_replaced_when_asked_for(tmp_path: Path):
     jobs[0].target.write_bytes(b"mine")
     results: list[JobResult] = []
 
-    run_jobs(plan_of(jobs), FakeRestorer(), on_result=results.append)
+    run_jobs(plan_of(jobs), OneNetwork(FakeRestorer()), on_result=results.append)
     assert results[0].status == "failed"
     assert jobs[0].target.read_bytes() == b"mine"
 
-    run_jobs(plan_of(jobs, write=WriteSettings(existing="overwrite")), FakeRestorer(), on_result=results.append)
+    run_jobs(
+        plan_of(jobs, write=WriteSettings(existing="overwrite")), OneNetwork(FakeRestorer()), on_result=results.append
+    )
     assert results[1].status == "ok"
     assert jobs[0].target.read_bytes() != b"mine"
 
@@ -425,7 +448,7 @@ def test_an_observer_sees_each_image_before_and_after(tmp_path: Path):
 
     run_jobs(
         plan_of(jobs),
-        FakeRestorer(brighten),
+        OneNetwork(FakeRestorer(brighten)),
         on_result=lambda _: None,
         observe=lambda job, before, after: seen.append((job, number_of(before), number_of(after))),
     )

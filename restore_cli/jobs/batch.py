@@ -1,0 +1,273 @@
+"""A batch from request to report: plan it, leave out what is done, load what it needs, run it.
+
+Stages 2 to 7 as one thing that a program can hold: the command line and `restore_cli.restore_files` both run this, and
+differ in who watches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from restore_cli.errors import RestoreError
+from restore_cli.jobs.choose import Chooser, WeightsRequest, task_of
+from restore_cli.jobs.networks import Networks, NetworkSource
+from restore_cli.jobs.plan import JobPlan, plan_images
+from restore_cli.jobs.result import JobResult, Summary
+from restore_cli.jobs.resume import Ledgers, split_done
+from restore_cli.jobs.targets import ImageJob, target_folders
+from restore_cli.jobs.views import pair_views
+from restore_cli.settings import PathSettings, ReadSettings, RunSettings, WriteSettings
+from restore_cli.storage.publish import remove_unfinished
+
+if TYPE_CHECKING:
+    from restore_cli.imaging.decoded_image import DecodedImage
+    from restore_cli.inference.restorer import Restorer, RunFacts
+    from restore_cli.weights.store import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRequest:
+    """Say what a batch is to do.
+
+    Attributes:
+        weights: Which weights, and for which task.
+        paths: Which files.
+        right: Right views of the scenes, for a network that takes two.
+        run: How the network runs.
+        read: How images are read.
+        write: How results are written.
+        jobs_in_flight: How many images are read ahead and encoded behind the one in the net.
+        fail_fast: Stop at the first image that fails.
+    """
+
+    weights: WeightsRequest
+    paths: PathSettings
+    right: Path | None = None
+    run: RunSettings = field(default_factory=RunSettings)
+    read: ReadSettings = field(default_factory=ReadSettings)
+    write: WriteSettings = field(default_factory=WriteSettings)
+    jobs_in_flight: int = 2
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchReport:
+    """What became of a batch.
+
+    Attributes:
+        task: Command name of the task.
+        ok: How many images were written.
+        skipped: How many were left out, by the plan or since they were proved done.
+        failed: How many failed.
+        stopped: How many were not done because the batch ended early.
+        seconds: From the first image to the last.
+        failures: The results of those that failed.
+        fatal: The fault that ended the batch early (storage, device or weights gone), or None.
+        model: The model's name.
+        weights: Ids of the weights that images got, or would have got.
+        digests: Digests of these files, in the same order.
+        run: How images were run where that was the same for all, else how it was requested; None where none was.
+    """
+
+    task: str
+    ok: int
+    skipped: int
+    failed: int
+    stopped: int
+    seconds: float
+    failures: tuple[JobResult, ...] = ()
+    fatal: RestoreError | None = None
+    model: str
+    weights: tuple[str, ...]
+    digests: tuple[str, ...]
+    run: RunFacts | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 if all images are done, 1 if any failed, or the code of the fault that ended the batch."""
+        if self.fatal is not None:
+            return self.fatal.exit_code
+        return RestoreError.exit_code if self.failed else 0
+
+
+class BatchWatcher:
+    """Watch a batch: what it says on the way goes to these methods, which do nothing here."""
+
+    def transfer(self, name: str) -> AbstractContextManager[Progress | None]:  # noqa: ARG002 -- for those who override
+        """Show the download of a file: yield who is told how far it is."""
+        return contextlib.nullcontext()
+
+    def planned(self, plan: JobPlan) -> None:
+        """Take what is left to do, once what is proved done is known."""
+
+    def loaded(self, restorer: Restorer) -> None:
+        """Take a network that was loaded, in another thread where an image asked for it."""
+
+    def result(self, result: JobResult, facts: RunFacts | None) -> None:
+        """Take a result, and how its image was run (None where it was not)."""
+
+    def deliver(self, data: bytes) -> None:
+        """Take the bytes of the result that goes to standard output, in another thread."""
+
+    def observe(self, job: ImageJob, before: DecodedImage, after: DecodedImage) -> None:
+        """Take an image before and after, in another thread, ahead of its result."""
+
+
+def plan_batch(request: BatchRequest) -> JobPlan:
+    """Settle which images go where; nothing is touched, torch is not loaded.
+
+    Raises:
+        UsageError: If the request contradicts itself, or nothing serves it.
+        WeightsError: If the weights file is missing or damaged, or nothing is bundled for the request.
+    """
+    entry = Chooser(request.weights).default
+    paths = replace(request.paths, task_suffix=task_of(request.weights.task).suffix(entry.scale))
+    jobs, skipped = plan_images(paths, request.write)
+    if request.right is not None:
+        jobs = pair_views(jobs, request.right)
+    return JobPlan(
+        weights=request.weights,
+        jobs=jobs,
+        skipped=skipped,
+        run=request.run,
+        read=request.read,
+        write=request.write,
+        jobs_in_flight=request.jobs_in_flight,
+        fail_fast=request.fail_fast,
+    )
+
+
+def without_done(plan: JobPlan, networks: NetworkSource) -> JobPlan:
+    """Return a plan with what the ledgers prove done among the skipped.
+
+    Raises:
+        WeightsError: If weights cannot be had.
+        StorageError: If a ledger cannot be read.
+    """
+    to_do, done = split_done(plan.jobs, Ledgers(networks.recipes()))
+    return replace(plan, jobs=to_do, skipped=(*plan.skipped, *done))
+
+
+class Batch:
+    """A plan that is carried out: `prepare`, then `run`.
+
+    Args:
+        plan: What to do.
+        watcher: Told how it goes.
+        networks: Networks that were loaded before; None lets them be chosen for each image.
+    """
+
+    def __init__(
+        self, plan: JobPlan, watcher: BatchWatcher | None = None, networks: NetworkSource | None = None
+    ) -> None:
+        self._plan = plan
+        self._watcher = watcher or BatchWatcher()
+        self._networks: NetworkSource = networks or Networks(
+            plan, transfer=self._watcher.transfer, on_load=self._watcher.loaded
+        )
+        self._started = time.monotonic()
+        self._facts: set[RunFacts] = set()
+        self._failures: list[JobResult] = []
+
+    def prepare(self) -> None:
+        """Leave out what is proved done (under `resume`), and load the network of the first image that is left.
+
+        Raises:
+            RestoreError: If weights or the device cannot be had; no image was touched.
+        """
+        _remove_unfinished(self._plan)
+        if self._plan.write.resume:
+            self._plan = without_done(self._plan, self._networks)
+        self._watcher.planned(self._plan)
+        self._networks.prepare(self._plan.jobs)
+
+    def run(self, stop: threading.Event | None = None) -> BatchReport:
+        """Restore what is left.
+
+        Args:
+            stop: Set it to end early: no image is begun, the one in the net is left, what is being written is finished.
+        """
+        if not self._plan.jobs:
+            return self._report(self._skip_all())
+        from restore_cli.jobs.pipeline import run_jobs
+
+        watcher = self._watcher
+        observed = type(watcher).observe is not BatchWatcher.observe
+        summary = run_jobs(
+            self._plan,
+            self._networks,
+            on_result=self._take,
+            stop=stop,
+            deliver=watcher.deliver,
+            observe=watcher.observe if observed else None,
+        )
+        _remove_unfinished(self._plan)  # of others that were killed meanwhile
+        return self._report(summary)
+
+    def _skip_all(self) -> Summary:
+        for job in self._plan.skipped:
+            self._take(JobResult(source=job.source, target=job.target, status="skipped"))
+        seconds = time.monotonic() - self._started
+        return Summary(ok=0, skipped=len(self._plan.skipped), failed=0, stopped=0, seconds=seconds)
+
+    def _take(self, result: JobResult) -> None:
+        facts = None
+        if result.status == "failed":
+            self._failures.append(result)
+        elif result.status == "ok" and result.size_in is not None:
+            restorer = next(r for r in self._networks.loaded if r.weights.entry.id == result.weights)
+            facts = restorer.describe(result.size_in)
+            self._facts.add(facts)
+        self._watcher.result(result, facts)
+
+    def _report(self, summary: Summary) -> BatchReport:
+        networks = self._networks
+        loaded = [restorer.weights.entry for restorer in networks.loaded]
+        entries = loaded or [networks.default]
+        facts = next(iter(self._facts)) if len(self._facts) == 1 else None
+        if facts is None and networks.loaded:
+            facts = networks.loaded[0].describe()
+        return BatchReport(
+            task=self._plan.task,
+            ok=summary.ok,
+            skipped=summary.skipped,
+            failed=summary.failed,
+            stopped=summary.stopped,
+            seconds=summary.seconds,
+            failures=tuple(self._failures),
+            fatal=summary.fatal,
+            model=entries[0].model,
+            weights=tuple(entry.id for entry in entries),
+            digests=tuple(networks.digest(entry) for entry in entries),
+            run=facts,
+        )
+
+
+def run_batch(
+    plan: JobPlan, watcher: BatchWatcher | None = None, *, stop: threading.Event | None = None
+) -> BatchReport:
+    """Carry out a plan.
+
+    Args:
+        plan: What to do.
+        watcher: Told how it goes.
+        stop: As in `Batch.run`.
+
+    Raises:
+        RestoreError: If weights or the device cannot be had; no image was touched.
+    """
+    batch = Batch(plan, watcher)
+    batch.prepare()
+    return batch.run(stop)
+
+
+def _remove_unfinished(plan: JobPlan) -> None:
+    """Remove what killed processes left in the output folders."""
+    for folder in target_folders(job for job in (*plan.jobs, *plan.skipped) if not job.to_stdout):
+        remove_unfinished(folder)
