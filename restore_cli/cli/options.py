@@ -210,7 +210,12 @@ class FileOptions(ImageOptions):
     ] = False
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="PATH", rich_help_panel=FILES, help="Write the JSON Lines to a file too."),
+        typer.Option(
+            "--report",
+            metavar="PATH",
+            rich_help_panel=FILES,
+            help="Write the JSON Lines to a new file too; --resume adds to it.",
+        ),
     ] = None
 
     compare: Annotated[

@@ -254,17 +254,26 @@ class Output:
             yield advance
 
     @contextlib.contextmanager
-    def report(self, path: Path | None) -> Iterator[None]:
-        """Write every `record` into a JSON Lines file too while inside; None writes none.
+    def report(self, path: Path | None, *, overwrite: bool = False, append: bool = False) -> Iterator[None]:
+        """Write every `record` into a JSON Lines file too while inside.
+
+        Args:
+            path: The file; None for none.
+            overwrite: Replace a report that exists; otherwise it is refused.
+            append: Add to a report that exists.
 
         Raises:
+            UsageError: If the file exists and may be neither replaced nor added to.
             StorageError: If the file cannot be made; or, when all is done, if it could not take every line.
         """
         if path is None:
             yield
             return
+        if path.is_file() and not (overwrite or append):
+            hint = "name another file with --report, or say --existing overwrite"
+            raise UsageError(f"the report {path} exists already", hint=hint)
         try:
-            stream = path.open("w", encoding="ascii", buffering=1)
+            stream = path.open("a" if append else "w", encoding="ascii", buffering=1)
         except OSError as error:
             raise _report_error(path, error) from error
         self._report, self._report_fault = stream, None

@@ -215,7 +215,7 @@ def _restore(
         from restore_cli.compare.files import require_place
 
         require_place(files.compare)
-    with out.report(files.report):
+    with out.report(files.report, overwrite=files.existing == "overwrite", append=files.resume):
         code = show_batch(plan, out, debug=messages.debug, compare=files.compare)
     if code:
         raise typer.Exit(code)

@@ -86,7 +86,7 @@ def run(
     require_own_place(files.report, plan)
     from restore_cli.cli.batch import show_batch
 
-    with out.report(files.report):
+    with out.report(files.report, overwrite=files.existing == "overwrite", append=files.resume):
         chain = _load(plan, parsed, out)
         out.note(f"{chain.weights.entry.id} on {chain.describe().device} in {chain.describe().dtype}")
         networks = LoadedNetwork(plan, chain)

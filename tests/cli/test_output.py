@@ -148,6 +148,17 @@ class TestStreams:
         ):
             pass
 
+    def test_a_report_that_exists_is_neither_lost_nor_mixed_unasked(self, tmp_path: Path):
+        path = tmp_path / "report.jsonl"
+        path.write_text("{}\n")
+        with pytest.raises(UsageError, match=r"the report .* exists already"), Output().report(path):
+            pass
+        out = Output()
+        for asked, text in (({"append": True}, '{}\n{"ok": 1}\n'), ({"overwrite": True}, '{"ok": 1}\n')):
+            with out.report(path, **asked):
+                out.record({"ok": 1})
+            assert path.read_text() == text
+
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
     def test_a_report_on_a_full_disk_is_told_when_all_is_done(self):
         done = []
