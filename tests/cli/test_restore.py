@@ -366,9 +366,9 @@ class TestGray:
         assert ran.code == 0, ran.err
         used = {line["source"]: line["weights"] for line in json_lines(ran)[:-1]}
         assert used == {
-            "in/color.png": "ramit-lite-denoise-color",
-            "in/equal.png": "ramit-lite-denoise-gray",
-            "in/gray.png": "ramit-lite-denoise-gray",
+            "in/color.png": "unet-denoise-color",
+            "in/equal.png": "unet-denoise-gray",
+            "in/gray.png": "unet-denoise-gray",
         }
         for name in ("gray", "color", "equal"):
             assert run("denoise", f"in/{name}.png", "-o", f"{name}.png").code == 0

@@ -21,7 +21,7 @@ def test_an_image_goes_through_all_steps_in_float(run: Run):
     ran = run("run", CHAIN, "a.png", "--device", "cpu", "--tile", "off")
 
     assert (ran.code, ran.out) == (0, "a_denoised_x2.png\n")
-    once = load_restorer("ramit-lite-denoise-color", device="cpu").restore_image(decode(Path("a.png")))
+    once = load_restorer("unet-denoise-color", device="cpu").restore_image(decode(Path("a.png")), sigma=25)
     twice = load_restorer("ramit-lite-sr-x2", device="cpu").restore_image(once)
     written = np.asarray(Image.open("a_denoised_x2.png")).astype(int)
     assert written.shape == (32, 40, 3)
@@ -35,7 +35,7 @@ def test_the_ledger_tells_the_steps_and_proves_the_whole_chain(run: Run):
     (line,) = Path("out/.restore-ledger.jsonl").read_text().splitlines()
     steps = json.loads(line)["steps"]
     assert [step.split(" sha256:")[0] for step in steps] == [
-        "denoise:25: ramit-lite-denoise-color",
+        "denoise:25: unet-denoise-color",
         "sr:2: ramit-lite-sr-x2",
     ]
 
