@@ -1,4 +1,4 @@
-"""A small convolutional U-Net that is told how noisy its input is, or finds out itself.
+"""A small convolutional U-Net that is told how noisy its input is, or finds out itself; it enlarges too.
 
 Stage 5, RUN. The form is DRUNet's (Zhang et al., Plug-and-Play Image Restoration with Deep Denoiser Prior, arXiv
 2008.13751, section 4): plain residual blocks of two 3x3 convolutions on three scales, and the noise level as a further
@@ -10,6 +10,7 @@ What is different, and why:
   blind and steerable.
 - Squares of 2x2 pixels become channels first (`fold`), as in FFDNet: a quarter of the positions, twice the reach.
 - Skips are added, not joined, and the ways down and up are a strided and a shuffled convolution: a third less work.
+- The last convolution may give `scale` times the size, shuffled as in ESPCN (arXiv 1609.05158, section 3.2).
 - SiLU in place of ReLU; biases in place of none; the input is added to the output and the last convolution starts at
   zero, so that training starts from the identity.
 
@@ -30,6 +31,7 @@ from restore_cli.layers.json_config import JsonConfig
 from restore_cli.models import Arch, Preset
 
 LEVEL_PLANES = 2
+_SCALES = (1, 2, 3, 4)
 _MIDDLE = 0.5  # what is taken off pixels in [0, 1], so that zero padding at the border means gray and not black
 
 
@@ -42,7 +44,9 @@ class Config(JsonConfig):
         depths: Residual blocks of each scale; all but the last have as many on the way down as on the way up.
         fold: Side of the squares of pixels that become channels before the first convolution; 1 for none.
         channels: Image channels, 1 or 3.
-        image_skip: Start from the identity: the input is added to the output and the last convolution starts at zero.
+        scale: How much larger the output is, 1 to 4.
+        image_skip: Start from the identity: the input, enlarged bicubically where `scale` > 1, is added to the output
+            and the last convolution starts at zero.
     """
 
     NETWORK: ClassVar[str] = "UNet"
@@ -51,6 +55,7 @@ class Config(JsonConfig):
     depths: tuple[int, ...] = (2, 2, 4)
     fold: int = 2
     channels: int = 3
+    scale: int = 1
     image_skip: bool = True
 
     def __post_init__(self) -> None:
@@ -62,14 +67,9 @@ class Config(JsonConfig):
         if len(self.dims) != len(self.depths) or not self.dims or self.fold < 1 or self.channels not in (1, 3):
             msg = "UNet: dims and depths must have the same length, fold be at least 1 and channels 1 or 3"
             raise ValueError(msg)
-        if min(*self.dims, *self.depths) < 1:
-            msg = "UNet: dims and depths must be positive"
+        if min(*self.dims, *self.depths) < 1 or self.scale not in _SCALES:
+            msg = "UNet: dims and depths must be positive and the scale 1 to 4"
             raise ValueError(msg)
-
-    @property
-    def scale(self) -> int:
-        """Return 1: the output has the size of the input."""
-        return 1
 
     @property
     def unit(self) -> int:
@@ -113,7 +113,7 @@ class UNet(nn.Module):
         self.mid = _stage(dims[-1], config.depths[-1])
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairwise(dims))
         self.dec = nn.ModuleList(map(_stage, dims[:-1], config.depths[:-1]))
-        self.tail = nn.Conv2d(dims[0], config.channels * cells, 3, padding=1)
+        self.tail = nn.Conv2d(dims[0], config.channels * cells * config.scale**2, 3, padding=1)
         if config.image_skip:
             for parameter in self.tail.parameters():
                 nn.init.zeros_(parameter)
@@ -127,7 +127,7 @@ class UNet(nn.Module):
                 unknown; None for unknown everywhere.
 
         Returns:
-            (N, channels, H, W), not clipped.
+            (N, channels, scale * H, scale * W), not clipped.
 
         Raises:
             ValueError: If the channels or the size do not fit.
@@ -146,12 +146,19 @@ class UNet(nn.Module):
         features = self.mid(features)
         for up, stage in zip(reversed(self.up), reversed(self.dec), strict=True):
             features = stage(F.pixel_shuffle(up(features), 2) + skips.pop())
-        out = F.pixel_shuffle(self.tail(features), self.config.fold)
-        return x + out if self.config.image_skip else out
+        out = F.pixel_shuffle(self.tail(features), self.config.fold * self.config.scale)
+        return _enlarge(x, self.config.scale) + out if self.config.image_skip else out
 
 
 def _stage(dim: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(dim) for _ in range(depth)))
+
+
+def _enlarge(x: Tensor, scale: int) -> Tensor:
+    """Return (N, C, scale * H, scale * W) by bicubic interpolation, in float32 as narrower formats round pixels."""
+    if scale == 1:
+        return x
+    return F.interpolate(x.float(), scale_factor=scale, mode="bicubic", align_corners=False).to(x.dtype)
 
 
 def _level_planes(x: Tensor, level: Tensor | None) -> Tensor:
@@ -198,8 +205,9 @@ class Network:
     fold: int = 2
 
     def config(self, *, task: str, scale: int, channels: int) -> Config:  # noqa: ARG002  (one signature for all)
-        """Return the configuration for a task of the same size."""
-        return Config(dims=self.dims, depths=self.depths, fold=self.fold, channels=channels)
+        """Return the configuration for a task; nothing is folded to enlarge, as every pixel of the input counts."""
+        fold = self.fold if scale == 1 else 1
+        return Config(dims=self.dims, depths=self.depths, fold=fold, channels=channels, scale=scale)
 
 
 PRESETS = (

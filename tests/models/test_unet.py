@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.models.unet import Config, UNet
 from tests.models.fill import lively
@@ -40,7 +41,15 @@ def test_an_untrained_network_with_a_skip_is_the_identity():
     assert torch.equal(UNet(Config(dims=(8, 8), depths=(1, 1), channels=1))(x), x)
 
 
-@pytest.mark.parametrize("wrong", [{"channels": 2}, {"depths": (1, 1)}, {"fold": 0}, {"dims": (8, 0, 8)}])
+@torch.inference_mode()
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_an_untrained_network_that_enlarges_is_bicubic(scale: int):
+    x = torch.rand(1, 3, 8, 12)
+    result = UNet(Config(dims=(8, 8), depths=(1, 1), fold=1, scale=scale))(x)
+    torch.testing.assert_close(result, F.interpolate(x, scale_factor=scale, mode="bicubic"), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("wrong", [{"channels": 2}, {"scale": 5}, {"depths": (1, 1)}, {"fold": 0}, {"dims": (8, 0, 8)}])
 def test_what_no_network_can_be_built_from_is_refused(wrong: dict[str, object]):
     with pytest.raises(ValueError, match="UNet"):
         Config(**wrong)  # type: ignore[arg-type]
