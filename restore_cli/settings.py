@@ -105,6 +105,19 @@ class WriteSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Say which part of the images is meant, one of several that together are all of them.
+
+    Attributes:
+        index: Which part, 0..count-1.
+        count: How many parts there are.
+    """
+
+    index: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PathSettings:
     """Say which files are meant, as they were typed.
 
@@ -118,6 +131,7 @@ class PathSettings:
         exclude: Patterns of names to leave out.
         suffix: Put behind the names of results; None means `task_suffix` beside the inputs and nothing elsewhere.
         task_suffix: What the task calls its results ("_x4"); a batch sets it itself.
+        shard: Take only this part of the images; None takes all.
     """
 
     paths: tuple[str, ...]
@@ -129,3 +143,4 @@ class PathSettings:
     exclude: tuple[str, ...] = ()
     suffix: str | None = None
     task_suffix: str = ""
+    shard: Shard | None = None

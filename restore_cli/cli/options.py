@@ -18,6 +18,7 @@ from restore_cli.cli.output import Output
 from restore_cli.errors import UsageError
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.plan import format_named
+from restore_cli.jobs.shard import parse_shard
 from restore_cli.settings import Existing, Padding, PathSettings, RunSettings, Tile, WriteSettings
 
 FILES = "Files"
@@ -193,6 +194,15 @@ class FileOptions(ImageOptions):
             help="Pass over what the ledger in the output folder proves done; redo what it does not.",
         ),
     ] = False
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            rich_help_panel=FILES,
+            help="Take only part I of N of the images, counted from 0: for machines that share a folder of images.",
+        ),
+    ] = None
     suffix: Annotated[
         str | None,
         typer.Option(
@@ -239,6 +249,7 @@ class FileOptions(ImageOptions):
             include=tuple(self.include or ()),
             exclude=tuple(self.exclude or ()),
             suffix=self.suffix,
+            shard=None if self.shard is None else parse_shard(self.shard),
         )
 
     def write_settings(self) -> WriteSettings:

@@ -76,7 +76,7 @@ def plan_images(settings: PathSettings, write: WriteSettings) -> tuple[tuple[Ima
     jobs = plan_jobs(sources, destination, is_ours=_Known()) if write.resume else plan_jobs(sources, destination)
     if settings.in_place:
         _require_format_kept(jobs)
-    return settle(jobs, write.existing)
+    return settle(jobs, write.existing, settings.shard)
 
 
 def _plan_streams(
@@ -85,9 +85,14 @@ def _plan_streams(
     """Plan the one image that comes through standard input or goes to standard output, or both."""
     if len(inputs) > 1:
         raise UsageError(f"{STREAM} is one image and cannot be one of several", hint="restore it on its own")
-    if settings.beside or settings.in_place or write.resume:
-        option = "--beside" if settings.beside else "--in-place" if settings.in_place else "--resume"
-        raise UsageError(f"{STREAM} and {option} contradict each other", hint="name a file")
+    for option, is_given in (
+        ("--shard", settings.shard is not None),
+        ("--beside", settings.beside),
+        ("--in-place", settings.in_place),
+        ("--resume", write.resume),
+    ):
+        if is_given:
+            raise UsageError(f"{STREAM} and {option} contradict each other", hint="name a file")
     source, from_stdin = Path(inputs[0]), inputs[0] == STREAM
     if not from_stdin:
         source = Path(expand_patterns(inputs)[0])
@@ -132,6 +137,9 @@ def _require_sense(settings: PathSettings, write: WriteSettings) -> None:
         raise UsageError(f"{' and '.join(chosen)} contradict each other", hint="choose one of them")
     if write.resume and write.existing == "rename":
         msg = "--resume and --existing rename contradict each other: another name is never done"
+        raise UsageError(msg, hint="choose one of them")
+    if settings.shard is not None and write.existing == "rename":
+        msg = "--shard and --existing rename contradict each other: numbers would depend on what other parts wrote"
         raise UsageError(msg, hint="choose one of them")
     if settings.suffix is not None and ("/" in settings.suffix or os.sep in settings.suffix):
         raise UsageError(f"--suffix {settings.suffix} holds a path separator", hint="name a folder with --output")

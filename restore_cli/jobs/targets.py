@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from restore_cli.errors import UsageError
+from restore_cli.jobs.shard import in_shard
 from restore_cli.jobs.sources import Source
-from restore_cli.settings import Existing
+from restore_cli.settings import Existing, Shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class ImageJob:
         to_stdout: The result goes to standard output, and `target` only says so.
         data: The bytes that came through standard input, once they were read.
         right: The right view of the scene whose left view is `source`; None where there is one view.
+        inner: The source's name relative to the input it was found through, with slashes.
     """
 
     source: Path
@@ -46,6 +48,7 @@ class ImageJob:
     to_stdout: bool = False
     data: bytes | None = field(default=None, repr=False)
     right: Path | None = None
+    inner: str = ""
 
     @property
     def source_name(self) -> str:
@@ -106,7 +109,9 @@ def plan_jobs(
         below, slash, _ = source.inner.rpartition("/")
         target = folder / (below + slash + _result_name(source.path, destination, suffix))
         home = destination.path or folder
-        jobs.append(ImageJob(source=source.path, target=target, home=home, replaces=is_ours(home, target)))
+        jobs.append(
+            ImageJob(source=source.path, target=target, home=home, replaces=is_ours(home, target), inner=source.inner)
+        )
     return jobs
 
 
@@ -128,6 +133,7 @@ def _job_of_file(source: Source, destination: Destination, is_ours: Callable[[Pa
         home=home,
         is_in_place=is_in_place,
         replaces=is_in_place or (home is not None and is_ours(home, target)),
+        inner=source.inner,
     )
 
 
@@ -143,13 +149,17 @@ def _result_name(path: Path, destination: Destination, suffix: str) -> str:
     return path.stem + suffix + destination.written_suffix(path.suffix)
 
 
-def settle(jobs: Sequence[ImageJob], existing: Existing) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
+def settle(
+    jobs: Sequence[ImageJob], existing: Existing, shard: Shard | None = None
+) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
     """Make targets distinct and safe to write; return the jobs to work on and those to skip.
 
     Args:
         jobs: Every source once.
         existing: What to do where a target exists, unless its job may replace it; "rename" also tells results apart
             that would meet.
+        shard: Return only this part of the jobs. Targets must be distinct among all of them, and no input of any part
+            is written over; outputs that exist are the business of the part they belong to.
 
     Raises:
         UsageError: If results would meet, an input would be overwritten, or a target exists and may not.
@@ -158,7 +168,8 @@ def settle(jobs: Sequence[ImageJob], existing: Existing) -> tuple[tuple[ImageJob
         jobs = _renamed(jobs)
     _require_folders(jobs)
     _require_apart(jobs)
-    there = [job for job in jobs if not job.is_in_place and os.path.lexists(job.target)]
+    mine = [job for job in jobs if shard is None or in_shard(job.inner, shard)]
+    there = [job for job in mine if not job.is_in_place and os.path.lexists(job.target)]
     _require_inputs_kept(jobs, there)
     there = [job for job in there if not job.replaces]
     if there and existing == "error":
@@ -169,9 +180,9 @@ def settle(jobs: Sequence[ImageJob], existing: Existing) -> tuple[tuple[ImageJob
         if job.target.is_dir():
             raise UsageError(f"the output {job.target} is a folder", hint="move it away or choose another name")
     if existing != "skip":
-        return tuple(jobs), ()
+        return tuple(mine), ()
     skipped = set(there)
-    return tuple(job for job in jobs if job not in skipped), tuple(there)
+    return tuple(job for job in mine if job not in skipped), tuple(there)
 
 
 def target_folders(jobs: Iterable[ImageJob]) -> tuple[Path, ...]:
