@@ -50,6 +50,7 @@ class Config(JsonConfig):
     """
 
     NETWORK: ClassVar[str] = "UNet"
+    LATER: ClassVar[frozenset[str]] = frozenset({"scale"})
 
     dims: tuple[int, ...] = (64, 96, 128)
     depths: tuple[int, ...] = (2, 2, 4)

@@ -53,3 +53,9 @@ def test_an_untrained_network_that_enlarges_is_bicubic(scale: int):
 def test_what_no_network_can_be_built_from_is_refused(wrong: dict[str, object]):
     with pytest.raises(ValueError, match="UNet"):
         Config(**wrong)  # type: ignore[arg-type]
+
+
+def test_files_written_before_the_network_enlarged_are_of_the_same_size():
+    values = Config.tiny().to_json()
+    del values["scale"]
+    assert Config.from_json(values) == Config.tiny()
