@@ -22,6 +22,7 @@ from restore_cli.weights.store import Progress, locate
 
 if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage
+    from restore_cli.inference.progress import ImageProgress
     from restore_cli.inference.restorer import Restorer, RunFacts
     from restore_cli.weights.manifest import WeightsEntry
 
@@ -72,6 +73,8 @@ class _Teller(BatchWatcher):
         self._why_skipped = "is done already, skipped" if plan.write.resume else "exists, skipped"
         self._debug = debug
         self._told = 0
+        self._told_before: dict[Path, str | None] = {}
+        self._told_of_tiles = False
         self._entries: dict[str, WeightsEntry] = {}
 
     def transfer(self, name: str) -> AbstractContextManager[Progress | None]:
@@ -102,6 +105,19 @@ class _Teller(BatchWatcher):
         """Keep what the page of `--compare` shows."""
         self._comparison.observe(job, before, after)
 
+    def progress(self, job: ImageJob, progress: ImageProgress) -> None:
+        """Show how far an image is; that it goes in tiles is told before the work."""
+        if job.source not in self._told_before:
+            self._told_before[job.source] = progress.note
+            if progress.note is not None:
+                self._out.warn(f"{job.source_name}: {progress.note}")
+            elif progress.tiles > 1:
+                tell = self._out.detail if self._told_of_tiles else self._out.note
+                tell(f"{job.source_name}: in {progress.tiles} tiles of {progress.tile} pixels")
+                self._told_of_tiles = True
+        more = f"tile {progress.tile_now} of {progress.tiles}" if progress.tiles > 1 else ""
+        self._out.image_at(job.source_name, progress.share, more)
+
     def result(self, result: JobResult, facts: RunFacts | None) -> None:
         """Report one result."""
         del facts
@@ -113,19 +129,21 @@ class _Teller(BatchWatcher):
         place = f"[{self._told}/{self._total}] {source}"
         if result.sigma is not None:
             self._out.note(_noise_note(source, result.sigma, self._entries.get(result.weights or "")))
+        told_before = self._told_before.pop(result.source, None)
         for warning in result.warnings:
-            self._out.warn(f"{source}: {warning}")
+            if warning != told_before:
+                self._out.warn(f"{source}: {warning}")
         if result.status == "ok":
             if job is None or not job.to_stdout:
-                self._out.data(str(result.target))
-            self._out.image_done(f"{place} -> {target}, {result.seconds:.1f} s")
+                self._out.image_path(str(result.target))
+            self._out.image_done(f"{place} -> {target}, {result.seconds:.1f} s", name=source)
         elif result.status == "skipped":
-            self._out.image_done(f"{place}: {target} {self._why_skipped}")
+            self._out.image_done(f"{place}: {target} {self._why_skipped}", name=source)
         elif result.error is not None:
             if self._debug:
                 self._out.traceback(result.error)
             self._out.error(result.error)
-            self._out.image_done(None)
+            self._out.image_done(None, name=source)
         self._out.record(_result_json(result))
 
 

@@ -17,13 +17,17 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     SpinnerColumn,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
+
+# Columns of a terminal on which elapsed time and speed have room beside the bar.
+_WIDTH_FOR_ALL = 72
 
 
 class _BarConsole(Console):
@@ -34,24 +38,41 @@ class _BarConsole(Console):
         return False
 
 
-def image_bar(stream: TextIO | None) -> Progress:
-    """Return a bar that counts images; it leaves no trace when it stops."""
-    return _bar(
-        stream, SpinnerColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn()
-    )
+def image_bar(stream: TextIO | None, *, total: int) -> Progress:
+    """Return a bar that counts images, as wide as the terminal; it leaves no trace when it stops.
+
+    Args:
+        stream: Where it is drawn.
+        total: Images in all; of a single one the share that is done is shown instead.
+    """
+    console = _BarConsole(file=stream)
+    count = MofNCompleteColumn() if total > 1 else TaskProgressColumn()
+    columns: list[ProgressColumn] = [SpinnerColumn(), _description(console), BarColumn(bar_width=None), count]
+    if console.width >= _WIDTH_FOR_ALL:
+        columns += [TimeElapsedColumn(), TextColumn("left:")]
+    return _bar(console, *columns, TimeRemainingColumn())
 
 
 def transfer_bar(stream: TextIO | None) -> Progress:
-    """Return a bar that counts bytes; it leaves no trace when it stops."""
-    return _bar(stream, None, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    """Return a bar that counts bytes, as wide as the terminal; it leaves no trace when it stops."""
+    console = _BarConsole(file=stream)
+    columns: list[ProgressColumn] = [_description(console), BarColumn(bar_width=None), DownloadColumn()]
+    if console.width >= _WIDTH_FOR_ALL:
+        columns.append(TransferSpeedColumn())
+    return _bar(console, *columns, TimeRemainingColumn())
 
 
-def _bar(stream: TextIO | None, before: ProgressColumn | None, *after: ProgressColumn) -> Progress:
-    columns = [TextColumn("{task.description}", markup=False), BarColumn(), *after]
+def _description(console: Console) -> TextColumn:
+    """Return the column of what is being done, cut off where it would leave no room for the bar."""
+    room = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, console.width * 2 // 5))
+    return TextColumn("{task.description}", markup=False, table_column=room)
+
+
+def _bar(console: Console, *columns: ProgressColumn) -> Progress:
     return Progress(
-        *([] if before is None else [before]),
         *columns,
-        console=_BarConsole(file=stream),
+        console=console,
+        expand=True,
         transient=True,
         redirect_stdout=False,  # data must reach stdout itself, which may be a pipe
         redirect_stderr=False,

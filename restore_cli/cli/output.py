@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from restore_cli.cli.progress import WorkStatus
 from restore_cli.errors import RestoreError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -58,17 +60,27 @@ class Output:
         json: `json` and `record` objects go to stdout and `data` lines do not.
         quiet: Leave out notes and progress; warnings and errors stay.
         verbose: Show details too.
-        progress: Draw bars on a terminal, or print a line an image where stderr is none.
+        progress: Draw bars on a terminal; elsewhere print a line an image, and one whenever there was silence.
+        silence_seconds: After how long a silence that line comes.
     """
 
     def __init__(
-        self, *, json: bool = False, quiet: bool = False, verbose: bool = False, progress: bool = True
+        self,
+        *,
+        json: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        progress: bool = True,
+        silence_seconds: float = 60.0,
     ) -> None:
         self.wants_json = json
         self._quiet = quiet
         self._verbose = verbose
+        self._silence_seconds = silence_seconds
         self._lock = threading.RLock()
         self._bar: Progress | None = None
+        self._status: WorkStatus | None = None
+        self._spoke_at = time.monotonic()
         self._report: TextIO | None = None
         self._report_fault: OSError | None = None
         self._stdout: TextIO | None = sys.stdout
@@ -77,6 +89,8 @@ class Output:
             _never_fail_to_encode(stream)
         shown = progress and not quiet
         self._animated = shown and _is_terminal(self._stderr) and os.environ.get("TERM") != "dumb"
+        self._tells_in_lines = shown and not self._animated
+        # On a terminal that cannot be drawn on, the paths on stdout are those lines.
         self._line_each = shown and not _is_terminal(self._stderr)
 
     def data(self, line: str) -> None:
@@ -197,36 +211,101 @@ class Output:
         lines = "".join(traceback.format_exception(error)).splitlines()
         self.block("\n".join(printable(line) for line in lines))
 
-    def image_done(self, text: str | None) -> None:
-        """Move the bar by one image, or print the plain line that stands for it; None where another line did."""
+    def image_path(self, path: str) -> None:
+        """Print the path of a finished image to stdout; on a terminal with a bar under --verbose only.
+
+        Raises:
+            StorageError: If stdout cannot take it (a full disk).
+        """
+        if self._verbose or self._bar is None or not _is_terminal(self._stdout):
+            self.data(path)
+
+    def image_done(self, text: str | None, *, name: str | None = None) -> None:
+        """Move the bar by one image, or print the plain line that stands for it; None where another line did.
+
+        Args:
+            text: The line.
+            name: What `image_at` called the image.
+        """
         with self._lock:
-            if self._bar is not None:
-                self._bar.advance(self._bar.task_ids[0])
-            elif self._line_each and text is not None:
+            if self._status is not None:
+                self._status.finish(name)
+                self._move_bar()
+            if self._line_each and text is not None:
                 self._print_message(printable(text))
 
     def image_now(self, text: str) -> None:
         """Say on the bar, where one is shown, what is being done now."""
         with self._lock:
+            if self._status is not None:
+                self._status.begin(text)
             if self._bar is not None:
                 self._bar.update(self._bar.task_ids[0], description=printable(text))
 
+    def image_at(self, name: str, share: float, more: str = "") -> None:
+        """Take how far an image is, 0..1, and what else is known of it ("tile 3 of 12")."""
+        with self._lock:
+            if self._status is not None:
+                self._status.advance(name, share, more)
+                self._move_bar(f"{name}, {more}" if more else name)
+
     @contextlib.contextmanager
     def image_progress(self, total: int, what: str) -> Iterator[None]:
-        """Show a bar over the images of a run while inside; `image_done` moves it.
+        """Show a bar over the images of a run while inside, or break long silences; `image_done` moves it.
 
         Args:
-            total: Images to come, skipped ones counted.
+            total: Images to come.
             what: What is being done, a word or two before the bar.
         """
-        if not self._animated:
+        status = WorkStatus(total, what)
+        with contextlib.ExitStack() as stack:
+            if self._animated:
+                from restore_cli.cli.drawing import image_bar
+
+                bar = stack.enter_context(self._bar_shown(image_bar(self._stderr, total=total)))
+                bar.add_task(printable(what), total=total)
+            else:
+                stack.enter_context(self._silence_broken(status.line))
+            self._status = status
+            try:
+                yield
+            finally:
+                self._status = None
+
+    def _move_bar(self, description: str | None = None) -> None:
+        if self._bar is None or self._status is None:
+            return
+        task = self._bar.task_ids[0]
+        if description is None:
+            self._bar.update(task, completed=self._status.completed)
+        else:
+            self._bar.update(task, completed=self._status.completed, description=printable(description))
+
+    @contextlib.contextmanager
+    def _silence_broken(self, line: Callable[[], str]) -> Iterator[None]:
+        """Print how it stands whenever nothing was printed for long, where no bar shows it."""
+        if not self._tells_in_lines:
             yield
             return
-        from restore_cli.cli.drawing import image_bar
+        ended = threading.Event()
 
-        with self._bar_shown(image_bar(self._stderr)) as bar:
-            bar.add_task(printable(what), total=total)
+        def watch() -> None:
+            wait = self._silence_seconds
+            while not ended.wait(wait):
+                with self._lock:
+                    wait = self._spoke_at + self._silence_seconds - time.monotonic()
+                    if wait <= 0 and not ended.is_set():
+                        self._print_message(printable(line()))
+                        wait = self._silence_seconds
+
+        watcher = threading.Thread(target=watch, name="silence", daemon=True)
+        self._spoke_at = time.monotonic()
+        watcher.start()
+        try:
             yield
+        finally:
+            ended.set()
+            watcher.join()
 
     @contextlib.contextmanager
     def transfer_progress(self, name: str) -> Iterator[Callable[[int, int | None], None]]:
@@ -236,10 +315,10 @@ class Output:
         """
         with contextlib.ExitStack() as stack:
             bar: Progress | None = None
-            started = False
+            started, received = False, 0
 
             def advance(done: int, total: int | None) -> None:
-                nonlocal bar, started
+                nonlocal bar, started, received
                 if not started and self._animated:
                     from restore_cli.cli.drawing import transfer_bar
 
@@ -247,7 +326,10 @@ class Output:
                     bar.add_task(printable(name), total=total)
                 elif not started:
                     self.note(f"fetching {name}" + ("" if total is None else f" ({total / 1e6:.1f} MB)"))
-                started = True
+                    stack.enter_context(
+                        self._silence_broken(lambda: f"fetching {name}: {received / 1e6:.1f} MB so far")
+                    )
+                started, received = True, done
                 if bar is not None:
                     bar.update(bar.task_ids[0], completed=done, total=total)
 
@@ -334,6 +416,7 @@ class Output:
     def _print_message(self, text: str) -> None:
         # A lost stderr is no reason to stop: there is nobody left to tell.
         with self._lock, contextlib.suppress(OSError, ValueError):
+            self._spoke_at = time.monotonic()
             if self._stderr is not None:
                 with self._bar_hidden():
                     self._stderr.write(text + "\n")

@@ -26,7 +26,7 @@ from restore_cli.inference.device import (
     is_out_of_memory,
     release_memory,
 )
-from restore_cli.inference.ensemble import mean_over_symmetries
+from restore_cli.inference.ensemble import SYMMETRIES, mean_over_symmetries
 from restore_cli.inference.footprint import (
     UNSEEN_SHARE,
     BandsFootprint,
@@ -45,6 +45,7 @@ from restore_cli.inference.layout import (
 )
 from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
 from restore_cli.inference.padding import pad_to_multiple
+from restore_cli.inference.progress import OnProgress, ProgressTrack
 from restore_cli.inference.runner import NetworkRunner, Warn, check_stop
 from restore_cli.layers.bands import BAND_POSITIONS, Execution
 from restore_cli.models import Arch
@@ -68,6 +69,15 @@ class Restored:
 
     pixels: FloatImage
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Watch:
+    """Who is told of one image on its way, and who may end it."""
+
+    warn: Warn
+    stop: threading.Event | None
+    track: ProgressTrack | None
 
 
 class Engine:
@@ -127,12 +137,15 @@ class Engine:
         unit = self._arch.multiple_of
         return self._layout(round_up(height, unit), round_up(width, unit), self._runner, self._memory)
 
-    def restore(self, pixels: FloatImage, *, stop: threading.Event | None = None) -> Restored:
+    def restore(
+        self, pixels: FloatImage, *, stop: threading.Event | None = None, progress: OnProgress | None = None
+    ) -> Restored:
         """Restore one image.
 
         Args:
             pixels: float32 (H, W, views * C) in [0, 1].
             stop: Set it to leave the work within moments.
+            progress: Told how far it is.
 
         Raises:
             ImageError: If memory does not suffice on any device, or the result is not finite.
@@ -141,31 +154,33 @@ class Engine:
         """
         self._check_result_fits(*pixels.shape[:2])
         warnings: dict[str, None] = {}
-        restore = partial(self._restore, warn=warnings.setdefault, stop=stop)
-        result = mean_over_symmetries(restore, pixels) if self._settings.tta else restore(pixels)
+        tta = self._settings.tta
+        track = None if progress is None else ProgressTrack(progress, runs=len(SYMMETRIES) if tta else 1)
+        restore = partial(self._restore, watch=_Watch(warn=warnings.setdefault, stop=stop, track=track))
+        result = mean_over_symmetries(restore, pixels) if tta else restore(pixels)
         return Restored(pixels=result, warnings=tuple(warnings))
 
-    def _restore(self, pixels: FloatImage, *, warn: Warn, stop: threading.Event | None) -> FloatImage:
+    def _restore(self, pixels: FloatImage, *, watch: _Watch) -> FloatImage:
         padded = pad_to_multiple(pixels, self._arch.multiple_of, self._settings.pad)
-        restored = self._try_until_it_fits(padded, warn, stop)
+        restored = self._try_until_it_fits(padded, watch)
         height, width = (self._scale * length for length in pixels.shape[:2])
         cropped = restored[:height, :width]
         return np.clip(cropped, 0.0, 1.0, out=np.empty(cropped.shape, dtype=np.float32))
 
-    def _try_until_it_fits(self, padded: FloatImage, warn: Warn, stop: threading.Event | None) -> FloatImage:
+    def _try_until_it_fits(self, padded: FloatImage, watch: _Watch) -> FloatImage:
         """Restore on the device, with less at once each time memory runs out, then on the CPU."""
         runner, memory = self._runner, self._memory
         height, width = padded.shape[:2]
         layout = self._layout(height, width, runner, memory)
         if layout.note:
-            warn(layout.note)
-        while (restored := self._attempt(runner, padded, layout, warn, stop)) is None:
+            watch.warn(layout.note)
+        while (restored := self._attempt(runner, padded, layout, watch)) is None:
             less = smaller_layout(layout, height, width, arch=self._arch, overlap=self._settings.overlap)
             if less is not None:
-                warn(f"memory ran out on {runner.device}; redone in {_in_words(less)}")
+                watch.warn(f"memory ran out on {runner.device}; redone in {_in_words(less)}")
                 layout = less
             elif runner.device.type != "cpu":
-                warn(f"memory ran out on {runner.device}; redone on the CPU")
+                watch.warn(f"memory ran out on {runner.device}; redone on the CPU")
                 runner = NetworkRunner(self._network, device=torch.device("cpu"), dtype=torch.float32, arch=self._arch)
                 memory = self._memory_of(runner)
                 layout = self._layout(height, width, runner, memory)
@@ -174,12 +189,10 @@ class Engine:
                 raise ImageError(msg, hint="leave --tile off and --context global out" if layout.demanded else None)
         return restored
 
-    def _attempt(
-        self, runner: NetworkRunner, padded: FloatImage, layout: Layout, warn: Warn, stop: threading.Event | None
-    ) -> FloatImage | None:
+    def _attempt(self, runner: NetworkRunner, padded: FloatImage, layout: Layout, watch: _Watch) -> FloatImage | None:
         """Return the restored image, or None if memory ran out; nothing of a failed attempt is kept."""
         try:
-            return self._run_tiles(runner, padded, layout, warn, stop)
+            return self._run_tiles(runner, padded, layout, watch)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 if isinstance(error, torch.AcceleratorError):
@@ -189,13 +202,12 @@ class Engine:
         release_memory(runner.device)
         return None
 
-    def _run_tiles(
-        self, runner: NetworkRunner, padded: FloatImage, layout: Layout, warn: Warn, stop: threading.Event | None
-    ) -> FloatImage:
+    def _run_tiles(self, runner: NetworkRunner, padded: FloatImage, layout: Layout, watch: _Watch) -> FloatImage:
         height, width = padded.shape[:2]
         if layout.tile is None:
-            check_stop(stop)
-            (restored,) = _run_batch(runner, [padded], layout, warn, stop)
+            check_stop(watch.stop)
+            _begin(watch, layout, tiles=1, pixels=height * width)
+            (restored,) = _run_batch(runner, [padded], layout, watch)
             return restored
         grid = plan_grid(
             height,
@@ -208,12 +220,13 @@ class Engine:
         )
         canvas = Canvas(grid, scale=self._scale, channels=self._channels)
         boxes = grid.boxes
+        _begin(watch, layout, tiles=len(boxes), pixels=boxes[0].height * boxes[0].width)
         for first in range(0, len(boxes), layout.batch):
-            check_stop(stop)
+            check_stop(watch.stop)
             group = boxes[first : first + layout.batch]
             missing = layout.batch - len(group) if runner.needs_fixed_shapes else 0
             tiles = [_cut(padded, box) for box in (*group, *[group[-1]] * missing)]
-            for box, tile in zip(group, _run_batch(runner, tiles, layout, warn, stop), strict=False):
+            for box, tile in zip(group, _run_batch(runner, tiles, layout, watch, count=len(group)), strict=False):
                 canvas.add(box, tile)
         return canvas.finish()
 
@@ -274,12 +287,22 @@ class Engine:
             raise ImageError(msg, hint="restore it in parts")
 
 
+def _begin(watch: _Watch, layout: Layout, *, tiles: int, pixels: int) -> None:
+    if watch.track is not None:
+        watch.track.begin(tiles=tiles, pixels=pixels, tile=layout.tile if tiles > 1 else None, note=layout.note)
+
+
 def _run_batch(
-    runner: NetworkRunner, tiles: Sequence[FloatImage], layout: Layout, warn: Warn, stop: threading.Event | None
+    runner: NetworkRunner, tiles: Sequence[FloatImage], layout: Layout, watch: _Watch, *, count: int = 1
 ) -> list[FloatImage]:
-    """Restore tiles of one size, (H, W, C) each, to (scale * H, scale * W, C)."""
+    """Restore tiles of one size, (H, W, C) each, to (scale * H, scale * W, C); `count` of them are progress."""
     batch = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).contiguous()
-    return list(runner.run(batch, warn=warn, stop=stop, how=layout.how).permute(0, 2, 3, 1).numpy())
+    track = watch.track
+    advance = None if track is None else partial(track.advance, tiles=count)
+    restored = runner.run(batch, warn=watch.warn, stop=watch.stop, how=layout.how, advance=advance)
+    if track is not None:
+        track.end_batch(count)
+    return list(restored.permute(0, 2, 3, 1).numpy())
 
 
 def _in_words(layout: Layout) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 
 from restore_cli.imaging.decoded_image import FloatImage
 
-# (mirrored, quarter turns), the image as it stands first
-_SYMMETRIES = tuple((mirrored, turns) for mirrored in (False, True) for turns in range(4))
+SYMMETRIES = tuple((mirrored, turns) for mirrored in (False, True) for turns in range(4))
+"""(mirrored, quarter turns), the image as it stands first."""
 
 
 def mean_over_symmetries(restore: Callable[[FloatImage], FloatImage], pixels: FloatImage) -> FloatImage:
@@ -23,9 +23,9 @@ def mean_over_symmetries(restore: Callable[[FloatImage], FloatImage], pixels: Fl
         pixels: float32 (H, W, C).
     """
     total = restore(pixels).copy()
-    for mirrored, turns in _SYMMETRIES[1:]:
+    for mirrored, turns in SYMMETRIES[1:]:
         total += _turn_back(restore(_turn(pixels, mirrored, turns)), mirrored, turns)
-    total /= len(_SYMMETRIES)
+    total /= len(SYMMETRIES)
     return total
 
 

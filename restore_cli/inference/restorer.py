@@ -23,6 +23,7 @@ from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.engine import Engine, Restored
 from restore_cli.inference.level import NetworkAtLevel
+from restore_cli.inference.progress import OnProgress
 from restore_cli.models import get_architecture
 from restore_cli.settings import RunSettings
 from restore_cli.weights.load import LoadedWeights
@@ -89,15 +90,16 @@ class Restorer:
             torch.set_num_threads(self._settings.threads)
 
     @overload
-    def __call__(self, image: str | os.PathLike[str]) -> PilImage: ...
+    def __call__(self, image: str | os.PathLike[str], *, progress: OnProgress | None = ...) -> PilImage: ...
     @overload
-    def __call__(self, image: KeptImage) -> KeptImage: ...
-    def __call__(self, image: Any) -> Any:
+    def __call__(self, image: KeptImage, *, progress: OnProgress | None = ...) -> KeptImage: ...
+    def __call__(self, image: Any, *, progress: OnProgress | None = None) -> Any:
         """Restore an image and return the same kind; what a person should know comes as Python warnings.
 
         Args:
             image: The path of a file, which gives a PIL image; a PIL image; or an array (H, W), (H, W, 1), (H, W, 3) or
                 (H, W, 4), gray, RGB or RGBA, uint8, uint16, or float32 or float64 in [0, 1].
+            progress: Told how far the network is, as in `lambda p: print(f"{p.done} of {p.total}")`.
 
         Raises:
             DecodeError: If a file is no image.
@@ -106,7 +108,7 @@ class Restorer:
             RestoreError: As in `restore_pixels`.
         """
         is_path = isinstance(image, str | os.PathLike)
-        restored = self.restore_image(decode(Path(image)) if is_path else decoded_from(image))
+        restored = self.restore_image(decode(Path(image)) if is_path else decoded_from(image), progress=progress)
         for line in restored.warnings:
             warnings.warn(line, stacklevel=2)
         return pil_image_of(restored) if is_path else as_kind_of(restored, image)
@@ -148,7 +150,9 @@ class Restorer:
             share=how.share if how is not None and context == "mixed" else None,
         )
 
-    def restore_pixels(self, pixels: FloatImage, *, stop: threading.Event | None = None) -> FloatImage:
+    def restore_pixels(
+        self, pixels: FloatImage, *, stop: threading.Event | None = None, progress: OnProgress | None = None
+    ) -> FloatImage:
         """Restore pixels of the network's own kind.
 
         Args:
@@ -156,6 +160,7 @@ class Restorer:
                 a network that takes two views, the left one first. Noise that was not clipped may reach beyond, as in
                 the protocol of papers on denoising.
             stop: Set it to leave the work within moments.
+            progress: Told how far the network is.
 
         Returns:
             float32 (scale * H, scale * W, C) in [0, 1].
@@ -166,10 +171,15 @@ class Restorer:
             DeviceError: If the device fails.
             StopRequestedError: If `stop` was set.
         """
-        return self._restore(pixels, stop).pixels
+        return self._restore(pixels, stop, progress=progress).pixels
 
     def restore_image(
-        self, image: DecodedImage, *, stop: threading.Event | None = None, sigma: float | None = None
+        self,
+        image: DecodedImage,
+        *,
+        stop: threading.Event | None = None,
+        sigma: float | None = None,
+        progress: OnProgress | None = None,
     ) -> DecodedImage:
         """Restore an image; everything but size and pixels stays, warnings are added.
 
@@ -182,13 +192,14 @@ class Restorer:
             stop: As in `restore_pixels`.
             sigma: Level of this image's noise on the 0..255 scale, for networks that take one; None for the level of
                 the settings, or none.
+            progress: As in `restore_pixels`.
 
         Raises:
             ImageError: If the image is in colour and the network gray, and as in `restore_pixels`.
             DeviceError: As in `restore_pixels`.
             StopRequestedError: As in `restore_pixels`.
         """
-        restored = self._restore(self._views_of(image), stop, sigma)
+        restored = self._restore(self._views_of(image), stop, sigma, progress)
         pixels = restored.pixels
         if pixels.shape[2] > image.channels:
             pixels = _luma(pixels)
@@ -231,7 +242,13 @@ class Restorer:
             return np.ascontiguousarray(gray)
         return np.repeat(pixels, wanted, axis=2) if wanted > pixels.shape[2] else pixels
 
-    def _restore(self, pixels: FloatImage, stop: threading.Event | None, sigma: float | None = None) -> Restored:
+    def _restore(
+        self,
+        pixels: FloatImage,
+        stop: threading.Event | None,
+        sigma: float | None = None,
+        progress: OnProgress | None = None,
+    ) -> Restored:
         channels = self._weights.entry.channels * self._views
         if pixels.ndim != 3 or pixels.shape[2] != channels or 0 in pixels.shape:
             msg = f"{self._weights.entry.id} takes (H, W, {channels}), not {pixels.shape}"
@@ -243,7 +260,7 @@ class Restorer:
         if self._at_level is not None:
             level = self._settings.sigma if sigma is None else sigma
             self._at_level.level = None if level is None else level / 255.0
-        return self._engine.restore(pixels, stop=stop)
+        return self._engine.restore(pixels, stop=stop, progress=progress)
 
     def _enlarge_alpha(self, alpha: FloatImage) -> FloatImage:
         if self.scale == 1:

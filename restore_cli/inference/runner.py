@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from restore_cli.errors import ImageError
 from restore_cli.inference.device import is_out_of_memory, keep_float32_exact
+from restore_cli.inference.work import OperationWatch, StopRequestedError, check_stop
 from restore_cli.layers.bands import Execution
 from restore_cli.models import Arch
+from restore_cli.tiling.grid import round_up
+
+__all__ = ["NetworkRunner", "StopRequestedError", "Warn", "check_stop"]
 
 Warn = Callable[[str], None]
+Advance = Callable[[float], None]
 
-
-class StopRequestedError(Exception):
-    """Leave the work because someone asked to stop; nothing of it may be used."""
+# A run over a small square tells how much work a pixel is, within a fifteenth; it is made for images that are at least
+# this many times as large, unless an earlier run has told it.
+_SQUARE_SIDE = 64
+_WORTH_A_SQUARE = 64
+# Until a run is over nobody knows that nothing is left of it.
+_MOST_SHARE = 0.99
 
 
 class NetworkRunner:
@@ -47,6 +54,7 @@ class NetworkRunner:
         self._arch = arch
         self._network = network if device.type == "cpu" else copy.deepcopy(network).to(device)
         self._compiled: Callable[[Tensor], Tensor] | None = None
+        self._work_of_pixel: dict[Execution | None, float] = {}
         if compiled:
             self._compiled = torch.compile(self._network, dynamic=False)
         keep_float32_exact(device)
@@ -57,7 +65,13 @@ class NetworkRunner:
         return self._compiled is not None
 
     def run(
-        self, batch: Tensor, *, warn: Warn, stop: threading.Event | None = None, how: Execution | None = None
+        self,
+        batch: Tensor,
+        *,
+        warn: Warn,
+        stop: threading.Event | None = None,
+        how: Execution | None = None,
+        advance: Advance | None = None,
     ) -> Tensor:
         """Restore a batch.
 
@@ -66,6 +80,7 @@ class NetworkRunner:
             warn: Told what went wrong and was helped.
             stop: Looked at before every operation on the CPU, and once a batch elsewhere.
             how: Context and bands, for a network that takes them; never compiled.
+            advance: Told on the CPU which share of the batch is done, 0..1.
 
         Returns:
             float32 (N, C, scale * H, scale * W) on the CPU, all finite.
@@ -77,7 +92,7 @@ class NetworkRunner:
         check_stop(stop)
         on_device = batch.to(self.device)
         with torch.inference_mode():
-            restored = self._forward(on_device, warn, stop, how)
+            restored = self._forward(on_device, warn, stop, how, advance)
             finite = restored.isfinite().flatten(1).all(1)
             if not finite.all():
                 restored[~finite] = self._redo_in_float32(on_device[~finite], warn, stop, how)
@@ -88,7 +103,9 @@ class NetworkRunner:
         with torch.inference_mode():
             return self._forward_eagerly(batch.to(self.device), self.dtype, None, how)
 
-    def _forward(self, batch: Tensor, warn: Warn, stop: threading.Event | None, how: Execution | None) -> Tensor:
+    def _forward(
+        self, batch: Tensor, warn: Warn, stop: threading.Event | None, how: Execution | None, advance: Advance | None
+    ) -> Tensor:
         if self._compiled is not None and how is None:
             try:
                 with _precision(self.device, self.dtype):
@@ -98,17 +115,59 @@ class NetworkRunner:
                     raise
                 self._compiled = None
                 warn(f"torch.compile failed, going on without it: {_first_line(error)}")
-        return self._forward_eagerly(batch, self.dtype, stop, how)
+        return self._forward_eagerly(batch, self.dtype, stop, how, advance)
 
     def _forward_eagerly(
-        self, batch: Tensor, dtype: torch.dtype, stop: threading.Event | None, how: Execution | None
+        self,
+        batch: Tensor,
+        dtype: torch.dtype,
+        stop: threading.Event | None,
+        how: Execution | None,
+        advance: Advance | None = None,
     ) -> Tensor:
         # A GPU finishes a tile sooner than anyone can press a key twice, and pays for every look by idling.
-        watched = stop if self.device.type == "cpu" else None
-        with _precision(self.device, dtype), _stopping(watched):
-            if how is None or self._arch.infer is None:
-                return self._arch.run(self._network, batch).float()
-            return self._arch.infer(self._network, batch, how).float()
+        if self.device.type != "cpu" or (stop is None and advance is None):
+            with _precision(self.device, dtype):
+                return self._infer(batch, how)
+        if advance is None:
+            with _precision(self.device, dtype), OperationWatch(stop):
+                return self._infer(batch, how)
+        expected = self._expected_work(batch, dtype, stop, how)
+
+        def tell(work: int) -> None:
+            if expected:
+                advance(min(work / expected, _MOST_SHARE))
+
+        watch = OperationWatch(stop, tell)
+        with _precision(self.device, dtype), watch:
+            restored = self._infer(batch, how)
+        self._learn(watch.work, batch, how)
+        return restored
+
+    def _infer(self, batch: Tensor, how: Execution | None) -> Tensor:
+        if how is None or self._arch.infer is None:
+            return self._arch.run(self._network, batch).float()
+        return self._arch.infer(self._network, batch, how).float()
+
+    def _expected_work(
+        self, batch: Tensor, dtype: torch.dtype, stop: threading.Event | None, how: Execution | None
+    ) -> float | None:
+        """Return the multiply-adds of a batch's products; None where nobody knows and it is not worth a run."""
+        side = round_up(_SQUARE_SIDE, self._arch.multiple_of)
+        if _key(how) not in self._work_of_pixel and _pixels_of(batch) >= _WORTH_A_SQUARE * side**2:
+            square = batch.new_zeros(1, batch.shape[1], side, side)
+            watch = OperationWatch(stop, lambda _work: None)
+            with _precision(self.device, dtype), watch:
+                self._infer(square, how)
+            self._learn(watch.work, square, how)
+        known = self._work_of_pixel.get(_key(how))
+        return None if known is None else known * _pixels_of(batch)
+
+    def _learn(self, work: int, batch: Tensor, how: Execution | None) -> None:
+        """Remember how much work a pixel was, unless the batch was too small to tell."""
+        pixels = _pixels_of(batch)
+        if work and pixels >= _SQUARE_SIDE**2:
+            self._work_of_pixel[_key(how)] = work / pixels
 
     def _redo_in_float32(
         self, batch: Tensor, warn: Warn, stop: threading.Event | None, how: Execution | None
@@ -122,12 +181,6 @@ class NetworkRunner:
         raise ImageError(msg, hint="check the weights with `restore models verify`")
 
 
-def check_stop(stop: threading.Event | None) -> None:
-    """Raise StopRequestedError if a stop was asked for."""
-    if stop is not None and stop.is_set():
-        raise StopRequestedError
-
-
 @contextmanager
 def _precision(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     if dtype == torch.float32:
@@ -137,31 +190,13 @@ def _precision(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
             yield
 
 
-@contextmanager
-def _stopping(stop: threading.Event | None) -> Iterator[None]:
-    if stop is None:
-        yield
-    else:
-        with _StopBetweenOperations(stop):
-            yield
+def _key(how: Execution | None) -> Execution | None:
+    """Return what the work of a pixel depends on: bands change next to nothing."""
+    return None if how is None else replace(how, rows=None)
 
 
-class _StopBetweenOperations(TorchFunctionMode):
-    """Look at a stop event before each operation: a single layer over a large image is short, the network is not."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        super().__init__()
-        self._stop = stop
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        check_stop(self._stop)
-        return func(*args, **(kwargs or {}))
+def _pixels_of(batch: Tensor) -> int:
+    return batch.shape[0] * batch.shape[2] * batch.shape[3]
 
 
 def _first_line(error: BaseException) -> str:

@@ -27,6 +27,7 @@ from restore_cli.storage.publish import remove_unfinished
 
 if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage
+    from restore_cli.inference.progress import ImageProgress
     from restore_cli.inference.restorer import Restorer, RunFacts
     from restore_cli.weights.store import Progress
 
@@ -115,6 +116,9 @@ class BatchWatcher:
     def deliver(self, data: bytes) -> None:
         """Take the bytes of the result that goes to standard output, in another thread."""
 
+    def progress(self, job: ImageJob, progress: ImageProgress) -> None:
+        """Take how far an image is in the network: before the work, then a few times a second, in another thread."""
+
     def observe(self, job: ImageJob, before: DecodedImage, after: DecodedImage) -> None:
         """Take an image before and after, in another thread, ahead of its result."""
 
@@ -199,6 +203,7 @@ class Batch:
 
         watcher = self._watcher
         observed = type(watcher).observe is not BatchWatcher.observe
+        followed = type(watcher).progress is not BatchWatcher.progress
         summary = run_jobs(
             self._plan,
             self._networks,
@@ -206,6 +211,7 @@ class Batch:
             stop=stop,
             deliver=watcher.deliver,
             observe=watcher.observe if observed else None,
+            progress=watcher.progress if followed else None,
         )
         _remove_unfinished(self._plan)  # of others that were killed meanwhile
         return self._report(summary)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import prod
 
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
+from restore_cli.inference.progress import OnProgress, part_of
 from restore_cli.inference.restorer import Restorer, RunFacts
 from restore_cli.jobs.ledger import digest_of_bytes
 from restore_cli.jobs.steps import Step
@@ -67,16 +68,30 @@ class Chain(Restorer):
         before = prod(one.scale for one in self._restorers[:-1])
         return self._restorers[-1].describe(None if size is None else (size[0] * before, size[1] * before))
 
-    def restore_pixels(self, pixels: FloatImage, *, stop: threading.Event | None = None) -> FloatImage:
+    def restore_pixels(
+        self, pixels: FloatImage, *, stop: threading.Event | None = None, progress: OnProgress | None = None
+    ) -> FloatImage:
         """Restore pixels, all networks taking the same channels; as in `Restorer`."""
-        for one in self._restorers:
-            pixels = one.restore_pixels(pixels, stop=stop)
+        for one, told in zip(self._restorers, self._parts(pixels.shape[0] * pixels.shape[1], progress), strict=True):
+            pixels = one.restore_pixels(pixels, stop=stop, progress=told)
         return pixels
 
     def restore_image(
-        self, image: DecodedImage, *, stop: threading.Event | None = None, sigma: float | None = None
+        self,
+        image: DecodedImage,
+        *,
+        stop: threading.Event | None = None,
+        sigma: float | None = None,
+        progress: OnProgress | None = None,
     ) -> DecodedImage:
         """Restore an image; as in `Restorer`."""
-        for one in self._restorers:
-            image = one.restore_image(image, stop=stop, sigma=sigma)
+        for one, told in zip(self._restorers, self._parts(image.height * image.width, progress), strict=True):
+            image = one.restore_image(image, stop=stop, sigma=sigma, progress=told)
         return image
+
+    def _parts(self, pixels: int, progress: OnProgress | None) -> list[OnProgress | None]:
+        """Return who takes each network's progress on an image of so many pixels, by the pixels that go into it."""
+        if progress is None:
+            return [None] * len(self._restorers)
+        own = [pixels * prod(one.scale for one in self._restorers[:i]) ** 2 for i in range(len(self._restorers))]
+        return [part_of(progress, before=sum(own[:i]), own=units, total=sum(own)) for i, units in enumerate(own)]

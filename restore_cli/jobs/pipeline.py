@@ -26,6 +26,7 @@ from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import check_format, check_size, encode, losses, output_format
 from restore_cli.imaging.fit import check_result, fitted, fitted_size
 from restore_cli.inference.device import is_out_of_memory
+from restore_cli.inference.progress import ImageProgress, OnProgress
 from restore_cli.inference.runner import StopRequestedError
 from restore_cli.jobs.choose import Choice, sigma_warning
 from restore_cli.jobs.ledger import Recipe, digest_of_bytes, digest_of_views
@@ -42,6 +43,7 @@ __all__ = ["JobResult", "Summary", "run_jobs"]
 
 Deliver = Callable[[bytes], None]
 Observe = Callable[[ImageJob, DecodedImage, DecodedImage], None]
+Follow = Callable[[ImageJob, ImageProgress], None]
 
 # How long a stop that nothing else announces may go unnoticed.
 _POLL_SECONDS = 0.1
@@ -55,6 +57,7 @@ def run_jobs(
     stop: threading.Event | None = None,
     deliver: Deliver | None = None,
     observe: Observe | None = None,
+    progress: Follow | None = None,
 ) -> Summary:
     """Restore every image of a plan.
 
@@ -67,6 +70,7 @@ def run_jobs(
         deliver: Takes the bytes of the result that goes to standard output, in another thread.
         observe: Takes each job with its image before and after, in another thread, ahead of its result; an image whose
             result is not "ok" may come too.
+        progress: Takes each job and how far its image is in the network, in another thread.
 
     Returns:
         The counts; storage, a device or weights that are gone end the run early and are named there.
@@ -80,7 +84,7 @@ def run_jobs(
 
     for job in plan.skipped:
         report(JobResult(source=job.source, target=job.target, status="skipped"))
-    fatal = _Coordinator(plan, networks, report, stop, deliver, observe).run()
+    fatal = _Coordinator(plan, networks, report, stop, deliver, observe, progress).run()
     return Summary(**counts, seconds=time.monotonic() - started, fatal=fatal)
 
 
@@ -203,7 +207,9 @@ class _Coordinator:
         stop: threading.Event | None,
         deliver: Deliver | None,
         observe: Observe | None,
+        progress: Follow | None,
     ) -> None:
+        self._progress = progress
         self._plan = plan
         self._networks = networks
         self._deliver = deliver
@@ -286,9 +292,9 @@ class _Coordinator:
             elif flight.stage is _Stage.READ and self._leaving.is_set():
                 flight.finish("stopped")
             elif flight.stage is _Stage.READ and flight.choice is not None and net_is_free:
-                run = partial(
-                    _restore, image, flight.job, self._plan, self._networks, flight.choice, self._leaving, self._observe
-                )
+                told = None if self._progress is None else partial(self._progress, flight.job)
+                net_work = partial(_restore, image, flight.job, self._plan, self._networks, flight.choice)
+                run = partial(net_work, self._leaving, self._observe, told)
                 flight.launch(_Stage.RUNNING, net, run)
             # The order of the plan holds in the net, and only one restored image may wait for a writer.
             net_is_free &= flight.stage not in _BEFORE_WRITING
@@ -377,6 +383,7 @@ def _restore(
     choice: Choice,
     stop: threading.Event,
     observe: Observe | None,
+    progress: OnProgress | None,
 ) -> _Ran:
     """Run the net and bring its result to the requested size, unless that could not be written."""
     restorer = networks.restorer(choice.entry, stop)
@@ -387,7 +394,8 @@ def _restore(
     format_name = _format_of(image, job, plan.write)
     check_format(format_name, lossless=plan.write.lossless)
     check_size(height, width, format=format_name)
-    restored = fitted(restorer.restore_image(image, stop=stop, sigma=choice.sigma), plan.write.size)
+    restored = restorer.restore_image(image, stop=stop, sigma=choice.sigma, progress=progress)
+    restored = fitted(restored, plan.write.size)
     if plan.read.strict:
         _refuse_losses(restored, plan.write, format_name)
     if observe is not None:

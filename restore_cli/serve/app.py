@@ -190,6 +190,8 @@ class _Routes:
         while True:
             changed, state = ticket.changed, ticket.state
             told: dict[str, object] = {"state": state, "ahead": self._worker.ahead_of(ticket)}
+            if state == "running":
+                told["share"] = round(ticket.share, 3)
             if ticket.error is not None:
                 told |= _error_json(ticket.error)
             yield f"event: {state}\ndata: {json.dumps(told)}\n\n"

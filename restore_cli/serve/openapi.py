@@ -34,7 +34,10 @@ def openapi_document() -> dict[str, Any]:
             "/v1/jobs": {"post": _operation("Queue an image.", {"202": _json("Where to look for it.")}, **sent)},
             "/v1/jobs/{id}/events": {
                 "parameters": [id_parameter],
-                "get": _operation("Follow an image.", {"200": {"content": {"text/event-stream": {}}}}),
+                "get": _operation(
+                    "Follow an image: its state, how many are ahead, the share done.",
+                    {"200": {"content": {"text/event-stream": {}}}},
+                ),
             },
             "/v1/jobs/{id}/result": {
                 "parameters": [id_parameter],

@@ -121,7 +121,8 @@ async function restore(file) {
     for await (const told of events(`v1/jobs/${job}/events`, stop.signal)) {
       const seconds = Math.round((Date.now() - started) / 1000);
       if (told.error) throw new Error(told.error.hint ? `${told.error.message}; ${told.error.hint}` : told.error.message);
-      state.textContent = told.state === "queued" ? `waiting, number ${told.ahead}` : `restoring, ${seconds} s`;
+      const share = told.share ? `, ${Math.round(100 * told.share)} %` : "";
+      state.textContent = told.state === "queued" ? `waiting, number ${told.ahead}` : `restoring, ${seconds} s${share}`;
     }
     answer = await fetch(`v1/jobs/${job}/result`, { headers, signal: stop.signal });
     if (!answer.ok) throw new Error(await words(answer));

@@ -14,6 +14,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from restore_cli.errors import ImageError, RestoreError
@@ -28,7 +29,8 @@ from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.load import load_weights
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
-Work = Callable[[RestoreRequest, bytes, threading.Event], "Finished"]
+Tell = Callable[[float], None]
+Work = Callable[[RestoreRequest, bytes, threading.Event, Tell], "Finished"]
 
 _KEPT_NETWORKS = 2
 
@@ -66,6 +68,7 @@ class Ticket:
     request: RestoreRequest
     data: bytes = field(repr=False)
     state: State = "queued"
+    share: float = 0.0
     error: RestoreError | None = None
     result: Finished | None = field(default=None, repr=False)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -98,13 +101,14 @@ class Networks:
         self._run = run
         self._loaded: OrderedDict[tuple[str, float | None], Restorer] = OrderedDict()
 
-    def restore(self, request: RestoreRequest, data: bytes, stop: threading.Event) -> Finished:
+    def restore(self, request: RestoreRequest, data: bytes, stop: threading.Event, tell: Tell) -> Finished:
         """Restore one image to the bytes the command line would write.
 
         Args:
             request: How.
             data: Bytes of its file.
             stop: Set it to leave the work within moments.
+            tell: Told which share is done, 0..1, in this thread.
 
         Raises:
             StoppedError: If `stop` was set.
@@ -116,7 +120,14 @@ class Networks:
         plan = request.plan(data, self._read, run)
         results: list[JobResult] = []
         written: list[bytes] = []
-        run_jobs(plan, LoadedNetwork(plan, restorer), on_result=results.append, stop=stop, deliver=written.append)
+        run_jobs(
+            plan,
+            LoadedNetwork(plan, restorer),
+            on_result=results.append,
+            stop=stop,
+            deliver=written.append,
+            progress=lambda _job, progress: tell(progress.share),
+        )
         (result,) = results
         if result.error is not None:
             raise result.error
@@ -222,8 +233,13 @@ class Worker:
         ticket.turn("running")
         started = time.monotonic()
         loop = asyncio.get_running_loop()
+
+        def tell(share: float) -> None:
+            loop.call_soon_threadsafe(setattr, ticket, "share", share)
+
         try:
-            ticket.result = await loop.run_in_executor(self._pool, self._work, ticket.request, ticket.data, ticket.stop)
+            work = partial(self._work, ticket.request, ticket.data, ticket.stop, tell)
+            ticket.result = await loop.run_in_executor(self._pool, work)
         except StoppedError:
             state: State = "cancelled"
         except RestoreError as error:

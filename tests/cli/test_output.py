@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,17 @@ class TestStreams:
             out.image_done("first")
             out.image_done(None)
         assert capsys.readouterr().err == "first\n"
+
+    def test_a_long_silence_is_broken_by_how_far_it_is(self, capsys: Captured):
+        out = Output(silence_seconds=0.05)
+        shown = ""
+        with out.image_progress(3, "sr"):
+            out.image_done("first", name="a.png")
+            out.image_at("b.png", 0.5, "tile 3 of 4")
+            while "b.png" not in shown:
+                time.sleep(0.01)
+                shown = capsys.readouterr().err
+        assert "[2/3] b.png: 50 %, tile 3 of 4, about 0 s left\n" in shown
 
     def test_no_progress_means_no_lines_either(self, capsys: Captured):
         out = Output(progress=False)
@@ -230,6 +243,22 @@ class TestTerminal:
         assert "1/2" in shown
         assert shown.count("a.png\r\n") == 1
         assert "\x1b[2K" in shown  # the bar's line is erased
+
+    def test_finished_paths_do_not_scroll_where_a_bar_shows_them(self):
+        code = "with out.image_progress(2, 'sr'):\n out.image_path('a.png')\n out.image_done('a')\n"
+        assert "a.png" not in run_on_terminal(code)[0]
+        assert "a.png" in run_on_terminal("out = Output(verbose=True)\n" + code)[0]
+        assert run_on_terminal(code, stdout_too=False)[1] == "a.png\n"
+        assert run_on_terminal(code, TERM="dumb")[0] == "a.png\r\n"
+
+    def test_the_bar_takes_the_width_there_is_and_names_the_image(self):
+        code = "import time\nwith out.image_progress(1, 'sr'):\n"
+        code += " out.image_at('long' * 40 + '.png', 0.25)\n time.sleep(0.3)\n"
+        for width in (40, 80, 200):
+            shown = run_on_terminal(code, COLUMNS=str(width))[0]
+            lines = [re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", line) for line in re.split("[\r\n]+", shown)]
+            assert max(map(len, lines)) in range(width - 2, width + 1)
+            assert "25%" in shown
 
     def test_data_reaches_a_pipe_untouched_while_the_bar_is_on_the_terminal(self):
         shown, piped = run_on_terminal(self.BATCH, stdout_too=False)

@@ -157,6 +157,12 @@ class TestJson:
             "share": None,
         }
 
+    def test_that_an_image_goes_in_tiles_is_told_before_the_work(self, sr: Run):
+        image("big.png", size=(180, 100))
+        ran = sr("big.png", "--tile", "64", "--overlap", "16")
+        assert ran.code == 0, ran.err
+        assert ran.err.index("big.png: in ") < ran.err.index(" tiles of ") < ran.err.index("big.png -> big_x2.png")
+
     def test_a_report_holds_the_same_lines(self, sr: Run):
         image("a.png")
         ran = sr("a.png", "--json", "--report", "report.jsonl")
@@ -474,7 +480,7 @@ class TestProcess:
         assert "Exception" not in errors
         assert len(results("out")) == 4
 
-    def test_on_a_terminal_a_bar_moves_and_the_paths_stay(self, tiny: Tiny):
+    def test_on_a_terminal_a_bar_moves_and_no_path_scrolls(self, tiny: Tiny):
         for name in "abc":
             image(f"in/{name}.png", size=(64, 64))
         Path("in/d.png").touch()
@@ -496,6 +502,6 @@ class TestProcess:
         assert process.wait(60) == 1
         text = shown.decode()
         assert "4/4" in text
-        assert "out/c.png" in text
+        assert "out/c.png" not in text
         assert "in/d.png: it is empty" in text
         assert "3 restored, 1 failed in " in text

@@ -19,6 +19,7 @@ from PIL import Image
 
 from restore_cli.errors import DeviceError, ImageError, StorageError
 from restore_cli.imaging.decoded_image import DecodedImage
+from restore_cli.inference.progress import ImageProgress, OnProgress
 from restore_cli.inference.runner import StopRequestedError
 from restore_cli.jobs import pipeline
 from restore_cli.jobs.choose import Choice, WeightsRequest
@@ -40,7 +41,16 @@ class FakeRestorer:
         self.seen = 0
         self._inside = threading.Lock()
 
-    def restore_image(self, image: DecodedImage, *, sigma: float | None = None, stop: threading.Event) -> DecodedImage:  # noqa: ARG002
+    def restore_image(
+        self,
+        image: DecodedImage,
+        *,
+        sigma: float | None = None,  # noqa: ARG002  (as the real one)
+        stop: threading.Event,
+        progress: OnProgress | None = None,
+    ) -> DecodedImage:
+        if progress is not None:
+            progress(ImageProgress(done=1, total=2))
         assert self._inside.acquire(blocking=False), "two images in the net"
         try:
             self.seen += 1
@@ -77,6 +87,7 @@ class WaitsForStop(FakeRestorer):
         *,
         sigma: float | None = None,  # noqa: ARG002
         stop: threading.Event,
+        progress: OnProgress | None = None,  # noqa: ARG002
     ) -> DecodedImage:
         self.entered.set()
         assert stop.wait(30)

@@ -23,11 +23,12 @@ from restore_cli.serve.app import ServeSettings, create_app
 from restore_cli.serve.worker import Finished, StoppedError
 from restore_cli.errors import WeightsError
 
-def work(request, data, stop):
+def work(request, data, stop, tell):
     if data == b"broken":
         raise WeightsError("/secret/place is missing")
     if data == b"bug":
         raise RuntimeError("/secret/place")
+    tell(0.5)
     for _ in range(int(data) if data.isdigit() else 0):
         if stop.wait(0.05):
             raise StoppedError

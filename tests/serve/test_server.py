@@ -153,6 +153,12 @@ def test_a_queued_image_is_followed_by_events_and_fetched(server: Server):
     assert server.ask("GET", job["result"]).status == 404
 
 
+def test_events_tell_which_share_is_done(server: Server):
+    job = server.ask("POST", "/v1/jobs?task=derain", b"30").json
+
+    assert b'"state": "running", "ahead": 0, "share": 0.5' in server.ask("GET", job["events"]).body
+
+
 def test_a_cancelled_image_stops_whether_it_waits_or_runs(server: Server):
     jobs = [server.ask("POST", "/v1/jobs?task=derain", b"100000").json for _ in range(2)]
     assert server.ask("GET", jobs[0]["result"]).status == 409
