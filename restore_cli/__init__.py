@@ -167,7 +167,7 @@ def restore(
 
     Args:
         image: A path, which gives a PIL image; a PIL image or an array, which give their like.
-        task: "sr", "denoise", "derain", "lowlight", "deblur".
+        task: "sr", "denoise", "dejpeg", "derain", "lowlight", "deblur".
         scale: 2, 3 or 4 for "sr", else 1.
         sigma: Level of the noise on the 0..255 scale, where it is known.
         model: A model's name or a weights id; None means the bundled weights of the task.

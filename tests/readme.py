@@ -15,7 +15,7 @@ from pathlib import Path
 
 from restore_cli.train.provenance import training_command
 from restore_cli.weights.entry import CLASSIFY
-from restore_cli.weights.manifest import WeightsEntry, load_manifest
+from restore_cli.weights.manifest import Score, WeightsEntry, load_manifest
 from restore_cli.weights.store import locate
 from tests.datasets import EVALUATED, FOLDERS
 from tests.model_card import make_restored
@@ -72,16 +72,21 @@ def scores_table() -> str:
         if not entry.bundled:
             continue
         evaluated = [score for score in entry.scores if score.protocol in EVALUATED]
-        values = {(score.dataset, score.sigma, score.protocol, score.metric): score.value for score in evaluated}
-        for dataset, sigma, protocol in dict.fromkeys(key[:3] for key in values):
-            named = dataset if sigma is None else f"{dataset}, sigma {sigma:g}"
+        values = {(_named(score), score.protocol, score.metric): score.value for score in evaluated}
+        for named, protocol in dict.fromkeys(key[:2] for key in values):
             cells = [
                 " / ".join(f"{value:.{digits}f}" for key, value in values.items()
-                           if key[:3] == (dataset, sigma, protocol) and key[3].startswith(kind))
+                           if key[:2] == (named, protocol) and key[2].startswith(kind))
                 for kind, digits in (("psnr", 2), ("ssim", 4))
             ]  # fmt: skip
             lines.append(f"| `{entry.id}` | {named} | {protocol} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _named(score: Score) -> str:
+    sigma = None if score.sigma is None else f"sigma {score.sigma:g}"
+    quality = None if score.quality is None else f"quality {score.quality}"
+    return ", ".join(word for word in (score.dataset, sigma, quality) if word)
 
 
 def training_lines() -> str:
@@ -100,7 +105,7 @@ def training_lines() -> str:
 def eval_lines() -> str:
     """Write the command that takes each score of the bundled weights again."""
     asked = dict.fromkeys(
-        eval_command(entry, score.dataset, score.sigma)
+        eval_command(entry, score)
         for entry in load_manifest().entries
         if entry.bundled
         for score in entry.scores
@@ -109,22 +114,23 @@ def eval_lines() -> str:
     return "\n".join(["```text", *asked, "```"])
 
 
-def eval_command(entry: WeightsEntry, dataset: str, sigma: float | None, root: Path = Path()) -> str:
+def eval_command(entry: WeightsEntry, score: Score, root: Path = Path()) -> str:
     """Write the command that scores weights on a dataset.
 
     Args:
         entry: The weights.
-        dataset: Its name, as scores write it.
-        sigma: Noise level, None where noise is not the task.
+        score: One of its scores, which names the dataset and what its inputs are.
         root: Where the folders of the datasets lie.
     """
-    folder = FOLDERS[dataset]
-    words = ["restore", "eval", entry.task, *option_words(entry), "-m", entry.id, "--dataset", dataset]
+    folder = FOLDERS[score.dataset]
+    words = ["restore", "eval", entry.task, *option_words(entry), "-m", entry.id, "--dataset", score.dataset]
     words += ["--clean", str(root / folder.clean)]
     if folder.degraded is not None:
         words += ["--degraded", str(root / folder.degraded.format(scale=entry.scale))]
-    if sigma is not None:
-        words += ["--sigma", f"{sigma:g}"]
+    if score.sigma is not None:
+        words += ["--sigma", f"{score.sigma:g}"]
+    if score.quality is not None:
+        words += ["--quality", str(score.quality)]
     return shlex.join(words)
 
 
@@ -133,7 +139,7 @@ def option_words(entry: WeightsEntry) -> list[str]:
     words = ["--scale", str(entry.scale)] if entry.task == "sr" else []
     words += ["--photo"] if entry.variant == "photo" else []
     words += ["--kind", str(entry.variant)] if entry.task == "deblur" else []
-    return [*words, *(["--gray"] if entry.task == "denoise" and entry.channels == 1 else [])]
+    return [*words, *(["--gray"] if entry.task in {"denoise", "dejpeg"} and entry.channels == 1 else [])]
 
 
 def command(entry: WeightsEntry) -> str:

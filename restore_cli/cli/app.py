@@ -32,6 +32,7 @@ _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 COMMANDS = {
     "sr": ("restore", "Enlarge images 2, 3 or 4 times."),
     "denoise": ("restore", "Take noise out of images."),
+    "dejpeg": ("restore", "Take the artefacts of JPEG out of images, of whichever quality."),
     "derain": ("restore", "Take rain streaks out of images."),
     "lowlight": ("restore", "Lighten images taken in the dark."),
     "deblur": ("restore", "Sharpen images blurred by motion or lack of focus."),

@@ -66,8 +66,19 @@ class ImageOptions:
             help="Of denoise: the level of the noise that is added, on the 0..255 scale.",
         ),
     ] = None
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            "--quality",
+            min=1,
+            max=100,
+            metavar="1..100",
+            rich_help_panel=IMAGES,
+            help="Of dejpeg: inputs are JPEGs of this quality, chroma halved both ways. Default: any, drawn by name.",
+        ),
+    ] = None
     gray: Annotated[
-        bool, typer.Option("--gray", rich_help_panel=IMAGES, help="Of denoise: turn the images to gray first.")
+        bool, typer.Option("--gray", rich_help_panel=IMAGES, help="Of denoise, dejpeg: turn the images to gray first.")
     ] = False
     photo: Annotated[
         bool,
@@ -200,11 +211,12 @@ class ResultOptions:
     restore eval sr --scale 4 --clean Set5/HR --degraded Set5/LR    inputs from files, paired by name
     restore eval sr --clean HR/ -m ramit-1 -m ramit-slim --html report.html
     restore eval denoise --sigma 25 --clean McMaster/ --pad symmetric --context global
+    restore eval dejpeg --quality 40 --clean McMaster/
     restore eval derain --clean Rain100L/HQ --degraded Rain100L/LQ --json --csv scores.csv
     """,
 )
 def evaluate(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="sr, denoise, derain, lowlight or deblur.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="sr, denoise, dejpeg, derain, lowlight or deblur.")],
     *,
     images: ImageOptions,
     candidates: CandidateOptions,
@@ -257,16 +269,17 @@ def _request(task: str, images: ImageOptions, *, lpips: bool) -> ScoringRequest:
         known = ", ".join(task_names())
         raise UsageError(f"unknown task {task!r}{did_you_mean(task, task_names())} (known: {known})")
     owners = {
-        "--scale": ("sr", images.scale is not None),
-        "--photo": ("sr", images.photo),
-        "--sigma": ("denoise", images.sigma is not None),
-        "--gray": ("denoise", images.gray),
-        "--real": ("denoise", images.real),
-        "--kind": ("deblur", images.kind is not None),
+        "--scale": (("sr",), images.scale is not None),
+        "--photo": (("sr",), images.photo),
+        "--sigma": (("denoise",), images.sigma is not None),
+        "--quality": (("dejpeg",), images.quality is not None),
+        "--gray": (("denoise", "dejpeg"), images.gray),
+        "--real": (("denoise",), images.real),
+        "--kind": (("deblur",), images.kind is not None),
     }
-    for option, (owner, is_given) in owners.items():
-        if is_given and owner != task:
-            raise UsageError(f"{option} belongs to {owner}, not to {task}", hint="leave it out")
+    for option, (tasks, is_given) in owners.items():
+        if is_given and task not in tasks:
+            raise UsageError(f"{option} belongs to {' and '.join(tasks)}, not to {task}", hint="leave it out")
     variant = {
         "sr": "photo" if images.photo else None,
         "denoise": "real" if images.real else None,
@@ -279,6 +292,7 @@ def _request(task: str, images: ImageOptions, *, lpips: bool) -> ScoringRequest:
         scale=(images.scale or DEFAULT_SCALE) if task == "sr" else 1,
         channels=1 if images.gray else 3,
         sigma=images.sigma,
+        quality=images.quality,
         variant=variant,
         lpips=lpips,
     )

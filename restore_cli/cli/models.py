@@ -232,7 +232,8 @@ def _lines(name: str, value: Any, entry: WeightsEntry | None) -> list[str]:
 def _score_line(score: Score) -> str:
     scale = None if score.scale is None else f"x{score.scale}"
     sigma = None if score.sigma is None else f"sigma {score.sigma:g}"
-    what = " ".join(word for word in (score.dataset, scale, sigma) if word)
+    quality = None if score.quality is None else f"q{score.quality}"
+    what = " ".join(word for word in (score.dataset, scale, sigma, quality) if word)
     return f"{what}: {score.metric} {score.value:g} ({score.origin}; {score.protocol})"
 
 

@@ -1,6 +1,6 @@
-"""The commands that restore images: sr, denoise, derain, lowlight, deblur.
+"""The commands that restore images: sr, denoise, dejpeg, derain, lowlight, deblur.
 
-Stage 1, ASK: from options to a plan, with everything checked that can be before torch is loaded. The five commands
+Stage 1, ASK: from options to a plan, with everything checked that can be before torch is loaded. The commands
 differ in the few options of their task; all else is one function, `_restore`.
 """
 
@@ -118,6 +118,21 @@ def denoise(
         "denoise", sigma=None if sigma is None else sigma.level, gray=gray, variant="real" if real else None
     )
     _restore(request, paths, files, run, messages)
+
+
+@command(
+    app,
+    "dejpeg",
+    examples="""
+    restore dejpeg photo.jpg --format png    writes photo_dejpeg.png beside it, which loses nothing again
+    restore dejpeg --recursive web/ better/  a folder; each image of whichever quality, in colour or gray
+    """,
+)
+def dejpeg(
+    paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: RunOptions, messages: MessageOptions
+) -> None:
+    """Take the artefacts of JPEG out of images, of whichever quality."""
+    _restore(weights.request("dejpeg"), paths, files, run, messages)
 
 
 @command(app, "derain", examples="restore derain street.jpg\nrestore derain --recursive rainy/ dry/")

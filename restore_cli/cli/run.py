@@ -40,7 +40,7 @@ def run(
         typer.Argument(
             metavar="STEPS",
             show_default=False,
-            help="Tasks with commas between them: denoise, denoise:SIGMA, sr:FACTOR, derain, lowlight, deblur; "
+            help="Tasks with commas between them: denoise, denoise:SIGMA, sr:FACTOR, dejpeg, derain, lowlight, deblur; "
             "@NAME behind one chooses its model or weights.",
         ),
     ],

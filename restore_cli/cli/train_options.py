@@ -63,7 +63,9 @@ class TaskOptions:
 
     task: Annotated[
         str | None,
-        typer.Option("--task", metavar="NAME", rich_help_panel=RECIPE, help="sr, denoise, derain, lowlight, deblur."),
+        typer.Option(
+            "--task", metavar="NAME", rich_help_panel=RECIPE, help="sr, denoise, dejpeg, derain, lowlight, deblur."
+        ),
     ] = None
     scale: Annotated[
         int | None, typer.Option("--scale", min=2, max=4, metavar="N", rich_help_panel=RECIPE, help="Factor of sr.")
@@ -79,7 +81,7 @@ class TaskOptions:
             metavar="NAME",
             rich_help_panel=RECIPE,
             help="Ours: ramit-lite-, crossformer-lite- or crossformer-ir- with sr-x2, sr-x3, sr-x4, sr-x4-photo, "
-            "denoise-color, denoise-gray, derain, lowlight or deblur-motion. The paper's: ramit-sr-x2, ... "
+            "denoise-color, denoise-gray, dejpeg-color, derain, lowlight or deblur-motion. The paper's: ramit-sr-x2. "
             "Default: ramit-lite's for the task.",
         ),
     ] = None

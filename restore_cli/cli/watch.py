@@ -20,7 +20,7 @@ from restore_cli.errors import ImageError, UsageError
 app = typer.Typer()
 
 _LOOK_SECONDS = 0.5
-_RESTORING = ("sr", "denoise", "derain", "lowlight", "deblur")
+_RESTORING = ("sr", "denoise", "dejpeg", "derain", "lowlight", "deblur")
 # They say where results go or what is done again, which is settled here.
 _SETTLED_HERE = frozenset({"--output", "-o", "--beside", "--in-place", "--resume", "--existing", "--dry-run", "-n"})
 _ENDS_THE_WATCH = frozenset({3, 4, 129, 130, 143})

@@ -4,7 +4,8 @@ Stage 2 of scoring, PLAN: facts only. A number without its protocol compares wit
 one of these, and `Protocol.statement` says it in words:
 
     paper      as publications do. sr: MATLAB's bicubic, Y channel, `scale` pixels cut. denoise: float Gaussian noise
-               from seed 0 for every image, neither clipped nor rounded. Pairs of files: the files as they are
+               from seed 0 for every image, neither clipped nor rounded. dejpeg: libjpeg's file of one quality, chroma
+               halved both ways. Pairs of files: the files as they are
     8bit       denoise only: the same noise, clipped and rounded to 8 bit, as a file would hold it
     synthetic  the task's own degradation, seeded by the image's name, clipped and rounded to 8 bit
 """
@@ -18,7 +19,7 @@ from restore_cli.errors import UsageError
 from restore_cli.tasks import get_task
 
 ProtocolName = Literal["paper", "8bit", "synthetic"]
-InputKind = Literal["files", "matlab-bicubic", "float-noise", "8bit-noise", "synthetic"]
+InputKind = Literal["files", "matlab-bicubic", "float-noise", "8bit-noise", "jpeg", "synthetic"]
 PROTOCOL_NAMES: tuple[ProtocolName, ...] = ("paper", "8bit", "synthetic")
 
 _INPUT_STATEMENTS: dict[InputKind, str] = {
@@ -26,6 +27,7 @@ _INPUT_STATEMENTS: dict[InputKind, str] = {
     "matlab-bicubic": "MATLAB bicubic input",
     "float-noise": "Gaussian noise, seed 0, neither clipped nor rounded",
     "8bit-noise": "Gaussian noise, seed 0, clipped and rounded to 8 bit",
+    "jpeg": "JPEG of libjpeg, 4:2:0, of the quality named",
     "synthetic": "synthetic input seeded by name, 8 bit",
 }
 
@@ -43,6 +45,7 @@ class Protocol:
         scale: Factor of super-resolution, 1 elsewhere.
         channels: 1 scores gray images, 3 RGB.
         sigma: Noise level on the 0..255 scale, or None.
+        quality: Of the JPEG, 1..100, or None.
         variant: The task's special form, or None.
     """
 
@@ -54,11 +57,12 @@ class Protocol:
     scale: int = 1
     channels: int = 3
     sigma: float | None = None
+    quality: int | None = None
     variant: str | None = None
 
     @property
     def subject(self) -> str:
-        """Name the task with its parameters, "sr x4" or "denoise gray sigma 25"."""
+        """Name the task with its parameters, "sr x4" or "denoise gray sigma 25", "dejpeg q40"."""
         words = [self.task]
         if self.scale > 1:
             words.append(f"x{self.scale}")
@@ -68,6 +72,8 @@ class Protocol:
             words.append("gray")
         if self.sigma is not None:
             words.append(f"sigma {self.sigma:g}")
+        if self.quality is not None:
+            words.append(f"q{self.quality}")
         return " ".join(words)
 
     @property
@@ -91,6 +97,7 @@ class ScoringRequest:
         scale: Factor of super-resolution, 1 elsewhere.
         channels: 1 for gray, 3 for RGB.
         sigma: Noise level on the 0..255 scale, or None.
+        quality: Of the JPEG, 1..100, or None.
         variant: The task's special form, or None.
         lpips: Whether LPIPS is wanted beside the task's metrics.
     """
@@ -101,6 +108,7 @@ class ScoringRequest:
     scale: int = 1
     channels: int = 3
     sigma: float | None = None
+    quality: int | None = None
     variant: str | None = None
     lpips: bool = False
 
@@ -130,6 +138,7 @@ def choose_protocol(request: ScoringRequest) -> Protocol:
         scale=request.scale,
         channels=request.channels,
         sigma=request.sigma,
+        quality=request.quality,
         variant=request.variant,
     )
 
@@ -142,4 +151,6 @@ def _possible_inputs(request: ScoringRequest) -> dict[ProtocolName, InputKind]:
         return {"paper": "matlab-bicubic"}
     if request.variant is None and request.task == "denoise":
         return {"paper": "float-noise", "8bit": "8bit-noise"}
+    if request.quality is not None:
+        return {"paper": "jpeg"}
     return {"synthetic": "synthetic"}

@@ -136,7 +136,9 @@ class Report:
                 continue
             if re.split(r"[\s,:;]", score.protocol)[0] != self.protocol.name or score.metric != metric:
                 continue
-            if score.scale in {None, self.protocol.scale} and score.sigma in {None, self.protocol.sigma}:
+            ours = self.protocol.scale, self.protocol.sigma, self.protocol.quality
+            theirs = score.scale, score.sigma, score.quality
+            if all(named in {None, taken} for named, taken in zip(theirs, ours, strict=True)):
                 return score
         return None
 

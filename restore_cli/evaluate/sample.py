@@ -17,6 +17,7 @@ import numpy.typing as npt
 from restore_cli.errors import ImageError
 from restore_cli.evaluate.pairs import Pair
 from restore_cli.evaluate.protocol import Protocol
+from restore_cli.imaging.compression import through_jpeg
 from restore_cli.imaging.decode import decode
 from restore_cli.imaging.decoded_image import FloatImage
 from restore_cli.imaging.resize import downscale_matlab
@@ -26,6 +27,7 @@ Uint8Image = npt.NDArray[np.uint8]
 
 _GRAY_WEIGHTS = (0.299, 0.587, 0.114)
 _NOISE_SEED = 0
+_BEST_QUALITY = 100
 # SSIM's window takes 11 pixels, the reflection of the widest synthetic blur 16.
 _SMALLEST_SIDE_PIXELS = 16
 
@@ -126,6 +128,8 @@ def _degrade(clean: Uint8Image, protocol: Protocol, name: str) -> FloatImage:
         return as_float(downscale_matlab(clean, protocol.scale))
     if protocol.input == "synthetic":
         return as_float(as_8bit(_synthesise(as_float(clean), protocol, name)))
+    if protocol.input == "jpeg":
+        return as_float(through_jpeg(clean, protocol.quality or _BEST_QUALITY))
     noisy = as_float(clean) + _noise(clean.shape, protocol.sigma or 0.0)
     return noisy if protocol.input == "float-noise" else as_float(as_8bit(noisy))
 

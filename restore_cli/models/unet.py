@@ -219,7 +219,7 @@ PRESETS = (
         patch=96,
         rate=1e-3,
         steps=100_000,
-        tasks=("denoise", "derain", "lowlight", "deblur"),
+        tasks=("denoise", "dejpeg", "derain", "lowlight", "deblur"),
         noise=("chain", 55.0),
     ),
 )

@@ -30,11 +30,13 @@ class DegradeOptions:
     Attributes:
         scale: Factor of super-resolution, 1 elsewhere.
         sigma_range: Noise levels drawn uniformly, on the 0..255 scale; equal ends mean one fixed level.
+        quality_range: Qualities of JPEG drawn uniformly, whole numbers of 1..100.
         variant: A task's special form ("photo", "motion", ...), None for the plain one.
     """
 
     scale: int = 1
     sigma_range: tuple[float, float] = (0.0, 50.0)
+    quality_range: tuple[int, int] = (5, 100)
     variant: str | None = None
 
 

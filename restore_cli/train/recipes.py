@@ -229,6 +229,8 @@ def _of_preset(preset: Preset) -> tuple[Recipe, ...]:
         recipe("sr-x4-photo", "sr", scale=4, variant="photo"),
         recipe("denoise-color", "denoise", variant=noise, sigma_range=(0.0, highest)),
         recipe("denoise-gray", "denoise", channels=1, variant=noise, sigma_range=(0.0, highest)),
+        recipe("dejpeg-color", "dejpeg"),
+        recipe("dejpeg-gray", "dejpeg", channels=1),
         recipe("derain", "derain"),
         recipe("lowlight", "lowlight"),
         recipe("deblur-motion", "deblur", variant="motion"),

@@ -98,6 +98,7 @@ class Score:
         value: The mean over the set's images.
         scale: Factor of super-resolution, None elsewhere.
         sigma: Noise level on the 0..255 scale, None elsewhere.
+        quality: Of the JPEG, None elsewhere.
         origin: "published" by the authors or "measured" by this project.
     """
 
@@ -107,6 +108,7 @@ class Score:
     value: Finite
     scale: Scale | None = None
     sigma: Finite | None = None
+    quality: Annotated[int, Meta(ge=1, le=100)] | None = None
     origin: ScoreOrigin
 
 

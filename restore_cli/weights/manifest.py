@@ -286,19 +286,27 @@ def manifest_text(values: object) -> str:
 
 
 def _require_distinct(entries: Iterable[WeightsEntry]) -> None:
-    """Refuse entries that share an id, a file name, or all that `select` tells them apart by."""
+    """Refuse entries that share an id, a file name, or all that `select` tells them apart by.
+
+    Only bundled entries of the same bytes may name one file: a network that serves two tasks.
+    """
     entries = tuple(entries)
     models = {entry.model for entry in entries}
+    by_id = {entry.id: entry for entry in entries}
     seen: dict[tuple[str, object], str] = {}
     for entry in entries:
         if entry.id in models:
             raise ManifestError(f"entry {entry.id!r}: field 'id' is the name of a model too")
         request = (entry.model, entry.task, entry.scale, entry.channels, entry.sigma_range, entry.variant)
         for name, key in (("id", entry.id), ("file", entry.file.lower()), ("model", request)):
-            if (name, key) in seen:
+            if (name, key) in seen and not (name == "file" and _is_one_file(entry, by_id[seen[name, key]])):
                 what = "serves the same request as" if name == "model" else "is the same as that of"
                 raise ManifestError(f"entry {entry.id!r}: field {name!r} {what} entry {seen[name, key]!r}")
             seen[name, key] = entry.id
+
+
+def _is_one_file(one: WeightsEntry, other: WeightsEntry) -> bool:
+    return one.bundled and other.bundled and (one.file, one.sha256) == (other.file, other.sha256)
 
 
 def _misfit(entry: WeightsEntry, sigma: float | None) -> tuple[float, float, float]:

@@ -150,3 +150,10 @@ def test_set5_is_reduced_as_matlab_did_it_bit_for_bit(shared: Path, scale: int) 
         given = sample_of(pair.clean, ScoringRequest(task="sr", paired=True, scale=scale), pair.degraded)
         np.testing.assert_array_equal(made.degraded, given.degraded)
         np.testing.assert_array_equal(made.clean, given.clean)
+
+
+def test_a_jpeg_input_is_the_file_that_an_encoder_writes_at_that_quality(tmp_path: Path) -> None:
+    clean = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+    sample = sample_of(save(tmp_path / "a.png", clean), ScoringRequest(task="dejpeg", paired=False, quality=40))
+    Image.fromarray(clean).save(tmp_path / "a.jpg", quality=40, subsampling="4:2:0")
+    assert np.array_equal(np.rint(sample.degraded * 255), np.asarray(Image.open(tmp_path / "a.jpg")))

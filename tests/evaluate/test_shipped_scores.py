@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from restore_cli.cli import app
-from restore_cli.weights.manifest import WeightsEntry, load_manifest
+from restore_cli.weights.manifest import Score, WeightsEntry, load_manifest
 from tests.cli.conftest import run_apart
 from tests.datasets import EVALUATED
 from tests.readme import ROOT, eval_command, option_words
@@ -20,47 +20,47 @@ SAMPLES = ROOT / "tests" / "samples"
 # of one small image.
 IN_CI = "ramit-lite-sr-x4"
 # Of the still life, in dB above bicubic or above the input itself.
-GAIN_LEAST = {"sr": 0.2, "denoise": 3.0, "derain": 0.5, "lowlight": 3.0, "deblur": 0.3}
+GAIN_LEAST = {"sr": 0.2, "denoise": 3.0, "dejpeg": 0.5, "derain": 0.5, "lowlight": 3.0, "deblur": 0.3}
 
 
-def stated() -> list[tuple[WeightsEntry, str, float | None]]:
-    found = [
-        (entry, score.dataset, score.sigma)
+def stated() -> list[tuple[WeightsEntry, Score]]:
+    found = {
+        (entry.id, score.dataset, score.sigma, score.quality): (entry, score)
         for entry in load_manifest().entries
         if entry.bundled
         for score in entry.scores
         if score.protocol in EVALUATED
-    ]
-    return list(dict.fromkeys(found))
+    }
+    return list(found.values())
 
 
 def test_every_bundled_checkpoint_states_a_score_that_eval_takes():
-    assert {entry.id for entry, _, _ in stated()} == {entry.id for entry in load_manifest().entries if entry.bundled}
+    assert {entry.id for entry, _ in stated()} == {entry.id for entry in load_manifest().entries if entry.bundled}
 
 
 @pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize(
-    ("entry", "dataset", "sigma"),
+    ("entry", "named"),
     [
         pytest.param(
             entry,
-            dataset,
-            sigma,
+            score,
             marks=[] if entry.id == IN_CI else [pytest.mark.exhaustive],
-            id=f"{entry.id}-{dataset}-{sigma}".replace(" ", ""),
+            id=f"{entry.id}-{score.dataset}-{score.sigma}-{score.quality}".replace(" ", ""),
         )
-        for entry, dataset, sigma in stated()
+        for entry, score in stated()
     ],
 )
-def test_a_stated_score_is_reproduced(entry: WeightsEntry, dataset: str, sigma: float | None, shared: Path):
-    line = shlex.split(eval_command(entry, dataset, sigma, shared / "data"))
+def test_a_stated_score_is_reproduced(entry: WeightsEntry, named: Score, shared: Path):
+    line = shlex.split(eval_command(entry, named, shared / "data"))
     ran = run_apart([*line[1:], "--offline", "--json", "--quiet"], OMP_NUM_THREADS="2")
     assert ran.code == 0, ran.err
     summary = json.loads(ran.out.splitlines()[-1])
     measured = next(candidate["mean"] for candidate in summary["candidates"] if not candidate["floor"])
     for score in entry.scores:
-        if (score.dataset, score.sigma, score.protocol) == (dataset, sigma, summary["protocol"]):
+        same = (score.dataset, score.sigma, score.quality) == (named.dataset, named.sigma, named.quality)
+        if same and score.protocol == summary["protocol"]:
             assert measured[score.metric] == pytest.approx(score.value, abs=0.005 if "psnr" in score.metric else 5e-4)
 
 
@@ -72,8 +72,8 @@ def test_bundled_weights_beat_doing_nothing_on_an_image_nobody_trained_on(
     entry: WeightsEntry, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     shutil.copy(SAMPLES / "still_life.png", tmp_path)
-    noise = ["--sigma", "25"] if entry.task == "denoise" else []
-    asked = ["eval", entry.task, *option_words(entry), *noise, "-m", entry.id, "--clean", str(tmp_path)]
+    made = {"denoise": ["--sigma", "25"], "dejpeg": ["--quality", "20"]}.get(entry.task, [])
+    asked = ["eval", entry.task, *option_words(entry), *made, "-m", entry.id, "--clean", str(tmp_path)]
     assert app.run([*asked, "--offline", "--json"]) == 0
     candidates = json.loads(capfd.readouterr().out.splitlines()[-1])["candidates"]
     network, floor = sorted(candidates, key=lambda candidate: bool(candidate["floor"]))

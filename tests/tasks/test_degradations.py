@@ -231,3 +231,31 @@ def test_filtering_by_spectra_is_filtering_place_by_place(size: tuple[int, int])
         padded = torch.nn.functional.pad(image[:, None], (15, 15, 15, 15), mode="reflect")
         expected = torch.nn.functional.conv2d(padded, kernel[None, None])[:, 0]
         torch.testing.assert_close(result, expected, atol=1e-6, rtol=0)
+
+
+def test_compressed_images_are_of_every_quality_asked_for_and_gray_stays_gray():
+    generator = torch.Generator().manual_seed(0)
+    clean = (smooth_images(1) + 0.08 * torch.randn(1, 3, 64, 64, generator=generator)).clamp(0, 1)
+    batch = clean.repeat(64, 1, 1, 1)
+
+    def losses(low: int, high: int) -> torch.Tensor:
+        return (degraded("dejpeg", None, batch, quality_range=(low, high)) - batch).std(dim=(1, 2, 3)) * 255
+
+    assert losses(10, 10).min() > losses(95, 95).median()
+    every = losses(5, 100)
+    assert every.min() < losses(95, 95).median()
+    assert every.max() > losses(10, 10).median()
+    gray = clean[:, :1].expand(-1, 3, -1, -1).contiguous()
+    result = degraded("dejpeg", None, gray)
+    assert torch.equal(result[:, 0], result[:, 2])
+    assert torch.equal(degraded("dejpeg", None, gray[:, :1])[:, 0], result[:, 0])
+
+
+def test_some_images_were_compressed_before():
+    clean = (smooth_images(1) + 0.05).clamp(0, 1).repeat(64, 1, 1, 1)
+    loss = (degraded("dejpeg", None, clean, quality_range=(100, 100)) - clean).std(dim=(1, 2, 3))
+    # One image compressed once at one quality comes out in three ways, one for each sampling of its chroma.
+    levels, counts = loss.mul(1e5).round().unique(return_counts=True)
+    once = sorted(zip(counts.tolist(), levels.tolist(), strict=True), reverse=True)[:3]
+    assert 0.6 < sum(count for count, _ in once) / 64 < 0.9
+    assert float(loss.max()) * 1e5 > 2 * max(level for _, level in once)

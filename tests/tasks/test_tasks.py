@@ -10,12 +10,12 @@ import pytest
 from restore_cli.tasks import get_task, task_names
 
 
-def test_the_five_tasks_are_found():
-    assert task_names() == ("deblur", "denoise", "derain", "lowlight", "sr")
+def test_the_tasks_are_found():
+    assert task_names() == ("deblur", "dejpeg", "denoise", "derain", "lowlight", "sr")
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="known: deblur, denoise, derain, lowlight, sr"):
+    with pytest.raises(ValueError, match="known: deblur, dejpeg, denoise, derain, lowlight, sr"):
         get_task("dehaze")
 
 
@@ -24,6 +24,7 @@ def test_an_unknown_task_is_refused_with_the_known_ones():
     [
         ("sr", ("psnr_y", "ssim_y"), "_x4", 4),
         ("denoise", ("psnr", "ssim"), "_denoised", 0),
+        ("dejpeg", ("psnr", "ssim"), "_dejpeg", 0),
         ("derain", ("psnr_y", "ssim_y"), "_derained", 0),
         ("lowlight", ("psnr", "ssim"), "_lowlight", 0),
         ("deblur", ("psnr", "ssim"), "_deblurred", 0),

@@ -137,7 +137,8 @@ def test_every_listed_config_builds_and_agrees_with_its_entry() -> None:
     for item in load_manifest().entries:
         config = get_architecture(item.arch).config.from_json(item.config)
         assert (config.scale, config.channels) == (item.scale, item.channels), item.id
-        assert config.to_json() == item.config, item.id
+        later = {name: config.to_json()[name] for name in config.LATER}
+        assert config.to_json() == {**later, **item.config}, item.id
 
 
 @pytest.mark.shared
@@ -190,7 +191,7 @@ def test_an_entry_goes_through_json_and_back_unchanged() -> None:
         ("id", "Ramit SR", "'id' is 'Ramit SR'"),
         ("id", 7, "'id' must be text, not the number 7"),
         ("arch", "ramti", "'arch' is 'ramti', did you mean 'ramit'? (known: "),
-        ("task", "superres", "'task' is 'superres' (known: classify, deblur, denoise, derain, lowlight, sr)"),
+        ("task", "superres", "'task' is 'superres' (known: classify, deblur, dejpeg, denoise, derain, lowlight, sr)"),
         ("scale", "2", "'scale' must be a whole number, not text"),
         ("scale", True, "'scale' must be a whole number, not true or false"),
         ("scale", 0, "'scale' is 0, but must be >= 1"),
@@ -245,6 +246,11 @@ def test_entries_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
     assert "field 'id' is the same" in refusal(tmp_path, entry(), entry(file="two.pth", scale=3))
     assert "field 'file' is the same" in refusal(tmp_path, entry(), {**other, "file": "ONE.pth"})
     assert "field 'model' serves the same request" in refusal(tmp_path, entry(), {**other, "scale": 2})
+    bundled = {"bundled": True, "sources": "absent", "file": "one.safetensors"}
+    serving_two = [entry(**bundled), {**other, **bundled, "sources": None, "task": "denoise", "scale": 1}]
+    assert len(manifest(tmp_path, *serving_two).entries) == 2
+    serving_two[1]["sha256"] = "0" * 64
+    assert "field 'file' is the same" in refusal(tmp_path, *serving_two)
     assert "is the name of a model too" in refusal(tmp_path, entry(), {**other, "model": "ramit-sr-x2"})
     assert len(manifest(tmp_path, entry(), other).entries) == 2
 
