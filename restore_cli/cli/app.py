@@ -38,6 +38,7 @@ COMMANDS = {
     "deblur": ("restore", "Sharpen images blurred by motion or lack of focus."),
     "run": ("run", "Restore images by several tasks, one after the other."),
     "watch": ("watch", "Restore what arrives in a folder."),
+    "status": ("status", "Count what is done, failed and begun in an output folder."),
     "compare": ("compare", "Show images before and after on a page, with a slider between them."),
     "serve": ("serve", "Open a page to drop images on, and the same over HTTP, on this machine."),
     "models": ("models", "List, fetch and check weights."),

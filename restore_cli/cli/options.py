@@ -215,6 +215,12 @@ class FileOptions(ImageOptions):
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", rich_help_panel=FILES, help="Stop at the first image that fails.")
     ] = False
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", rich_help_panel=FILES, help="Try images again that ended the program twice before."
+        ),
+    ] = False
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", rich_help_panel=FILES, help="Show what would be done, touch nothing.")
     ] = False

@@ -212,6 +212,7 @@ def _restore(
             write=files.write_settings(),
             jobs_in_flight=run.jobs,
             fail_fast=files.fail_fast,
+            retry_failed=files.retry_failed,
         )
     )
     if any(job.to_stdout for job in plan.jobs):

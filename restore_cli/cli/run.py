@@ -77,6 +77,7 @@ def run(
         write=write,
         jobs_in_flight=network.jobs,
         fail_fast=files.fail_fast,
+        retry_failed=files.retry_failed,
     )
     if files.dry_run:
         for job in plan.jobs:

@@ -45,6 +45,7 @@ class BatchRequest:
         write: How results are written.
         jobs_in_flight: How many images are read ahead and encoded behind the one in the net.
         fail_fast: Stop at the first image that fails.
+        retry_failed: Try images again that ended their process as often as they may.
     """
 
     weights: WeightsRequest
@@ -55,6 +56,7 @@ class BatchRequest:
     write: WriteSettings = field(default_factory=WriteSettings)
     jobs_in_flight: int = 2
     fail_fast: bool = False
+    retry_failed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +146,7 @@ def plan_batch(request: BatchRequest) -> JobPlan:
         write=request.write,
         jobs_in_flight=request.jobs_in_flight,
         fail_fast=request.fail_fast,
+        retry_failed=request.retry_failed,
     )
 
 

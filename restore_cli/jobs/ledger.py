@@ -109,6 +109,22 @@ class Ledger:
             if descriptor is not None:
                 self._read_on(descriptor)
 
+    def outcomes(self) -> Iterator[tuple[str, str | None]]:
+        """Yield what each line says: the name of a result, and why it failed or None if it was written.
+
+        Raises:
+            StorageError: If there is a ledger and it cannot be read.
+        """
+        with self._lock, self._faults("read"), self._open(write=False) as descriptor:
+            if descriptor is None:
+                return
+            with open(descriptor, "rb", closefd=False) as file:
+                for line in file:
+                    for said in _parsed([line.rstrip(b"\n")]):
+                        name = said.get("target") if isinstance(said, dict) else None
+                        if isinstance(name, str) and ("output" in said or "failed" in said):
+                            yield name, None if "output" in said else str(said["failed"])
+
     def knows(self, target: Path) -> bool:
         """Tell whether a file was ever written as `target`."""
         return self.name_of(target) in self._records
@@ -185,9 +201,25 @@ class Ledger:
             "output": output_digest,
             **({"steps": recipe.steps} if recipe.steps else {}),
         }
+        self._append(record, sync=sync)
+
+    def add_failure(self, target: Path, error: str, *, input_digest: str) -> None:
+        """Write down that an image failed; it proves nothing, and the image is tried again by the next run.
+
+        Args:
+            target: Where its result would have gone.
+            error: Why it failed.
+            input_digest: Digest of the source's bytes, "" where they could not be read.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        self._append({"target": self.name_of(target), "input": input_digest, "failed": error}, sync=False)
+
+    def _append(self, record: dict[str, Any], *, sync: bool) -> None:
         line = _LINE_START + json.dumps(record)[1:].encode("ascii") + b"\n"
         with self._lock, self._faults("written"), self._open(create=True) as descriptor:
-            if descriptor is None or os.write(descriptor, _from_a_new_line(descriptor, line)) < len(line):
+            if descriptor is None or os.write(descriptor, from_a_new_line(descriptor, line)) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if sync:
                 os.fsync(descriptor)
@@ -302,7 +334,7 @@ def _place_of(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:_LOCK_BYTES], "big")
 
 
-def _from_a_new_line(descriptor: int, line: bytes) -> bytes:
+def from_a_new_line(descriptor: int, line: bytes) -> bytes:
     """Return a line with a break before it where a kill tore the last one."""
     size = os.fstat(descriptor).st_size
     if size == 0:

@@ -14,9 +14,8 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from functools import partial
 from typing import get_args
 
@@ -28,7 +27,8 @@ from restore_cli.imaging.fit import check_result, fitted, fitted_size
 from restore_cli.inference.device import is_out_of_memory
 from restore_cli.inference.progress import ImageProgress, OnProgress
 from restore_cli.inference.runner import StopRequestedError
-from restore_cli.jobs.choose import Choice, sigma_warning
+from restore_cli.jobs.choose import Choice
+from restore_cli.jobs.flight import AHEAD_OF_THE_NET, BEFORE_WRITING, Flight, Ran, Read, Stage, Written
 from restore_cli.jobs.ledger import Recipe, digest_of_bytes, digest_of_views
 from restore_cli.jobs.networks import NetworkSource
 from restore_cli.jobs.plan import JobPlan
@@ -88,112 +88,8 @@ def run_jobs(
     return Summary(**counts, seconds=time.monotonic() - started, fatal=fatal)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Read:
-    """An image that was read, the weights it gets, and the digest of its file where a ledger asks for it."""
-
-    image: DecodedImage
-    choice: Choice
-    digest: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Ran:
-    """An image that was restored, and what with, where a ledger asks for it."""
-
-    image: DecodedImage
-    recipe: Recipe | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Written:
-    """What writing an image gave: what its format could not hold."""
-
-    warnings: tuple[str, ...]
-
-
 class _DoneAlreadyError(Exception):
     """Leave an image that another process, or an earlier run, has done."""
-
-
-# What a stage gives: an image read, an image restored, an image written.
-_Outcome = _Read | _Ran | _Written
-
-
-class _Stage(Enum):
-    """Where an image is; a thread works on it in the stages ending in ING."""
-
-    READING = auto()
-    READ = auto()
-    RUNNING = auto()
-    RAN = auto()
-    WRITING = auto()
-    DONE = auto()
-
-
-_NEXT_STAGE = {_Stage.READING: _Stage.READ, _Stage.RUNNING: _Stage.RAN}
-_AHEAD_OF_THE_NET = {_Stage.READING, _Stage.READ}
-_BEFORE_WRITING = {*_AHEAD_OF_THE_NET, _Stage.RUNNING, _Stage.RAN}
-
-
-@dataclass(kw_only=True)
-class _Flight:
-    """One image on its way; `image` is held here only while no thread has it."""
-
-    job: ImageJob
-    stage: _Stage = _Stage.READING
-    digest: str = ""
-    image: DecodedImage | None = None
-    choice: Choice | None = None
-    recipe: Recipe | None = None
-    future: Future[_Outcome] | None = None
-    since: float = 0.0
-    seconds: float = 0.0
-    warnings: tuple[str, ...] = ()
-    size_in: tuple[int, int] | None = None
-    size_out: tuple[int, int] | None = None
-    result: JobResult | None = None
-
-    def launch(self, stage: _Stage, pool: Executor, work: Callable[[], _Outcome]) -> None:
-        """Let a thread do the work of a stage."""
-        self.stage, self.image, self.since = stage, None, time.monotonic()
-        self.future = pool.submit(work)
-
-    def take(self, outcome: _Outcome) -> None:
-        """Take what a stage gave."""
-        if isinstance(outcome, _Written):
-            self.warnings += outcome.warnings
-            self.finish("ok")
-            return
-        if isinstance(outcome, _Read):
-            self.image, self.digest, self.choice = outcome.image, outcome.digest, outcome.choice
-        else:
-            self.image, self.recipe = outcome.image, outcome.recipe
-        self.stage = _NEXT_STAGE[self.stage]
-        self.warnings = (*self._warnings_of_choice(), *self.image.warnings)
-        self.size_out = (self.image.height, self.image.width)
-        self.size_in = self.size_in or self.size_out
-
-    def _warnings_of_choice(self) -> tuple[str, ...]:
-        choice = self.choice
-        warning = None if choice is None else sigma_warning(choice.entry, choice.sigma)
-        return () if warning is None else (warning,)
-
-    def finish(self, status: Status, error: RestoreError | None = None) -> None:
-        """Settle the result; the image is let go."""
-        self.stage, self.image, self.future = _Stage.DONE, None, None
-        self.result = JobResult(
-            source=self.job.source,
-            target=self.job.target,
-            status=status,
-            seconds=self.seconds,
-            error=error,
-            warnings=self.warnings,
-            size_in=self.size_in,
-            size_out=self.size_out if status == "ok" else None,
-            weights=None if self.choice is None else self.choice.entry.id,
-            sigma=None if self.choice is None else self.choice.sigma,
-        )
 
 
 class _Coordinator:
@@ -220,7 +116,7 @@ class _Coordinator:
         self._most = max(1, plan.jobs_in_flight)
         self._waiting = deque(plan.jobs)
         self._held_elsewhere: deque[ImageJob] = deque()
-        self._flights: deque[_Flight] = deque()
+        self._flights: deque[Flight] = deque()
         self._leaving = threading.Event()  # the net looks at it too
         self._fatal: RestoreError | None = None
 
@@ -245,14 +141,16 @@ class _Coordinator:
                         time.sleep(_POLL_SECONDS)
             finally:
                 self._leaving.set()  # after an interrupt the pools would wait for the image in the net
+                if self._ledgers is not None:
+                    self._ledgers.close()
         return self._fatal
 
     def _take_up(self, readers: Executor) -> None:
-        ahead = sum(flight.stage in _AHEAD_OF_THE_NET for flight in self._flights)
+        ahead = sum(flight.stage in AHEAD_OF_THE_NET for flight in self._flights)
         tries_left = len(self._waiting) or len(self._held_elsewhere)
         while tries_left and (ahead < self._most or self._leaving.is_set()):
             tries_left -= 1
-            flight = _Flight(job=(self._waiting or self._held_elsewhere).popleft())
+            flight = Flight(job=(self._waiting or self._held_elsewhere).popleft())
             if self._leaving.is_set():
                 flight.finish("stopped")
             elif not self._claim(flight):
@@ -260,11 +158,11 @@ class _Coordinator:
                 continue
             elif flight.result is None:
                 work = partial(_read, flight.job, self._plan, self._networks, self._ledgers)
-                flight.launch(_Stage.READING, readers, work)
+                flight.launch(Stage.READING, readers, work)
                 ahead += 1
             self._flights.append(flight)
 
-    def _claim(self, flight: _Flight) -> bool:
+    def _claim(self, flight: Flight) -> bool:
         """Take an image for this process; tell whether it is ours, or has failed at that."""
         resume = self._plan.write.resume
         try:
@@ -273,33 +171,43 @@ class _Coordinator:
             self._fail(flight, error)
             return True
 
+    def _begin(self, flight: Flight) -> bool:
+        """Write down that an image is about to meet the network; tell whether that could be done."""
+        try:
+            if self._ledgers is not None:
+                self._ledgers.begin(flight.job, flight.digest)
+        except RestoreError as error:
+            self._fail(flight, error)
+            return False
+        return True
+
     def _advance(self, net: Executor, writers: Executor) -> None:
         """Take what threads have finished and give them what comes next, the earliest image first."""
-        writing = sum(flight.stage is _Stage.WRITING for flight in self._flights)
+        writing = sum(flight.stage is Stage.WRITING for flight in self._flights)
         net_is_free = True
         for flight in self._flights:
             self._land(flight)
             image = flight.image
             if image is None:
                 pass  # a thread has it, or it is done
-            elif flight.stage is _Stage.RAN and writing < self._most:
+            elif flight.stage is Stage.RAN and writing < self._most:
                 proof = None
                 if self._ledgers is not None and flight.recipe is not None:
                     proof = _Proof(ledgers=self._ledgers, recipe=flight.recipe, digest=flight.digest)
                 write = partial(_write, image, flight.job, self._plan, proof, self._deliver)
-                flight.launch(_Stage.WRITING, writers, write)
+                flight.launch(Stage.WRITING, writers, write)
                 writing += 1
-            elif flight.stage is _Stage.READ and self._leaving.is_set():
+            elif flight.stage is Stage.READ and self._leaving.is_set():
                 flight.finish("stopped")
-            elif flight.stage is _Stage.READ and flight.choice is not None and net_is_free:
+            elif flight.stage is Stage.READ and flight.choice is not None and net_is_free and self._begin(flight):
                 told = None if self._progress is None else partial(self._progress, flight.job)
                 net_work = partial(_restore, image, flight.job, self._plan, self._networks, flight.choice)
                 run = partial(net_work, self._leaving, self._observe, told)
-                flight.launch(_Stage.RUNNING, net, run)
+                flight.launch(Stage.RUNNING, net, run)
             # The order of the plan holds in the net, and only one restored image may wait for a writer.
-            net_is_free &= flight.stage not in _BEFORE_WRITING
+            net_is_free &= flight.stage not in BEFORE_WRITING
 
-    def _land(self, flight: _Flight) -> None:
+    def _land(self, flight: Flight) -> None:
         """Take the outcome of a thread that has finished."""
         future = flight.future
         if future is None or not future.done():
@@ -315,8 +223,10 @@ class _Coordinator:
             self._fail(flight, error)
         else:
             flight.take(future.result())
+            if flight.stage is Stage.RAN and self._ledgers is not None and not self._plan.one_by_one:
+                self._ledgers.strike_out(flight.job, flight.digest)  # or the next in the net could be its death
 
-    def _fail(self, flight: _Flight, error: BaseException) -> None:
+    def _fail(self, flight: Flight, error: BaseException) -> None:
         fault = _named_fault(error, flight)
         _let_go_of_pixels(fault)
         flight.finish("failed", fault)
@@ -325,7 +235,15 @@ class _Coordinator:
         if self._fatal is not None or self._plan.fail_fast:
             self._leaving.set()
 
+    def _strike_out(self) -> None:
+        """Write down at once that images are finished, whichever others are reported before them."""
+        for flight in self._flights:
+            if self._ledgers is not None and flight.result is not None and not flight.struck_out:
+                flight.struck_out = True
+                self._ledgers.end(flight.job, flight.digest, flight.result)
+
     def _report_in_order(self) -> None:
+        self._strike_out()
         while self._flights and (result := self._flights[0].result) is not None:
             job = self._flights.popleft().job
             if self._ledgers is not None:
@@ -346,14 +264,17 @@ def _ledgers_of(plan: JobPlan, networks: NetworkSource) -> Ledgers | None:
     """Return the ledgers of a plan's output folders, None where none is kept."""
     if all(job.home is None for job in plan.jobs):
         return None
-    return Ledgers(networks.recipes() if plan.write.resume else ())
+    ledgers = Ledgers(networks.recipes() if plan.write.resume else ())
+    ledgers.read_attempts(plan.jobs)
+    return ledgers
 
 
-def _read(job: ImageJob, plan: JobPlan, networks: NetworkSource, ledgers: Ledgers | None) -> _Read:
+def _read(job: ImageJob, plan: JobPlan, networks: NetworkSource, ledgers: Ledgers | None) -> Read:
     """Read and decode an image, and settle which weights it gets.
 
     Raises:
         _DoneAlreadyError: If its result is there, proved.
+        DeadlyImageError: If it has ended its process too often.
     """
     settings = plan.read
     data = read_file(job.source, settings.max_pixels) if job.data is None else job.data
@@ -363,10 +284,15 @@ def _read(job: ImageJob, plan: JobPlan, networks: NetworkSource, ledgers: Ledger
         digest = digest_of_views(digest, digest_of_bytes(right))
     if plan.write.resume and ledgers is not None and ledgers.prove(job, digest):
         raise _DoneAlreadyError
+    if ledgers is not None and digest:
+        if not plan.retry_failed:
+            ledgers.refuse_deadly(job, digest)
+        if plan.one_by_one:  # so that its decoder is watched too
+            ledgers.begin(job, digest)
     image = _decoded(data, job.source_name, settings)
     if right is not None:
         image = replace(image, right=_decoded(right, str(job.right), settings).pixels)
-    return _Read(image=image, choice=networks.choose(image), digest=digest)
+    return Read(image=image, choice=networks.choose(image), digest=digest)
 
 
 def _decoded(data: bytes, name: str, settings: ReadSettings) -> DecodedImage:
@@ -384,7 +310,7 @@ def _restore(
     stop: threading.Event,
     observe: Observe | None,
     progress: OnProgress | None,
-) -> _Ran:
+) -> Ran:
     """Run the net and bring its result to the requested size, unless that could not be written."""
     restorer = networks.restorer(choice.entry, stop)
     height, width = image.height * restorer.scale, image.width * restorer.scale
@@ -400,7 +326,7 @@ def _restore(
         _refuse_losses(restored, plan.write, format_name)
     if observe is not None:
         observe(job, image, restored)
-    return _Ran(image=restored, recipe=None if job.home is None else networks.recipe(choice.entry))
+    return Ran(image=restored, recipe=None if job.home is None else networks.recipe(choice.entry))
 
 
 def _refuse_losses(image: DecodedImage, settings: WriteSettings, format_name: str) -> None:
@@ -414,9 +340,7 @@ def _refuse_losses(image: DecodedImage, settings: WriteSettings, format_name: st
         raise ImageError(line, hint="leave --strict out to take it as it is")
 
 
-def _write(
-    image: DecodedImage, job: ImageJob, plan: JobPlan, proof: _Proof | None, deliver: Deliver | None
-) -> _Written:
+def _write(image: DecodedImage, job: ImageJob, plan: JobPlan, proof: _Proof | None, deliver: Deliver | None) -> Written:
     """Encode and publish.
 
     Args:
@@ -452,7 +376,7 @@ def _write(
                 raise _DoneAlreadyError from error
             raise
     lost = losses(image, format=format_name, strip=settings.strip, background=settings.background)
-    return _Written(warnings=lost)
+    return Written(warnings=lost)
 
 
 def _publish(data: bytes, job: ImageJob, proof: _Proof | None, *, overwrite: bool) -> None:
@@ -470,7 +394,7 @@ def _format_of(image: DecodedImage, job: ImageJob, settings: WriteSettings) -> s
     return settings.format or output_format(image.format, job.target.suffix)
 
 
-def _named_fault(error: BaseException, flight: _Flight) -> RestoreError:
+def _named_fault(error: BaseException, flight: Flight) -> RestoreError:
     """Return the fault as the user is to read it, with a file's name in it."""
     source, target = flight.job.source_name, flight.job.target_name
     if is_out_of_memory(error):

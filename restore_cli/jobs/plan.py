@@ -37,6 +37,9 @@ class JobPlan:
         write: How results are written.
         jobs_in_flight: How many images are read ahead and encoded behind the one in the net.
         fail_fast: Stop at the first image that fails.
+        retry_failed: Try images again that ended their process as often as they may.
+        one_by_one: Write each image down as begun before it is decoded, not only before it meets the network; for
+            images one of which is suspected of ending its process.
     """
 
     weights: WeightsRequest
@@ -47,6 +50,8 @@ class JobPlan:
     write: WriteSettings = field(default_factory=WriteSettings)
     jobs_in_flight: int = 2
     fail_fast: bool = False
+    retry_failed: bool = False
+    one_by_one: bool = False
 
     @property
     def task(self) -> str:

@@ -6,14 +6,18 @@ the same folder. Loads no torch: a run that finds everything done ends before th
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 from restore_cli._version import __version__
+from restore_cli.errors import ImageError, RestoreError
+from restore_cli.jobs.attempts import Attempts, DeadlyImageError
 from restore_cli.jobs.ledger import Ledger, Recipe, digest_of_bytes, digest_of_file, digest_of_views
 from restore_cli.jobs.plan import JobPlan
+from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.targets import ImageJob
 from restore_cli.storage.publish import make_folder
 from restore_cli.weights.entry import WeightsEntry
@@ -35,6 +39,8 @@ class Ledgers:
     def __init__(self, recipes: Iterable[Recipe] = ()) -> None:
         self._recipes = set(recipes)
         self._ledgers: dict[Path, Ledger] = {}
+        self._attempts: dict[Path, Attempts] = {}
+        self._begun: set[Path] = set()
 
     def accept(self, recipe: Recipe) -> None:
         """Take results of one more recipe for proved."""
@@ -121,6 +127,78 @@ class Ledgers:
         if ledger is not None:
             # In place the input is about to be lost, and a lost line would have its result restored once more.
             ledger.add(job.target, recipe, input_digest=input_digest, output_digest=output_digest, sync=job.is_in_place)
+
+    def read_attempts(self, jobs: Iterable[ImageJob]) -> None:
+        """Take in which images of some jobs were begun and not finished.
+
+        Raises:
+            StorageError: If that cannot be read.
+        """
+        for home in dict.fromkeys(job.home for job in jobs):
+            if home is not None:
+                self._attempts.setdefault(home, Attempts(home)).read()
+
+    def refuse_deadly(self, job: ImageJob, input_digest: str) -> None:
+        """Refuse an image that has ended its process as often as it may.
+
+        Raises:
+            DeadlyImageError: If it has.
+        """
+        ledger, attempts = self.of(job), self._attempts_of(job)
+        if ledger is None or attempts is None or not attempts.ended_twice(ledger.name_of(job.target), input_digest):
+            return
+        msg = f"{job.source_name}: it ended its process twice"
+        raise DeadlyImageError(msg, hint="say --retry-failed to try it once more")
+
+    def begin(self, job: ImageJob, input_digest: str) -> None:
+        """Write down that an image is begun, unless that is done.
+
+        Raises:
+            ImageError: If its folder cannot be made under its name.
+            StorageError: If it cannot be written down.
+        """
+        ledger, attempts = self.of(job), self._attempts_of(job)
+        if ledger is None or attempts is None or job.home is None or job.target in self._begun:
+            return
+        make_folder(job.home)
+        attempts.begin(ledger.name_of(job.target), input_digest)
+        self._begun.add(job.target)
+
+    def strike_out(self, job: ImageJob, input_digest: str) -> None:
+        """Write down that an image has not ended the process; trouble is passed over, since that is no fault of it."""
+        ledger, attempts = self.of(job), self._attempts_of(job)
+        if ledger is None or attempts is None:
+            return
+        name = ledger.name_of(job.target)
+        if job.target in self._begun or attempts.is_open(name):
+            self._begun.discard(job.target)
+            with contextlib.suppress(RestoreError):
+                attempts.end(name, input_digest)
+
+    def end(self, job: ImageJob, input_digest: str, result: JobResult) -> None:
+        """Write down what became of an image; trouble is passed over, since its result is settled.
+
+        Args:
+            job: An image of the plan.
+            input_digest: Digest of its source, "" where it could not be read.
+            result: What became of it.
+        """
+        ledger = self.of(job)
+        if ledger is None or job.home is None or isinstance(result.error, DeadlyImageError):
+            return
+        if result.status != "stopped" or job.target in self._begun:
+            self.strike_out(job, input_digest)
+        if isinstance(result.error, ImageError) and job.home.is_dir():
+            with contextlib.suppress(RestoreError):
+                ledger.add_failure(job.target, str(result.error), input_digest=input_digest)
+
+    def close(self) -> None:
+        """Let go of what tells which images were begun."""
+        for attempts in self._attempts.values():
+            attempts.close()
+
+    def _attempts_of(self, job: ImageJob) -> Attempts | None:
+        return None if job.home is None else self._attempts.setdefault(job.home, Attempts(job.home))
 
 
 def _digest_of_input(job: ImageJob) -> str | None:

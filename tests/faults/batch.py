@@ -205,7 +205,7 @@ def _stand_in(root: Path) -> Path:
     from restore_cli.weights.load import save_weights
     from restore_cli.weights.manifest import WeightsEntry
 
-    def negative(self: Restorer, image: Any, *, stop: Any = None) -> Any:
+    def negative(self: Restorer, image: Any, **settings: Any) -> Any:  # whatever else it is told
         return replace(image, pixels=1 - image.pixels)
 
     Restorer.restore_image = negative  # type: ignore[method-assign]

@@ -1,0 +1,129 @@
+"""One image on its way through the pipeline: where it is, what is known of it, what became of it.
+
+Stages 3 to 7. Only the pipeline's own thread touches a flight.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from restore_cli.errors import RestoreError
+from restore_cli.imaging.decoded_image import DecodedImage
+from restore_cli.jobs.choose import Choice, sigma_warning
+from restore_cli.jobs.ledger import Recipe
+from restore_cli.jobs.result import JobResult, Status
+from restore_cli.jobs.targets import ImageJob
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """An image that was read, the weights it gets, and the digest of its file where a ledger asks for it."""
+
+    image: DecodedImage
+    choice: Choice
+    digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """An image that was restored, and what with, where a ledger asks for it."""
+
+    image: DecodedImage
+    recipe: Recipe | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What writing an image gave: what its format could not hold."""
+
+    warnings: tuple[str, ...]
+
+
+# What a stage gives: an image read, an image restored, an image written.
+Outcome = Read | Ran | Written
+
+
+class Stage(Enum):
+    """Where an image is; a thread works on it in the stages ending in ING."""
+
+    READING = auto()
+    READ = auto()
+    RUNNING = auto()
+    RAN = auto()
+    WRITING = auto()
+    DONE = auto()
+
+
+_NEXT_STAGE = {Stage.READING: Stage.READ, Stage.RUNNING: Stage.RAN}
+AHEAD_OF_THE_NET = {Stage.READING, Stage.READ}
+"""Where an image waits for the network."""
+BEFORE_WRITING = {*AHEAD_OF_THE_NET, Stage.RUNNING, Stage.RAN}
+"""Where it has not yet been handed to a writer."""
+
+
+@dataclass(kw_only=True)
+class Flight:
+    """One image on its way; `image` is held here only while no thread has it.
+
+    `struck_out`: what was written down of its being begun is settled.
+    """
+
+    job: ImageJob
+    stage: Stage = Stage.READING
+    digest: str = ""
+    struck_out: bool = False
+    image: DecodedImage | None = None
+    choice: Choice | None = None
+    recipe: Recipe | None = None
+    future: Future[Outcome] | None = None
+    since: float = 0.0
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    size_in: tuple[int, int] | None = None
+    size_out: tuple[int, int] | None = None
+    result: JobResult | None = None
+
+    def launch(self, stage: Stage, pool: Executor, work: Callable[[], Outcome]) -> None:
+        """Let a thread do the work of a stage."""
+        self.stage, self.image, self.since = stage, None, time.monotonic()
+        self.future = pool.submit(work)
+
+    def take(self, outcome: Outcome) -> None:
+        """Take what a stage gave."""
+        if isinstance(outcome, Written):
+            self.warnings += outcome.warnings
+            self.finish("ok")
+            return
+        if isinstance(outcome, Read):
+            self.image, self.digest, self.choice = outcome.image, outcome.digest, outcome.choice
+        else:
+            self.image, self.recipe = outcome.image, outcome.recipe
+        self.stage = _NEXT_STAGE[self.stage]
+        self.warnings = (*self._warnings_of_choice(), *self.image.warnings)
+        self.size_out = (self.image.height, self.image.width)
+        self.size_in = self.size_in or self.size_out
+
+    def _warnings_of_choice(self) -> tuple[str, ...]:
+        choice = self.choice
+        warning = None if choice is None else sigma_warning(choice.entry, choice.sigma)
+        return () if warning is None else (warning,)
+
+    def finish(self, status: Status, error: RestoreError | None = None) -> None:
+        """Settle the result; the image is let go."""
+        self.stage, self.image, self.future = Stage.DONE, None, None
+        self.result = JobResult(
+            source=self.job.source,
+            target=self.job.target,
+            status=status,
+            seconds=self.seconds,
+            error=error,
+            warnings=self.warnings,
+            size_in=self.size_in,
+            size_out=self.size_out if status == "ok" else None,
+            weights=None if self.choice is None else self.choice.entry.id,
+            sigma=None if self.choice is None else self.choice.sigma,
+        )
