@@ -42,6 +42,7 @@ COMMANDS = {
     "compare": ("compare", "Show images before and after on a page, with a slider between them."),
     "serve": ("serve", "Open a page to drop images on, and the same over HTTP, on this machine."),
     "models": ("models", "List, fetch and check weights."),
+    "export": ("export", "Write weights as a smaller file, or for other programs."),
     "bench": ("bench", "Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory, energy."),
     "eval": ("evaluate", "Score weights on images whose truth is known, beside a floor that needs none."),
     "train": ("train", "Train a network from a folder of clean images, degraded on the fly."),

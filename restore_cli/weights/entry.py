@@ -163,6 +163,7 @@ class WeightsEntry:
         notes: Anything else to know, None for nothing.
         scores: Reported quality.
         training: How weights of our own were made (recipe, seed, steps, commit, data), None for others'.
+        made_from: Digest of the file that `restore export` made this one of, None for all others.
     """
 
     id: Kebab
@@ -192,6 +193,7 @@ class WeightsEntry:
     notes: Text | None = None
     scores: tuple[Score, ...] = ()
     training: Mapping[str, Any] | None = field(default=None, hash=False)
+    made_from: Text | None = None
 
 
 def entry_from_json(values: object, where: str) -> WeightsEntry:

@@ -31,6 +31,7 @@ from restore_cli.storage.replace import replacing
 from restore_cli.weights import safetensors_cache, store
 from restore_cli.weights.entry import WeightsEntry, entry_to_json
 from restore_cli.weights.file import ENTRY_KEY, MAX_TENSORS, Content, read_content, recognise, safetensors_header
+from restore_cli.weights.quantised import restored
 
 _SLACK_NUMBERS = 1 << 20  # tables that a network builds and does not save
 _ALLOCATING = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}
@@ -81,23 +82,32 @@ def load_weights(
         WeightsError: If the file is missing, unreachable, damaged, malicious, or does not fit the entry's network.
     """
     if path is not None:
-        return _load(entry, read_content(path), is_own=True)
+        return load_content(entry, read_content(path), is_own=True)
     fetched = store.fetch(entry, offline=offline, progress=progress)
     copy = safetensors_cache.find_copy(entry, fetched)
     if copy is not None:
-        return replace(_load(entry, copy.content), digest=f"sha256:{copy.sha256}", path=fetched)
+        return replace(load_content(entry, copy.content), digest=f"sha256:{copy.sha256}", path=fetched)
     identity = safetensors_cache.identity_of(fetched)
     content = read_content(fetched)
     store.check(entry, content)
-    weights = _load(entry, content)
+    weights = load_content(entry, content)
     note = store.record_first_use(entry, content)  # only now: a web page under the right name is no first use
     if len(content.data) >= safetensors_cache.WORTHWHILE_BYTES and recognise(content) == "torch":
-        safetensors_cache.keep_copy(entry, content, identity, _as_file(weights.network.state_dict(), entry))
+        safetensors_cache.keep_copy(entry, content, identity, weights_file(weights.network.state_dict(), entry))
     return weights if note is None else replace(weights, notes=(note,))
 
 
-def _load(entry: WeightsEntry, content: Content, *, is_own: bool = False) -> LoadedWeights:
-    """Build the network of some bytes that may be parsed."""
+def load_content(entry: WeightsEntry, content: Content, *, is_own: bool = False) -> LoadedWeights:
+    """Build the network of the bytes of a file, whose digest is not compared with the entry's.
+
+    Args:
+        entry: What it is.
+        content: The bytes.
+        is_own: They are a user's own, which may nest their tensors otherwise than the entry says.
+
+    Raises:
+        WeightsError: If they are damaged, malicious, or do not fit the entry's network.
+    """
     arch, config = _architecture(entry)
     state_dict = _read_state_dict(content, entry, arch, is_own=is_own)
     with _naming_the_file(content.path, entry):
@@ -107,10 +117,7 @@ def _load(entry: WeightsEntry, content: Content, *, is_own: bool = False) -> Loa
 
 
 def save_weights(path: Path, state_dict: Mapping[str, Tensor], entry: WeightsEntry) -> None:
-    """Write a state dict and its entry as .safetensors; the same input gives the same bytes.
-
-    What only the finished file could tell (its digest, its size) or only a listed one has (sources) is left out of the
-    entry. The file appears whole or not at all.
+    """Write a state dict and its entry as .safetensors, see `weights_file`; it appears whole or not at all.
 
     Args:
         path: Where to; an existing file is replaced.
@@ -120,21 +127,30 @@ def save_weights(path: Path, state_dict: Mapping[str, Tensor], entry: WeightsEnt
     Raises:
         StorageError: If it cannot be written.
     """
-    data = _as_file(state_dict, entry)
+    data = weights_file(state_dict, entry)
     with replacing(path) as file:
         file.write(data)
 
 
-def _as_file(state_dict: Mapping[str, Tensor], entry: WeightsEntry) -> bytes:
-    """Return the bytes of a .safetensors file that carries its entry."""
-    own = replace(
-        entry, bytes=None, sha256=None, git_blob_sha1=None, trust_on_first_use=False, sources=(), bundled=False,
-        state_dict_key=None, drop_keys=(),
-    )  # fmt: skip
+def weights_file(state_dict: Mapping[str, Tensor], entry: WeightsEntry) -> bytes:
+    """Return the bytes of a .safetensors file that carries its entry; the same input gives the same bytes.
+
+    What only the finished file could tell (its digest, its size) or only a listed one has (sources) is left out of the
+    entry.
+    """
+    own = carried_entry(entry)
     # One key only: the order of several in the header is not fixed, and equal weights shall give equal bytes.
     metadata = {ENTRY_KEY: json.dumps(entry_to_json(own), sort_keys=True)}
     tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in state_dict.items()}
     return safetensors.torch.save(tensors, metadata)
+
+
+def carried_entry(entry: WeightsEntry) -> WeightsEntry:
+    """Return an entry as a file may carry it: without what only the finished file could tell, and without sources."""
+    return replace(
+        entry, bytes=None, sha256=None, git_blob_sha1=None, trust_on_first_use=False, sources=(), shared_at=None,
+        bundled=False, state_dict_key=None, drop_keys=(),
+    )  # fmt: skip
 
 
 def _architecture(entry: WeightsEntry) -> tuple[Arch, Config]:
@@ -165,6 +181,10 @@ def _read_state_dict(content: Content, entry: WeightsEntry, arch: Arch, *, is_ow
         # A listed file nests as its entry says; in one of the user's own the smoothed weights are the better ones.
         parsed = _unwrapped(_read_checkpoint(content), (*WRAPPERS, *named) if is_own else (*named, *WRAPPERS))
     state_dict = _require_tensors(content.path, parsed)
+    try:
+        state_dict = restored(state_dict)
+    except ValueError as error:
+        raise WeightsError(f"{content.path} is damaged: {error}") from error
     for key in entry.drop_keys:
         state_dict.pop(key, None)
     if arch.convert_state_dict is None or ours:
@@ -228,6 +248,8 @@ def _build(arch: Arch, config: Config, state_dict: dict[str, Tensor]) -> nn.Modu
     with torch.random.fork_rng(devices=[]), _Unfilled(2 * held + _SLACK_NUMBERS):
         network = arch.build(config)
     own = network.state_dict()
+    tables = {key: tensor for key, tensor in own.items() if not tensor.is_floating_point()}
+    state_dict = tables | state_dict  # which a file may leave out, as the network builds them itself
     _require_fit(own, state_dict)
     tensors = {key: _sound(key, tensor, own[key]) for key, tensor in state_dict.items()}
     network.load_state_dict(tensors, strict=True)

@@ -1,0 +1,98 @@
+"""`restore export`: weights as a smaller file, or as a program that needs nothing of this package.
+
+Stage 1, ASK. The work is `export.run`'s.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from restore_cli.cli.options import FILES, MessageOptions, Offline, complete_model
+from restore_cli.cli.output import Output
+from restore_cli.cli.registration import command
+from restore_cli.export.request import Exported, ExportRequest, Form, StoredAs
+
+app = typer.Typer()
+
+
+@command(
+    app,
+    "export",
+    examples="""
+    restore export ramit-1-sr-x4 --to safetensors --dtype int8    a quarter of the size; then: --weights FILE
+    restore export mine.safetensors --to safetensors --dtype float16 -o small.safetensors --check
+    """,
+)
+def export(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID|FILE",
+            show_default=False,
+            autocompletion=complete_model,
+            help="A weights id, or a weights file that says what it is.",
+        ),
+    ],
+    form: Annotated[Form, typer.Option("--to", help="What to write.", show_default=False)],
+    stored_as: Annotated[
+        StoredAs,
+        typer.Option("--dtype", help="How numbers are stored; int8 with a scale for each output channel."),
+    ] = "float32",
+    check: Annotated[
+        bool, typer.Option("--check", help="Run the file at three sizes and refuse it where its pixels differ.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", rich_help_panel=FILES, help="Where to write. Default: the id, here."
+        ),
+    ] = None,
+    existing: Annotated[
+        Literal["error", "overwrite"],
+        typer.Option("--existing", rich_help_panel=FILES, help="What to do where the file exists."),
+    ] = "error",
+    *,
+    messages: MessageOptions,
+    offline: Offline = False,
+) -> None:
+    """Write weights as another file, with their manifest entry and the digest of what it was made of inside."""
+    out = messages.open()
+    request = ExportRequest(
+        name=name,
+        form=form,
+        dtype=stored_as,
+        output=output,
+        overwrite=existing == "overwrite",
+        check=check,
+        offline=offline,
+    )
+
+    from restore_cli.export.run import export_weights
+
+    with out.transfer_progress(name) as progress:
+        made = export_weights(request, progress=progress)
+    _tell(made, out)
+
+
+def _tell(made: Exported, out: Output) -> None:
+    """Print what was written and how far from the network it is."""
+    from restore_cli.weights.entry import entry_to_json
+
+    checks = [
+        {"height": c.size[0], "width": c.size[1], "difference": c.difference, "change": c.change} for c in made.checks
+    ]
+    out.record({"path": str(made.path), "checks": checks, "entry": entry_to_json(made.entry)})
+    out.data(str(made.path))
+    for check in made.checks:
+        height, width = check.size
+        out.note(
+            f"{height}x{width}: at most {check.difference:.1e} from what its numbers give, "
+            f"{check.change * 255:.2f} of 255 levels from the original"
+        )
+    out.note(f"{made.entry.id}: {made.entry.bytes} bytes, sha256 {made.entry.sha256}")
+    if made.path.suffix == ".safetensors":
+        out.note(f"to use it: restore {made.entry.task} --weights {shlex.quote(str(made.path))} IMAGE")

@@ -1,0 +1,103 @@
+"""What is exported is the network it was made of, says so itself, and never takes another file's place unasked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from restore_cli import load_restorer
+from restore_cli.errors import UsageError, WeightsError
+from restore_cli.export import run as run_module
+from restore_cli.export.request import Exported, ExportRequest
+from restore_cli.export.run import export_weights
+from restore_cli.weights.file import entry_from_file
+from restore_cli.weights.load import load_weights
+from restore_cli.weights.manifest import load_manifest
+
+LITE = "ramit-lite-sr-x2"
+
+
+def exported(path: Path, **changes: object) -> Exported:
+    facts: dict[str, object] = {"name": LITE, "form": "safetensors", "output": path, **changes}
+    return export_weights(ExportRequest(**facts))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("int8") / "lite.safetensors"
+    exported(path, dtype="int8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    rows, columns = np.mgrid[:40, :56]
+    waves = 0.5 + 0.3 * np.sin(rows / 5)[..., None] * np.cos(columns[..., None] / np.array([4.0, 6.0, 9.0]))
+    return waves.astype(np.float32)
+
+
+def test_float32_holds_every_number_of_the_original(tmp_path: Path):
+    made = exported(tmp_path / "a.safetensors", check=True)
+    original = load_weights(load_manifest().get(LITE)).network.state_dict()
+    copied = load_weights(made.entry, made.path).network.state_dict()
+    assert all(torch.equal(original[name], tensor) for name, tensor in copied.items())
+    assert [check.difference for check in made.checks] == [0.0, 0.0, 0.0]
+    assert [check.change for check in made.checks] == [0.0, 0.0, 0.0]
+
+
+def test_an_int8_file_enlarges_as_the_original_does_to_a_fraction_of_a_level(int8: Path, image: np.ndarray):
+    original, copied = load_restorer(LITE, device="cpu")(image), load_restorer(int8, device="cpu")(image)
+    assert 0 < np.abs(original - copied).mean() * 255 < 0.5
+
+
+def test_an_int8_file_holds_hardly_more_than_a_byte_a_number(int8: Path):
+    network = load_weights(load_manifest().get(LITE)).network
+    numbers = sum(parameter.numel() for parameter in network.parameters())
+    names = 110 * len(network.state_dict())  # what the header takes
+    assert int8.stat().st_size < 1.2 * numbers + names
+
+
+def test_the_file_says_what_it_is_and_of_which_file_it_was_made(int8: Path):
+    entry, listed = entry_from_file(int8), load_manifest().get(LITE)
+    assert entry is not None
+    assert (entry.id, entry.model, entry.task, entry.scale) == (f"{LITE}-int8", listed.model, "sr", 2)
+    assert entry.made_from == load_weights(listed).digest
+    assert entry.licence == listed.licence
+    assert not entry.scores
+
+
+def test_an_export_can_be_exported_again(int8: Path, tmp_path: Path, image: np.ndarray):
+    again = exported(tmp_path / "again.safetensors", name=str(int8)).path
+    assert np.array_equal(load_restorer(int8, device="cpu")(image), load_restorer(again, device="cpu")(image))
+
+
+def test_what_gives_other_pixels_is_refused_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(run_module, "LARGEST_DIFFERENCE", -1.0)
+    with pytest.raises(WeightsError, match=r"what was exported of ramit-lite-sr-x2 differs from it .* nothing was"):
+        exported(tmp_path / "a.safetensors", check=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_exists_is_replaced_only_when_that_was_said(tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"mine")
+    with pytest.raises(UsageError, match="exists already"):
+        exported(path)
+    assert path.read_bytes() == b"mine"
+    assert exported(path, overwrite=True).entry.bytes == path.stat().st_size
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a", ".safetensors", "a b.safetensors"])
+def test_a_name_that_no_manifest_could_hold_is_refused(tmp_path: Path, name: str):
+    with pytest.raises(UsageError, match="is no name for such a file"):
+        exported(tmp_path / name)
+
+
+def test_a_file_that_does_not_say_what_it_is_is_refused(tmp_path: Path):
+    path = tmp_path / "theirs.pth"
+    torch.save({"weight": torch.zeros(3)}, path)
+    with pytest.raises(UsageError, match="does not say of which network it is"):
+        exported(tmp_path / "a.safetensors", name=str(path))
