@@ -1,0 +1,106 @@
+"""DRUNet and NAFNet have the sizes their papers state, the official files' keys, and do what these networks do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from restore_cli.models import drunet, get_architecture, nafnet
+from tests.models.fill import lively
+
+GOPRO = {"encoders": (1, 1, 1, 28), "middle": 1, "decoders": (1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "parameters", "digits"),
+    [
+        ("drunet", drunet.Config(), 32_640_960, 0),
+        ("drunet", drunet.Config(channels=1), 32_638_656, 0),
+        ("nafnet", nafnet.Config(), 115_980_000, -4),
+        ("nafnet", nafnet.Config(**GOPRO), 67_890_000, -4),  # type: ignore[arg-type]
+    ],
+)
+def test_a_network_has_as_many_parameters_as_was_published(name: str, config: Any, parameters: int, digits: int):
+    with torch.device("meta"):
+        network = get_architecture(name).build(config)
+    assert round(sum(parameter.numel() for parameter in network.parameters()), digits) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "keys"),
+    [
+        (
+            "drunet",
+            drunet.Config(),
+            {
+                "m_head.weight": (64, 4, 3, 3),
+                "m_down1.3.res.2.weight": (64, 64, 3, 3),
+                "m_down3.4.weight": (512, 256, 2, 2),
+                "m_body.3.res.0.weight": (512, 512, 3, 3),
+                "m_up3.0.weight": (512, 256, 2, 2),
+                "m_up1.4.res.2.weight": (64, 64, 3, 3),
+                "m_tail.weight": (3, 64, 3, 3),
+            },
+        ),
+        (
+            "nafnet",
+            nafnet.Config(),
+            {
+                "intro.bias": (64,),
+                "encoders.3.7.sca.1.weight": (512, 512, 1, 1),
+                "middle_blks.11.conv2.weight": (2048, 1, 3, 3),
+                "downs.0.weight": (128, 64, 2, 2),
+                "ups.0.0.weight": (2048, 1024, 1, 1),
+                "decoders.0.1.norm2.weight": (512,),
+                "decoders.3.0.beta": (1, 64, 1, 1),
+                "ending.weight": (3, 64, 3, 3),
+            },
+        ),
+    ],
+)
+def test_a_network_has_the_keys_of_the_official_files(name: str, config: Any, keys: dict[str, tuple[int, ...]]):
+    with torch.device("meta"):
+        state_dict = get_architecture(name).build(config).state_dict()
+    assert {key: tuple(state_dict[key].shape) for key in keys} == keys
+
+
+@torch.inference_mode()
+def test_drunet_scales_with_its_input_and_its_level():
+    network = lively(drunet.DRUNet(drunet.Config.tiny())).double().eval()
+    x, level = torch.rand(1, 3, 16, 24, dtype=torch.float64), torch.tensor([0.1], dtype=torch.float64)
+    torch.testing.assert_close(network(3 * x, 3 * level), 3 * network(x, level))
+
+
+@torch.inference_mode()
+def test_each_image_has_its_own_level_and_an_unknown_one_is_the_usual():
+    network = lively(drunet.DRUNet(drunet.Config.tiny())).eval()
+    x, levels = torch.rand(3, 3, 8, 16), torch.tensor([0.02, -1.0, 0.2])
+    restored = network(x, levels)
+    torch.testing.assert_close(restored[:1], network(x[:1], levels[:1]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(restored[1:2], network(x[1:2]), atol=1e-5, rtol=1e-4)
+    usual = torch.tensor([drunet.USUAL_LEVEL])
+    torch.testing.assert_close(network(x[1:2], usual), network(x[1:2]), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(network(x[:1], levels[2:]), network(x[:1], levels[:1]))
+
+
+@torch.inference_mode()
+def test_a_new_nafnet_adds_what_its_first_and_last_convolution_make():
+    network = nafnet.NAFNet(nafnet.Config.tiny()).eval()
+    for parameter in network.ending.parameters():
+        torch.nn.init.zeros_(parameter)
+    x = torch.rand(1, 3, 16, 32)
+    assert torch.equal(network(x), x)
+
+
+@pytest.mark.parametrize("wrong", [{"dims": (8, 8, 8)}, {"blocks": 0}, {"channels": 2}])
+def test_a_drunet_that_cannot_be_built_is_refused(wrong: dict[str, Any]):
+    with pytest.raises(ValueError, match="DRUNet"):
+        drunet.Config(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"encoders": (1, 1)}, {"width": 0}, {"channels": 4}, {"decoders": (1, 1, 0, 1)}])
+def test_a_nafnet_that_cannot_be_built_is_refused(wrong: dict[str, Any]):
+    with pytest.raises(ValueError, match="NAFNet"):
+        nafnet.Config(**wrong)
