@@ -1,4 +1,4 @@
-"""DRUNet and NAFNet have the sizes their papers state, the official files' keys, and do what these networks do."""
+"""DRUNet, NAFNet and FBCNN have the sizes their papers state and the official files' keys, and do what they should."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from restore_cli.models import drunet, get_architecture, nafnet
+from restore_cli.models import drunet, fbcnn, get_architecture, nafnet
+from restore_cli.weights.manifest import load_manifest
 from tests.models.fill import lively
 
 GOPRO = {"encoders": (1, 1, 1, 28), "middle": 1, "decoders": (1, 1, 1, 1)}
@@ -18,6 +19,7 @@ GOPRO = {"encoders": (1, 1, 1, 28), "middle": 1, "decoders": (1, 1, 1, 1)}
     [
         ("drunet", drunet.Config(), 32_640_960, 0),
         ("drunet", drunet.Config(channels=1), 32_638_656, 0),
+        ("fbcnn", fbcnn.Config(), 71_920_000, -4),
         ("nafnet", nafnet.Config(), 115_980_000, -4),
         ("nafnet", nafnet.Config(**GOPRO), 67_890_000, -4),  # type: ignore[arg-type]
     ],
@@ -42,6 +44,25 @@ def test_a_network_has_as_many_parameters_as_was_published(name: str, config: An
                 "m_up3.0.weight": (512, 256, 2, 2),
                 "m_up1.4.res.2.weight": (64, 64, 3, 3),
                 "m_tail.weight": (3, 64, 3, 3),
+            },
+        ),
+        (
+            "fbcnn",
+            fbcnn.Config(),
+            {
+                "m_head.bias": (64,),
+                "m_down2.4.weight": (256, 128, 2, 2),
+                "m_body_encoder.0.res.0.weight": (512, 512, 3, 3),
+                "m_body_decoder.3.res.2.bias": (512,),
+                "m_up3.0.weight": (512, 256, 2, 2),
+                "m_up1.4.res.2.weight": (64, 64, 3, 3),
+                "qf_pred.3.res.0.weight": (512, 512, 3, 3),
+                "qf_pred.6.weight": (512, 512),
+                "qf_pred.10.weight": (1, 512),
+                "qf_embed.0.weight": (512, 1),
+                "qf_embed.4.bias": (512,),
+                "to_gamma_3.0.weight": (256, 512),
+                "to_beta_1.0.bias": (64,),
             },
         ),
         (
@@ -104,3 +125,31 @@ def test_a_drunet_that_cannot_be_built_is_refused(wrong: dict[str, Any]):
 def test_a_nafnet_that_cannot_be_built_is_refused(wrong: dict[str, Any]):
     with pytest.raises(ValueError, match="NAFNet"):
         nafnet.Config(**wrong)
+
+
+@torch.inference_mode()
+def test_the_quality_that_fbcnn_finds_steers_what_it_returns():
+    network = lively(fbcnn.FBCNN(fbcnn.Config.tiny())).eval()
+    x = torch.rand(1, 3, 16, 24)
+    before = network(x)
+    network.qf_pred[-2].bias.add_(5)
+    assert not torch.allclose(network(x), before)
+
+
+@pytest.mark.parametrize("wrong", [{"dims": (8, 8, 8)}, {"quality_dim": 0}, {"channels": 2}])
+def test_an_fbcnn_that_cannot_be_built_is_refused(wrong: dict[str, Any]):
+    with pytest.raises(ValueError, match="FBCNN"):
+        fbcnn.Config(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "variant", "weights_id"),
+    [
+        ("nafnet", "denoise", "real", "nafnet-denoise-real"),
+        ("nafnet", "deblur", "motion", "nafnet-deblur-motion"),
+        ("drunet", "denoise", None, "drunet-denoise-color"),
+        ("fbcnn", "dejpeg", None, "fbcnn-dejpeg-color"),
+    ],
+)
+def test_a_models_name_and_a_task_mean_its_weights(model: str, task: str, variant: str | None, weights_id: str):
+    assert load_manifest().select(model, task=task, variant=variant).id == weights_id
