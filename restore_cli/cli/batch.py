@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore_cli.cli.comparison import Comparison
+from restore_cli.cli.conclusion import Conclusion
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.jobs.batch import Batch, BatchReport, BatchWatcher, without_done
@@ -47,8 +48,11 @@ def show_batch(
     Raises:
         RestoreError: If the weights or the device cannot be had; no image was touched.
     """
+    for warning in plan.warnings:
+        out.warn(warning)
     with Comparison(compare, plan, out) as comparison:
-        batch = Batch(plan, _Teller(out, plan, comparison, debug=debug), networks)
+        teller = _Teller(out, plan, comparison, debug=debug)
+        batch = Batch(plan, teller, networks)
         with out.image_progress(len(plan.jobs) + len(plan.skipped), "loading"):
             batch.prepare()
             out.image_now(plan.task)
@@ -57,7 +61,8 @@ def show_batch(
         comparison.write(
             ", ".join(report.weights), *(() if report.run is None else (f"{report.run.device}, {report.run.dtype}",))
         )
-    _conclude(report, out)
+    teller.conclusion.tell(report, out)
+    _record_summary(report, plan, out)
     return report.exit_code if asked.exit_code is None else asked.exit_code
 
 
@@ -72,6 +77,7 @@ class _Teller(BatchWatcher):
         self._total = len(plan.jobs) + len(plan.skipped)
         self._why_skipped = "is done already, skipped" if plan.write.resume else "exists, skipped"
         self._debug = debug
+        self.conclusion = Conclusion(plan)
         self._told = 0
         self._told_before: dict[Path, str | None] = {}
         self._told_of_tiles = False
@@ -122,6 +128,7 @@ class _Teller(BatchWatcher):
         """Report one result."""
         del facts
         self._comparison.take(result)
+        self.conclusion.take(result)
         self._told += 1
         job = self._piped.get(result.source)
         source = str(result.source) if job is None else job.source_name
@@ -138,7 +145,9 @@ class _Teller(BatchWatcher):
                 self._out.image_path(str(result.target))
             self._out.image_done(f"{place} -> {target}, {result.seconds:.1f} s", name=source)
         elif result.status == "skipped":
-            self._out.image_done(f"{place}: {target} {self._why_skipped}", name=source)
+            tell = self._out.note if self._total == 1 else self._out.detail  # of several they are only counted
+            tell(f"{place}: {target} {self._why_skipped}")
+            self._out.image_done(None, name=source)
         elif result.error is not None:
             if self._debug:
                 self._out.traceback(result.error)
@@ -236,11 +245,7 @@ def _result_json(result: JobResult) -> dict[str, Any]:
     }
 
 
-def _conclude(report: BatchReport, out: Output) -> None:
-    """Tell the counts."""
-    counts = {"restored": report.ok, "skipped": report.skipped, "failed": report.failed, "not done": report.stopped}
-    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "restored")
-    out.note(f"{told} in {report.seconds:.1f} s")
+def _record_summary(report: BatchReport, plan: JobPlan, out: Output) -> None:
     facts = report.run
     out.record(
         {
@@ -249,6 +254,7 @@ def _conclude(report: BatchReport, out: Output) -> None:
             "skipped": report.skipped,
             "failed": report.failed,
             "stopped": report.stopped,
+            "left_out": plan.left_out,
             "seconds": round(report.seconds, 3),
             "task": report.task,
             "model": report.model,

@@ -17,6 +17,7 @@ from restore_cli.cli.restore import require_own_place
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.networks import LoadedNetwork
 from restore_cli.jobs.plan import JobPlan, plan_images
+from restore_cli.jobs.sources import PassedOver
 from restore_cli.jobs.steps import Step, parse_steps, suffix_of_steps
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def run(
 
         require_place(files.compare)
     paths_meant = replace(files.path_settings(paths), task_suffix=suffix_of_steps(parsed))
-    jobs, skipped = plan_images(paths_meant, write)
+    passed_over = PassedOver()
+    jobs, skipped = plan_images(paths_meant, write, passed_over=passed_over)
     if any(job.to_stdout for job in jobs):
         out.require_pipe()
     if any(job.from_stdin for job in jobs) and not files.dry_run:
@@ -78,6 +80,8 @@ def run(
         jobs_in_flight=network.jobs,
         fail_fast=files.fail_fast,
         retry_failed=files.retry_failed,
+        left_out=passed_over.count,
+        warnings=tuple(passed_over.warnings),
     )
     if files.dry_run:
         for job in plan.jobs:

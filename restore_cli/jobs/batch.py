@@ -20,6 +20,7 @@ from restore_cli.jobs.networks import Networks, NetworkSource
 from restore_cli.jobs.plan import JobPlan, plan_images
 from restore_cli.jobs.result import JobResult, Summary
 from restore_cli.jobs.resume import Ledgers, split_done
+from restore_cli.jobs.sources import PassedOver
 from restore_cli.jobs.targets import ImageJob, target_folders
 from restore_cli.jobs.views import pair_views
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, WriteSettings
@@ -134,7 +135,8 @@ def plan_batch(request: BatchRequest) -> JobPlan:
     """
     entry = Chooser(request.weights).default
     paths = replace(request.paths, task_suffix=task_of(request.weights.task).suffix(entry.scale))
-    jobs, skipped = plan_images(paths, request.write)
+    passed_over = PassedOver()
+    jobs, skipped = plan_images(paths, request.write, passed_over=passed_over)
     if request.right is not None:
         jobs = pair_views(jobs, request.right)
     return JobPlan(
@@ -147,6 +149,8 @@ def plan_batch(request: BatchRequest) -> JobPlan:
         jobs_in_flight=request.jobs_in_flight,
         fail_fast=request.fail_fast,
         retry_failed=request.retry_failed,
+        left_out=passed_over.count,
+        warnings=tuple(passed_over.warnings),
     )
 
 

@@ -16,7 +16,7 @@ from restore_cli.errors import EncodeError, UsageError
 from restore_cli.imaging.formats import SUFFIXES, WRITABLE_FORMATS, output_format, promised_format, suffix_of
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.ledger import Ledger
-from restore_cli.jobs.sources import Selection, expand_patterns, find_sources
+from restore_cli.jobs.sources import PassedOver, Selection, expand_patterns, find_sources
 from restore_cli.jobs.targets import Destination, ImageJob, plan_jobs, settle
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, WriteSettings
 
@@ -40,6 +40,8 @@ class JobPlan:
         retry_failed: Try images again that ended their process as often as they may.
         one_by_one: Write each image down as begun before it is decoded, not only before it meets the network; for
             images one of which is suspected of ending its process.
+        left_out: How many files of folders are no images, by name or content.
+        warnings: What a person should know of what was found, a line each.
     """
 
     weights: WeightsRequest
@@ -52,6 +54,8 @@ class JobPlan:
     fail_fast: bool = False
     retry_failed: bool = False
     one_by_one: bool = False
+    left_out: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def task(self) -> str:
@@ -59,8 +63,15 @@ class JobPlan:
         return self.weights.task
 
 
-def plan_images(settings: PathSettings, write: WriteSettings) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
+def plan_images(
+    settings: PathSettings, write: WriteSettings, *, passed_over: PassedOver | None = None
+) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
     """Turn paths into images to restore and images to skip, in the order of the work.
+
+    Args:
+        settings: Which files.
+        write: How results are written.
+        passed_over: Takes what is left out of folders.
 
     Raises:
         UsageError: If the paths contradict each other, do not exist, or results would be lost; nothing was touched.
@@ -77,7 +88,7 @@ def plan_images(settings: PathSettings, write: WriteSettings) -> tuple[tuple[Ima
     selection = Selection(
         suffixes=SUFFIXES, recursive=settings.recursive, include=settings.include, exclude=settings.exclude
     )
-    sources = find_sources(inputs, selection, leave_out=leave_out)
+    sources = find_sources(inputs, selection, leave_out=leave_out, passed_over=passed_over)
     jobs = plan_jobs(sources, destination, is_ours=_Known()) if write.resume else plan_jobs(sources, destination)
     if settings.in_place:
         _require_format_kept(jobs)
@@ -243,6 +254,6 @@ def _require_written_format(output: Path, format_name: str | None) -> None:
 def _require_format_kept(jobs: Iterable[ImageJob]) -> None:
     for job in jobs:
         promised = promised_format(job.target.name)
-        if promised not in WRITABLE_FORMATS:
+        if promised not in WRITABLE_FORMATS and not os.path.isdir(job.source):  # noqa: PTH112 - its reader refuses it
             msg = f"--in-place cannot write {job.source} back as {job.target.suffix or 'a file without suffix'}"
             raise UsageError(msg, hint="restore it --beside, or leave it out")

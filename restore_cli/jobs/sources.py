@@ -1,8 +1,8 @@
 """Find the images that paths on the command line mean.
 
-Stage 2, PLAN: looks at names and folders, opens nothing. A file that is named is always taken, whatever it is called;
-in a folder only names with an image's suffix are, and hidden ones (our unfinished files among them) never. Patterns
-that no shell expanded (quoted ones, or on Windows) are expanded here.
+Stage 2, PLAN: looks at names and folders. A file that is named is always taken, whatever it is called; in a folder
+names with an image's suffix are, others where their first bytes are an image's beyond doubt, and hidden ones (our
+unfinished files among them) never. Patterns that no shell expanded (quoted ones, or on Windows) are expanded here.
 """
 
 from __future__ import annotations
@@ -13,10 +13,18 @@ import glob
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from restore_cli.errors import UsageError
+from restore_cli.errors import DecodeError, UsageError
+from restore_cli.imaging.formats import format_of_bytes
+from restore_cli.storage.regular_file import open_regular_file
+
+# Formats whose first bytes nothing else begins with; a TIFF may be any camera's raw file.
+_BEYOND_DOUBT = {"PNG", "JPEG", "WEBP", "GIF", "AVIF", "HEIF", "JXL"}
+_HEADER_BYTES = 64
+# Copies of images that programs put aside, and cameras' thumbnails.
+_PUT_ASIDE = {".bak", ".orig", ".old", ".tmp", ".part", ".partial", ".crdownload", ".download", ".thm"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +70,19 @@ class Selection:
         return _fits_one(inner, self.exclude)
 
 
+@dataclass(kw_only=True)
+class PassedOver:
+    """What folders hold besides images.
+
+    Attributes:
+        count: How many files.
+        warnings: What could not be looked at and may have been meant, a line each.
+    """
+
+    count: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
 def _fits_one(inner: str, patterns: Sequence[str]) -> bool:
     return any(
         fnmatch.fnmatchcase(inner if "/" in pattern else inner.rpartition("/")[2], pattern) for pattern in patterns
@@ -91,23 +112,35 @@ def expand_patterns(typed: Sequence[str]) -> tuple[str, ...]:
     return tuple(expanded)
 
 
-def find_sources(inputs: Sequence[Path], selection: Selection, *, leave_out: Path | None = None) -> tuple[Source, ...]:
+def find_sources(
+    inputs: Sequence[Path],
+    selection: Selection,
+    *,
+    leave_out: Path | None = None,
+    passed_over: PassedOver | None = None,
+) -> tuple[Source, ...]:
     """List the images of some files and folders, each once, folders in the order of their names.
 
     Args:
         inputs: Files and folders.
         selection: Which files of folders are taken.
         leave_out: A folder that is not read, the output's, if it lies inside an input.
+        passed_over: Takes what is left out of folders.
+
+    Returns:
+        The images; also subfolders that cannot be listed, and links with an image's name that lead nowhere, whose
+        reader says so at their turn.
 
     Raises:
-        UsageError: If no input exists, a folder cannot be listed, or there is no image at all.
+        UsageError: If no input exists, the only one cannot be listed, or there is no image at all.
     """
+    passed_over = PassedOver() if passed_over is None else passed_over
     _require_some(inputs)
     forbidden = _identity(leave_out) if leave_out is not None else None
     found: dict[str, Source] = {}
     for root in inputs:
         if os.path.isdir(root):  # noqa: PTH112 - unlike Path's it takes any name, too long ones and circles
-            sources = _images_in(root, selection, forbidden)
+            sources = _images_in(root, selection, forbidden, passed_over, is_only=len(inputs) == 1)
         else:
             sources = iter([Source(path=root, root=root, inner=root.name)] if selection.takes(root.name) else [])
         for source in sources:
@@ -140,32 +173,70 @@ def _nearest_name(path: Path) -> Path | None:
     return path.with_name(nearest[0]) if nearest else None
 
 
-def _images_in(root: Path, selection: Selection, forbidden: tuple[int, int] | None) -> Iterator[Source]:
+def _images_in(
+    root: Path, selection: Selection, forbidden: tuple[int, int] | None, passed_over: PassedOver, *, is_only: bool
+) -> Iterator[Source]:
     waiting = [(root, "")]
     while waiting:
         folder, below = waiting.pop()
         subfolders: list[tuple[Path, str]] = []
-        for entry in _listed(folder):
+        try:
+            entries = _listed(folder)
+        except OSError as error:
+            if folder == root and is_only:
+                hint = "change its permissions or name files"
+                raise UsageError(f"cannot list {folder}: {error.strerror}", hint=hint) from error
+            yield Source(path=folder, root=root, inner=below.rstrip("/") or root.name)
+            continue
+        images = {Path(entry.name).stem for entry in entries if _is_called_image(entry, selection)}
+        for entry in entries:
             if entry.name.startswith("."):
                 continue
             path, inner = folder / entry.name, below + entry.name
             if selection.recursive and _is_folder(entry):
                 if not entry.is_symlink() and _identity(path) != forbidden and not selection.leaves_out(inner):
                     subfolders.append((path, inner + "/"))
-            elif path.suffix.lower() in selection.suffixes and selection.takes(inner):
-                # A folder or a pipe of that name is refused by its reader, with its reason.
-                yield Source(path=path, root=root, inner=inner)
+            elif selection.takes(inner):
+                # A folder or a pipe that is called an image is refused by its reader, with its reason.
+                if _is_called_image(entry, selection) or (path.stem not in images and _holds_image(entry)):
+                    yield Source(path=path, root=root, inner=inner)
+                else:
+                    _pass_over(entry, path, passed_over)
         waiting += reversed(subfolders)
 
 
 def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as listing:
+        return sorted(listing, key=lambda entry: entry.name)
+
+
+def _is_called_image(entry: os.DirEntry[str], selection: Selection) -> bool:
+    return Path(entry.name).suffix.lower() in selection.suffixes
+
+
+def _holds_image(entry: os.DirEntry[str]) -> bool:
+    """Tell whether a file with another name is an image by its first bytes, and not one that was put aside."""
+    if Path(entry.name).suffix.lower() in _PUT_ASIDE or entry.name.endswith("~"):
+        return False
     try:
-        with os.scandir(folder) as listing:
-            return sorted(listing, key=lambda entry: entry.name)
+        if not entry.is_file():
+            return False
+        with open_regular_file(Path(entry.path)) as file:
+            return format_of_bytes(file.read(_HEADER_BYTES)) in _BEYOND_DOUBT
+    except (OSError, DecodeError):
+        return False
+
+
+def _pass_over(entry: os.DirEntry[str], path: Path, passed_over: PassedOver) -> None:
+    """Count what is no image; a link that leads nowhere is told, for it may have led to images."""
+    try:
+        if entry.is_symlink():
+            path.stat()
     except OSError as error:
-        raise UsageError(
-            f"cannot list {folder}: {error.strerror}", hint="change its permissions or name files"
-        ) from error
+        passed_over.warnings.append(f"{path}: a link that leads nowhere, left out: {error.strerror}")
+        return
+    if not _is_folder(entry):
+        passed_over.count += 1
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

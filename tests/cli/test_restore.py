@@ -145,6 +145,7 @@ class TestJson:
             "skipped": 0,
             "failed": 1,
             "stopped": 0,
+            "left_out": 0,
             "task": "sr",
             "model": "ramit-tiny",
             "weights": "ramit-tiny-sr",
@@ -212,6 +213,41 @@ class TestFaults:
         assert "2 restored, 2 failed in " in ran.err
         assert "Traceback" not in ran.err
 
+    def test_the_end_of_a_batch_tells_what_failed_was_left_out_and_where_results_lie(self, sr: Run):
+        for name in ("in/a.png", "in/b.png", "in/c.png", "out/c.png"):
+            image(name)
+        Path("in/bad.png").touch()
+        for name in ("in/notes.txt", "in/photo.png.bak", "in/a.xmp"):
+            Path(name).write_text("no image")
+        ran = sr("in", "out", "--existing", "skip")
+        end = ran.err[ran.err.index("1 image failed:") :].splitlines()
+        assert ran.code == 1
+        assert end[1].startswith("  in/bad.png: ")
+        assert end[2] == "3 files left out: no image by name or content"
+        assert end[3].startswith("2 restored, 1 skipped (there already), 1 failed in ")
+        assert " Mpixel/s)" in end[3]
+        assert end[4:] == ["the results are in out/"]
+        assert "out/c.png" not in ran.err
+
+    def test_content_decides_where_a_suffix_says_nothing(self, sr: Run):
+        image("in/a.png")
+        for name in ("in/scan", "in/b.dat", "in/a.dat", "in/c.bak"):
+            Path(name).write_bytes(Path("in/a.png").read_bytes())
+        ran = sr("in", "out")
+        assert ran.code == 0, ran.err
+        assert {path.name for path in results("out")} == {"a.png", "b.png", "scan.png"}
+        assert "2 files left out" in ran.err
+
+    def test_links_that_lead_nowhere_are_a_line_each_and_end_no_batch(self, sr: Run):
+        image("in/a.png")
+        for name, leads_to in {"loop": "loop", "long": "x" * 300, "gone": "nowhere", "d.png": "nowhere"}.items():
+            Path("in", name).symlink_to(leads_to)
+        ran = sr("in", "out", "--recursive")
+        assert (ran.code, ran.out) == (1, "out/a.png\n")
+        for name in ("loop", "long", "gone"):
+            assert ran.err.count(f"restore: warning: in/{name}: a link that leads nowhere, left out: ") == 1
+        assert ran.err.count("restore: error: in/d.png: ") == 1
+
     @pytest.mark.slow
     def test_of_two_hundred_files_twenty_broken_ones_cost_nothing_but_themselves(self, sr: Run):
         for index in range(200):
@@ -254,7 +290,7 @@ class TestFaults:
         ran = sr("a.png", "--existing", "skip")
         assert (ran.code, ran.out) == (0, "")
         assert "a.png: a_x2.png exists, skipped" in ran.err
-        assert "0 restored, 1 skipped in " in ran.err
+        assert "0 restored, 1 skipped (there already) in " in ran.err
 
     @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder here that nobody can write to")
     def test_an_output_folder_that_cannot_be_made_ends_the_run_with_code_4(self, sr: Run):

@@ -234,11 +234,13 @@ class TestWhatIsRead:
             plan("in")
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
-    def test_a_folder_that_cannot_be_listed_is_refused(self):
+    def test_a_folder_that_cannot_be_listed_is_refused_alone_and_fails_at_its_turn_among_others(self):
         touch("in/a.png", "in/locked/b.png")
         Path("in/locked").chmod(0)
         with pytest.raises(UsageError, match="cannot list in/locked"):
-            plan("in", "out", recursive=True)
+            plan("in/locked", "out")
+        assert set(targets("in", "out", recursive=True)) == {"in/a.png", "in/locked"}
+        assert set(targets("in", in_place=True, recursive=True)) == {"in/a.png", "in/locked"}
         Path("in/locked").chmod(0o700)
 
 
