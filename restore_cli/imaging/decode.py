@@ -216,7 +216,7 @@ def _decode_parts(parts: Parts, format_name: str, settings: ReadSettings) -> _De
         damage = load(image, lenient=settings.allow_damaged)
         told = _told_by(image, parts)
         if format_name == "JPEG" and parts.damage is None and damage is None:
-            fault = fault_of_scans(parts.core, image.width * image.height)
+            fault = fault_of_scans(parts.core, len(image.getbands()))
             told = replace(told, warnings=(*told.warnings, *([fault] if fault else [])))
         format_name = "MPO" if format_name == "JPEG" and frames > 1 else format_name
         return _Decoded(
