@@ -92,6 +92,7 @@ class WriteSettings:
         size: How large results are to be.
         existing: What to do where the output exists.
         resume: Pass over what the ledger proves done, and replace what it knows and finds otherwise.
+        keep_times: Give results their sources' times of last change and last access.
     """
 
     format: str | None = None
@@ -102,6 +103,7 @@ class WriteSettings:
     size: SizeSettings = field(default_factory=SizeSettings)
     existing: Existing = "error"
     resume: bool = False
+    keep_times: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

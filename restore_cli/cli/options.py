@@ -203,6 +203,10 @@ class FileOptions(ImageOptions):
             help="Take only part I of N of the images, counted from 0: for machines that share a folder of images.",
         ),
     ] = None
+    keep_times: Annotated[
+        bool,
+        typer.Option("--keep-times", rich_help_panel=FILES, help="Give results the times of their sources."),
+    ] = False
     suffix: Annotated[
         str | None,
         typer.Option(
@@ -273,6 +277,7 @@ class FileOptions(ImageOptions):
             size=self.size_settings(),
             existing="overwrite" if self.in_place else self.existing,
             resume=self.resume,
+            keep_times=self.keep_times,
         )
 
 

@@ -369,7 +369,8 @@ def _write(image: DecodedImage, job: ImageJob, plan: JobPlan, proof: _Proof | No
         deliver(data)
     else:
         try:
-            _publish(data, job, proof, overwrite=settings.existing == "overwrite" or job.replaces)
+            overwrite = settings.existing == "overwrite" or job.replaces
+            _publish(data, job, proof, overwrite=overwrite, keep_times=settings.keep_times)
         except TargetExistsError as error:
             proved = settings.resume and proof is not None and proof.ledgers.prove(job, proof.digest)
             if proved or settings.existing == "skip":
@@ -379,14 +380,14 @@ def _write(image: DecodedImage, job: ImageJob, plan: JobPlan, proof: _Proof | No
     return Written(warnings=lost)
 
 
-def _publish(data: bytes, job: ImageJob, proof: _Proof | None, *, overwrite: bool) -> None:
+def _publish(data: bytes, job: ImageJob, proof: _Proof | None, *, overwrite: bool, keep_times: bool) -> None:
     make_folder(job.target.parent)
     if not overwrite and os.path.lexists(job.target):  # before the ledger claims to have written it
         raise TargetExistsError(f"{job.target}: it exists already")
     if proof is not None:
         proof.ledgers.write_down(job, proof.recipe, input_digest=proof.digest, output_digest=digest_of_bytes(data))
     # In place the target is what a link points to.
-    like = None if job.from_stdin else Like(source=job.source, takes_its_place=job.is_in_place)
+    like = None if job.from_stdin else Like(source=job.source, takes_its_place=job.is_in_place, keeps_times=keep_times)
     publish(data, job.target, overwrite=overwrite, like=like)
 
 

@@ -24,10 +24,12 @@ class Like:
         source: A file whose readers are all that the new one may have.
         takes_its_place: The new file also gets its mode, and as far as the system allows its owner and extended
             attributes.
+        keeps_times: The new file also gets its times of last change and last access.
     """
 
     source: Path
     takes_its_place: bool = False
+    keeps_times: bool = False
 
 
 def first_mode(like: Like | None) -> int:
@@ -61,3 +63,13 @@ def take_place(file: FileIO, like: Like) -> None:
             for name in os.listxattr(like.source):
                 with suppress(OSError):
                     os.setxattr(descriptor, name, os.getxattr(like.source, name))
+
+
+def keep_times(path: Path, like: Like) -> None:
+    """Give a new file the times of the one it is like.
+
+    Trouble is passed over: the file then says when it was written, as any other.
+    """
+    with suppress(OSError):
+        known = like.source.stat()
+        os.utime(path, ns=(known.st_atime_ns, known.st_mtime_ns))

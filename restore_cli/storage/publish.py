@@ -19,7 +19,7 @@ from io import FileIO
 from pathlib import Path
 
 from restore_cli.errors import ImageError, StorageError, TargetExistsError
-from restore_cli.storage.ownership import Like, first_mode, take_place
+from restore_cli.storage.ownership import Like, first_mode, keep_times, take_place
 
 try:
     import fcntl
@@ -65,6 +65,8 @@ def publish(data: bytes, target: Path, *, overwrite: bool, like: Like | None = N
                 if like is not None and like.takes_its_place:
                     take_place(file, like)
                 _write(data, file, temporary)
+                if like is not None and like.keeps_times:
+                    keep_times(temporary, like)
                 if not HAS_LOCKS:
                     file.close()
                 _give_name(temporary, target, overwrite=overwrite)

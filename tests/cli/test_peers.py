@@ -30,14 +30,14 @@ OTHER_VALUES: dict[str, Any] = {
     "pad": "symmetric", "tta": True, "compile": True, "threads": 3, "format": "png", "quality": 5, "lossless": True,
     "strip": True, "width": 3, "height": 3, "long_side": 3, "max_pixels": 7, "strict": True, "allow_damaged": True,
     "existing": "skip", "resume": True, "output": "x", "beside": True, "in_place": True, "recursive": True,
-    "include": ["a"], "exclude": ["a"], "suffix": "_x",
+    "include": ["a"], "exclude": ["a"], "suffix": "_x", "keep_times": True, "shard": "0/2",
 }  # fmt: skip
 
 
 def test_every_option_is_passed_on() -> None:
     for options in (RunOptions(), FileOptions()):
         for option in fields(options):
-            if option.name in {"jobs", "dry_run", "fail_fast", "report", "background", "compare"}:
+            if option.name in {"jobs", "dry_run", "fail_fast", "retry_failed", "report", "background", "compare"}:
                 continue  # taken as they are, each with a test of its own
             assert passed_on(replace(options, **{option.name: OTHER_VALUES[option.name]})) != passed_on(options), option
 
@@ -74,7 +74,7 @@ def test_skipped_images_are_counted_as_the_others_are(run: Run, tiny: Tiny) -> N
     for name in ("a", "b", "c"):
         image(f"in/{name}.png")
     image("out/b.png")
-    ran = run("denoise", "--weights", tiny("denoise", scale=1), "--existing", "skip", "in", "out")
+    ran = run("denoise", "--weights", tiny("denoise", scale=1), "--existing", "skip", "-v", "in", "out")
     assert [line.partition("]")[0] for line in ran.err.splitlines() if line.startswith("[")] == ["[1/3", "[2/3", "[3/3"]
 
 

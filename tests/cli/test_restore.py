@@ -229,6 +229,17 @@ class TestFaults:
         assert end[4:] == ["the results are in out/"]
         assert "out/c.png" not in ran.err
 
+    def test_results_keep_their_sources_times_where_asked(self, sr: Run):
+        at = 1_000_000_000_123_456_789
+        for name in ("a.png", "b.png"):
+            os.utime(image(name), ns=(at, at))
+        assert sr("a.png", "--keep-times").code == 0
+        assert Path("a_x2.png").stat().st_mtime_ns == at
+        assert sr("b.png").code == 0
+        assert Path("b_x2.png").stat().st_mtime_ns != at
+        assert sr("a.png", "--keep-times", "--in-place").code == 0
+        assert Path("a.png").stat().st_mtime_ns == at
+
     def test_content_decides_where_a_suffix_says_nothing(self, sr: Run):
         image("in/a.png")
         for name in ("in/scan", "in/b.dat", "in/a.dat", "in/c.bak"):
