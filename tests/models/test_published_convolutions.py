@@ -1,4 +1,4 @@
-"""DRUNet, NAFNet and FBCNN have the sizes their papers state and the official files' keys, and do what they should."""
+"""DRUNet, NAFNet, FBCNN and SCUNet have the published sizes, the official files' keys, and do what they should."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from restore_cli.models import drunet, fbcnn, get_architecture, nafnet
+from restore_cli.models import drunet, fbcnn, get_architecture, nafnet, scunet
 from restore_cli.weights.manifest import load_manifest
 from tests.models.fill import lively
 
@@ -20,6 +20,7 @@ GOPRO = {"encoders": (1, 1, 1, 28), "middle": 1, "decoders": (1, 1, 1, 1)}
         ("drunet", drunet.Config(), 32_640_960, 0),
         ("drunet", drunet.Config(channels=1), 32_638_656, 0),
         ("fbcnn", fbcnn.Config(), 71_920_000, -4),
+        ("scunet", scunet.Config(), 17_950_000, -4),
         ("nafnet", nafnet.Config(), 115_980_000, -4),
         ("nafnet", nafnet.Config(**GOPRO), 67_890_000, -4),  # type: ignore[arg-type]
     ],
@@ -44,6 +45,21 @@ def test_a_network_has_as_many_parameters_as_was_published(name: str, config: An
                 "m_up3.0.weight": (512, 256, 2, 2),
                 "m_up1.4.res.2.weight": (64, 64, 3, 3),
                 "m_tail.weight": (3, 64, 3, 3),
+            },
+        ),
+        (
+            "scunet",
+            scunet.Config(),
+            {
+                "m_head.0.weight": (64, 3, 3, 3),
+                "m_down1.0.trans_block.msa.relative_position_params": (1, 15, 15),
+                "m_down1.0.trans_block.msa.embedding_layer.weight": (96, 32),
+                "m_down1.3.conv_block.2.weight": (32, 32, 3, 3),
+                "m_down3.4.weight": (512, 256, 2, 2),
+                "m_body.0.trans_block.mlp.2.bias": (256,),
+                "m_up3.0.weight": (512, 256, 2, 2),
+                "m_up1.4.conv1_2.bias": (64,),
+                "m_tail.0.weight": (3, 64, 3, 3),
             },
         ),
         (
@@ -147,9 +163,28 @@ def test_an_fbcnn_that_cannot_be_built_is_refused(wrong: dict[str, Any]):
     [
         ("nafnet", "denoise", "real", "nafnet-denoise-real"),
         ("nafnet", "deblur", "motion", "nafnet-deblur-motion"),
+        ("scunet", "denoise", "real", "scunet-denoise-real"),
+        ("scunet-gan", "denoise", "real", "scunet-gan-denoise-real"),
         ("drunet", "denoise", None, "drunet-denoise-color"),
         ("fbcnn", "dejpeg", None, "fbcnn-dejpeg-color"),
     ],
 )
 def test_a_models_name_and_a_task_mean_its_weights(model: str, task: str, variant: str | None, weights_id: str):
     assert load_manifest().select(model, task=task, variant=variant).id == weights_id
+
+
+@torch.inference_mode()
+def test_a_shifted_window_of_scunet_does_not_see_the_opposite_border():
+    network = lively(scunet.SCUNet(scunet.Config(dim=16, depths=(2, 1, 1, 1, 1, 1, 1), head_dim=4))).eval()
+    shifted = network.m_down1[1].trans_block.msa
+    x = torch.rand(1, 16, 24, 8)
+    other = x.clone()
+    other[:, -2:, :] = 0.0
+    assert torch.equal(shifted(x)[:, :4], shifted(other)[:, :4])
+    assert not torch.allclose(shifted(x)[:, -4:], shifted(other)[:, -4:])
+
+
+@pytest.mark.parametrize("wrong", [{"depths": (1, 1)}, {"dim": 48}, {"channels": 2}, {"window_size": 1}])
+def test_an_scunet_that_cannot_be_built_is_refused(wrong: dict[str, Any]):
+    with pytest.raises(ValueError, match="SCUNet"):
+        scunet.Config(**wrong)
