@@ -84,7 +84,7 @@ class WriteSettings:
     """Say how results are to be written.
 
     Attributes:
-        format: Pillow's name of the output format, or None to keep the input's (GIF, BMP and icons become PNG).
+        format: Pillow's name of the output format, or None to keep the input's (GIF and BMP become PNG).
         quality: JPEG, WebP, AVIF, HEIF and JPEG XL quality, 1..100.
         lossless: Keep every value where the format has a choice, and refuse those that never do.
         strip: Leave EXIF, XMP, IPTC, texts and DPI out (the colour profile stays).

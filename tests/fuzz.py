@@ -87,8 +87,6 @@ def samples() -> dict[str, bytes]:
         "palette.bmp": saved(Image.fromarray(color).quantize(16), "BMP"),
         "rgb.avif": saved(color, "AVIF", exif=exif, icc_profile=icc),
         "gray.pgm": saved(gray, "PPM"),
-        "three.ico": saved(Image.fromarray(clear), "ICO", sizes=[(8, 8), (16, 16), (24, 24)]),
-        "bitmap.ico": saved(Image.fromarray(clear), "ICO", sizes=[(16, 16)], bitmap_format="bmp"),
         "plain.ppm": b"P3 # plain\n3 2 17\n" + b" ".join(b"%d" % (i % 18) for i in range(18)),
         "rgb.tif": saved(color, "TIFF", exif=exif, icc_profile=icc),
         "fax.tif": saved(Image.fromarray(gray > 128), "TIFF", compression="group4"),

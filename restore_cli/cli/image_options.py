@@ -55,7 +55,7 @@ class ImageOptions:
             "--format",
             metavar="NAME",
             rich_help_panel=WRITING,
-            help="png, jpeg, webp, tiff, ... Default: the input's; GIF, BMP and icons become PNG.",
+            help="png, jpeg, webp, tiff, ... Default: the input's; GIF and BMP become PNG.",
         ),
     ] = None
     quality: Annotated[

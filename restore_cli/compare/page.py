@@ -21,7 +21,7 @@ from restore_cli.pages.viewer import Pane, viewer
 TITLE = "Restored, before and after"
 _FEW = 4
 # What browsers show; others are linked, not shown.
-_SHOWN_BY_BROWSERS = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".avif", ".bmp", ".ico"}
+_SHOWN_BY_BROWSERS = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".avif", ".bmp"}
 
 
 def comparison_page(entries: Sequence[Entry], folder: Path, *, facts: Sequence[str] = (), left_out: int = 0) -> str:

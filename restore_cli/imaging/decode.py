@@ -163,16 +163,12 @@ class _Decoded:
 def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettings) -> DecodedImage:
     parts = dissect(format_name, data)
     _check_size(parts.size, settings.max_pixels)
-    # An icon is what its largest image is.
-    coded_as = format_of_bytes(parts.core) or format_name if format_name == "ICO" else format_name
-    if coded_as == "PNG" and parts.damage is None and is_png_short(parts.core):
+    if format_name == "PNG" and parts.damage is None and is_png_short(parts.core):
         parts = replace(parts, damage=TRUNCATED)
     if parts.damage is not None and not settings.allow_damaged:
         raise UnreadableError(parts.damage)
     with decoding(lenient=settings.allow_damaged):
-        decoded = _decode_parts(parts, coded_as, settings)
-        if coded_as != format_name:
-            decoded = replace(decoded, format=format_name)
+        decoded = _decode_parts(parts, format_name, settings)
         parts, alpha = decoded.parts, decoded.planes.alpha
         metadata = read_metadata(parts)
         srgb = to_srgb(decoded.planes.color, parts.icc_profile or None)
@@ -252,8 +248,7 @@ def _notes(name: str, format_name: str, decoded: _Decoded) -> list[str]:
     if promised not in (None, format_name, decoded.format):
         notes.append(f"its name promises {promised}, its bytes are {format_name}: read as {format_name}")
     if decoded.parts.frames > 1:
-        which = "largest" if format_name == "ICO" else "first"
-        notes.append(f"it holds {decoded.parts.frames} images: only the {which} is used")
+        notes.append(f"it holds {decoded.parts.frames} images: only the first is used")
     if decoded.damage is not None:
         notes.append(f"only what could be decoded is used: {decoded.damage}")
     if format_name in _CUT_BY_DECODERS and decoded.parts.bits > 8 and not _is_deep(decoded.planes):

@@ -24,7 +24,6 @@ _FORMAT_BY_SUFFIX = {
     ".bmp": "BMP",
     ".dib": "BMP",
     ".gif": "GIF",
-    ".ico": "ICO",
     ".avif": "AVIF",
     ".avifs": "AVIF",
     ".ppm": "PPM",
@@ -41,7 +40,7 @@ _FORMAT_BY_SUFFIX = {
 SUFFIXES: frozenset[str] = frozenset(_FORMAT_BY_SUFFIX)
 """Lower-case suffixes of the files that are taken for images in a folder."""
 
-READABLE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "ICO", "AVIF", "PPM")
+READABLE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
 
 EXTRA_BY_FORMAT = {"HEIF": "heif", "JXL": "jxl"}
 """Formats whose decoders are optional, and the extra of this package that brings them."""
@@ -60,7 +59,7 @@ _SUFFIX_BY_WRITABLE_FORMAT = {
 WRITABLE_FORMATS: tuple[str, ...] = tuple(_SUFFIX_BY_WRITABLE_FORMAT)
 
 # What a format that is read but not written becomes; an MPO is a JPEG with more behind it.
-_WRITTEN_AS = {"BMP": "PNG", "GIF": "PNG", "ICO": "PNG", "MPO": "JPEG"}
+_WRITTEN_AS = {"BMP": "PNG", "GIF": "PNG", "MPO": "JPEG"}
 
 _PNM_MAGIC = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf", b"PF")
 _MAGIC = (
@@ -73,7 +72,6 @@ _MAGIC = (
     (b"GIF87a", "GIF"),
     (b"GIF89a", "GIF"),
     (b"BM", "BMP"),
-    (b"\x00\x00\x01\x00", "ICO"),
     (b"\xff\x0a", "JXL"),
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JXL"),
 )
@@ -95,6 +93,7 @@ _FOREIGN_MAGIC = (
     (b"\x7fELF", "a program"),
     (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
     (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (b"\x00\x00\x01\x00", "an icon, a folder of images: save the largest as PNG"),
     (b"\x00\x00\x02\x00", "a mouse pointer"),
     (b"\x0a\x05\x01\x08", "a PCX image"),
     (b"DDS ", "a DDS texture"),
@@ -117,7 +116,7 @@ def output_format(source_format: str, target_suffix: str) -> str:
         target_suffix: The output's suffix with its dot, in any case; "" if it has none.
 
     Returns:
-        One of `WRITABLE_FORMATS`. BMP, GIF and ICO sources become PNG, MPO becomes JPEG.
+        One of `WRITABLE_FORMATS`. BMP and GIF sources become PNG, MPO becomes JPEG.
 
     Raises:
         EncodeError: If the suffix promises a format that is not written.
@@ -139,7 +138,7 @@ def suffix_of(format_name: str) -> str:
     """Return the suffix of a format's files, with its dot.
 
     Args:
-        format_name: Pillow's name of the format; BMP, GIF, ICO and MPO give that of what they become.
+        format_name: Pillow's name of the format; BMP, GIF and MPO give that of what they become.
 
     Raises:
         ValueError: If the format is not written.

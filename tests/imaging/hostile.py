@@ -188,36 +188,6 @@ def gif_of_blocks_of_one_byte() -> bytes:
     return data[:place] + b"\x21\xfe" + b"\1c" * 5_000_000 + b"\0" + data[place:]
 
 
-def icon_of(image: bytes, length: int | None = None) -> bytes:
-    size = len(image) if length is None else length
-    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, size, 22) + image
-
-
-@hostile("refused")
-def icon_of_a_png_of_billions_of_pixels() -> bytes:
-    return icon_of(png_of_billions_of_pixels())
-
-
-@hostile("refused")
-def icon_of_a_png_just_within_the_limit_with_hardly_any_data() -> bytes:
-    return icon_of(png_just_within_the_limit_with_hardly_any_data())
-
-
-@hostile("refused")
-def icon_of_a_bitmap_of_billions_of_pixels() -> bytes:
-    return icon_of(struct.pack("<IiiHHIIiiII", 40, 60000, 120000, 1, 32, 0, 0, 0, 0, 0, 0) + bytes(4096))
-
-
-@hostile("refused")
-def icon_of_an_image_that_is_elsewhere() -> bytes:
-    return icon_of(b"", 0xFFFFFFFF)
-
-
-@hostile("refused")
-def icon_within_an_icon() -> bytes:
-    return icon_of(icon_of(icon_of(saved(pattern(), "PNG"))))
-
-
 def tiff_of(entries: list[tuple[int, int, int, int]], size: int = 4096) -> bytes:
     table = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
     return (b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + table + bytes(4)).ljust(size, b"\0")

@@ -14,7 +14,6 @@ from typing import BinaryIO
 
 from restore_cli.imaging.color.coded_color import color_of_boxes
 from restore_cli.imaging.containers.gif import dissect_gif
-from restore_cli.imaging.containers.icon import dissect_icon
 from restore_cli.imaging.containers.jpeg import dissect_jpeg, is_gray_jpeg
 from restore_cli.imaging.containers.jxl import dissect_jxl
 from restore_cli.imaging.containers.netpbm import is_netpbm_short, read_netpbm_header
@@ -62,7 +61,7 @@ def is_gray_by_header(format_name: str, file: BinaryIO) -> bool | None:
         return is_gray_jpeg(head)
     if format_name == "PPM":
         return read_netpbm_header(head).channels == 1
-    return False if format_name in ("GIF", "ICO", "WEBP") else None
+    return False if format_name in ("GIF", "WEBP") else None
 
 
 def declared_pixels(format_name: str, file: BinaryIO) -> int | None:
@@ -171,7 +170,6 @@ _DISSECTORS: dict[str, Callable[[bytes], Parts]] = {
     "PNG": dissect_png,
     "JPEG": dissect_jpeg,
     "GIF": dissect_gif,
-    "ICO": dissect_icon,
     "TIFF": _dissect_tiff,
     "WEBP": _dissect_webp,
     "BMP": _dissect_bmp,
