@@ -59,7 +59,10 @@ def export(
     messages: MessageOptions,
     offline: Offline = False,
 ) -> None:
-    """Write weights as another file, with their manifest entry and the digest of what it was made of inside."""
+    """Write weights as a smaller file, or for other programs.
+
+    Their manifest entry goes inside, with the digest of the file they were made of.
+    """
     out = messages.open()
     request = ExportRequest(
         name=name,

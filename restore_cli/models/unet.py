@@ -198,17 +198,21 @@ class Network:
         dims: Feature channels of each scale.
         depths: Residual blocks of each scale.
         fold: Side of the squares of pixels that become channels at first.
+        enlarging_dims: Feature channels where the output is larger; nothing is folded then, as every pixel of the
+            input counts, and four times the positions leave time for fewer channels.
     """
 
     arch: Literal["unet"] = "unet"
     dims: tuple[int, ...] = (64, 96, 128)
+    enlarging_dims: tuple[int, ...] = (48, 64, 96)
     depths: tuple[int, ...] = (2, 2, 4)
     fold: int = 2
 
     def config(self, *, task: str, scale: int, channels: int) -> Config:  # noqa: ARG002  (one signature for all)
-        """Return the configuration for a task; nothing is folded to enlarge, as every pixel of the input counts."""
-        fold = self.fold if scale == 1 else 1
-        return Config(dims=self.dims, depths=self.depths, fold=fold, channels=channels, scale=scale)
+        """Return the configuration for a task."""
+        if scale > 1:
+            return Config(dims=self.enlarging_dims, depths=self.depths, fold=1, channels=channels, scale=scale)
+        return Config(dims=self.dims, depths=self.depths, fold=self.fold, channels=channels)
 
 
 PRESETS = (
@@ -219,7 +223,7 @@ PRESETS = (
         patch=96,
         rate=1e-3,
         steps=100_000,
-        tasks=("denoise", "dejpeg", "derain", "lowlight", "deblur"),
+        tasks=("sr", "denoise", "dejpeg", "derain", "lowlight", "deblur"),
         noise=("chain", 55.0),
     ),
 )

@@ -1,7 +1,8 @@
 """Super-resolution: a small image, two to four times larger.
 
 The plain degradation is the field's own, MATLAB's antialiased bicubic rounded to 8 bit; the variant "photo" is what
-real images went through on their way to us: lens and motion blur, reduction, sensor noise, JPEG.
+images from the web went through on their way to us: blur or none, reduction by some filter, grain or a camera's noise
+or none, JPEG of any quality and sampling, now and then twice.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import math
 from typing import TYPE_CHECKING
 
 from restore_cli.tasks import DegradeOptions, Task
-from restore_cli.tasks._jpeg import compress_jpeg
+from restore_cli.tasks._camera import camera_noise
+from restore_cli.tasks._grain import grain
+from restore_cli.tasks._jpeg import compress_at_random
 from restore_cli.tasks._kernels import draw_chance, draw_uniform, filter_each, gaussian_kernels
 
 if TYPE_CHECKING:
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
 PHOTO_KERNEL_SIZE = 21
 PHOTO_NOISE_SIGMA_MAX = 15.0
-PHOTO_QUALITY = (40.0, 95.0)
+PHOTO_QUALITY = (25.0, 98.0)
+PHOTO_SHARP_CHANCE, PHOTO_BICUBIC_CHANCE = 0.5, 0.6
+PHOTO_GRAIN_CHANCE, PHOTO_CAMERA_CHANCE = 0.4, 0.15
+PHOTO_JPEG_CHANCE, PHOTO_TWICE_CHANCE = 0.85, 0.15
 
 
 def degrade(hr: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
@@ -61,57 +67,82 @@ def _downscale(hr: torch.Tensor, scale: int) -> torch.Tensor:
 
 def _degrade_photo(hr: torch.Tensor, scale: int, generator: torch.Generator) -> torch.Tensor:
     import torch
+
+    images = hr.expand(-1, 3, -1, -1)
+    gray = hr.shape[1] == 1
+    lr = _reduce(_blur(images, scale, generator), scale, generator)
+    noise = _noise(lr, generator)
+    if gray:
+        noise = noise[:, 1:2].expand_as(noise)
+    # Mostly the noise of the sensor is in the image before it is compressed; scans and edits have it after.
+    before = draw_chance(lr.shape[0], 0.85, generator)
+    degraded = _to_8bit(lr + torch.where(before, noise, torch.zeros_like(noise)))
+    degraded = _compress_some(degraded, generator)
+    degraded = _to_8bit(degraded + torch.where(before, torch.zeros_like(noise), noise))
+    return degraded[:, : hr.shape[1]].contiguous()
+
+
+def _reduce(images: torch.Tensor, scale: int, generator: torch.Generator) -> torch.Tensor:
+    """Reduce by one of three filters, chosen per image, since nobody knows which program did it."""
+    import torch
     from torch.nn import functional
 
-    count = hr.shape[0]
-    blurred = _blur(hr, scale, generator)
-    size = (hr.shape[-2] // scale, hr.shape[-1] // scale)
-    # Three filters, since nobody knows which program reduced an image; chosen per image.
-    bicubic = functional.interpolate(blurred, size=size, mode="bicubic", antialias=True, align_corners=False)
-    bilinear = functional.interpolate(blurred, size=size, mode="bilinear", antialias=True, align_corners=False)
-    area = functional.interpolate(blurred, size=size, mode="area")
-    lr = torch.where(draw_chance(count, 0.5, generator), bicubic, bilinear)
-    lr = torch.where(draw_chance(count, 0.2, generator), area, lr).clamp(0.0, 1.0)
-    noise = _noise(lr, generator)
-    quality = draw_uniform(count, *PHOTO_QUALITY, generator)
-    # Mostly the noise of the sensor is in the image before it is compressed; scans and edits have it after.
-    noisy_then_compressed = _compress((lr + noise).clamp(0.0, 1.0), quality)
-    compressed_then_noisy = (_compress(lr, quality) + noise).clamp(0.0, 1.0)
-    degraded = torch.where(draw_chance(count, 0.8, generator), noisy_then_compressed, compressed_then_noisy)
-    return (degraded * 255.0).round() / 255.0
+    count = images.shape[0]
+    size = (images.shape[-2] // scale, images.shape[-1] // scale)
+    bicubic = functional.interpolate(images, size=size, mode="bicubic", antialias=True, align_corners=False)
+    bilinear = functional.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
+    area = functional.interpolate(images, size=size, mode="area")
+    reduced = torch.where(draw_chance(count, PHOTO_BICUBIC_CHANCE, generator), bicubic, bilinear)
+    return torch.where(draw_chance(count, 0.2, generator), area, reduced).clamp(0.0, 1.0)
 
 
 def _blur(hr: torch.Tensor, scale: int, generator: torch.Generator) -> torch.Tensor:
     import torch
 
     count = hr.shape[0]
-    along = draw_uniform(count, 0.2, 0.7 * scale, generator)
+    along = draw_uniform(count, 0.2, 0.6 * scale, generator)
     ratio = draw_uniform(count, 0.4, 1.0, generator)
     isotropic = draw_chance(count, 0.6, generator).view(-1)
     across = torch.where(isotropic, along, along * ratio).clamp_min(0.2)
     angle = draw_uniform(count, 0.0, math.pi, generator)
     size = min(PHOTO_KERNEL_SIZE, 2 * (min(hr.shape[-2:]) // 2) - 1)
     blurred = filter_each(hr, gaussian_kernels(along, across, angle, size))
-    # One image in five is sharp: then the reduction's own filter is all the blur there is.
-    return torch.where(draw_chance(count, 0.2, generator), hr, blurred)
+    # Half of the images are sharp: then the reduction's own filter is all the blur there is.
+    return torch.where(draw_chance(count, PHOTO_SHARP_CHANCE, generator), hr, blurred)
 
 
 def _noise(lr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Draw the noise of finished images, of a camera, or none, which is as frequent as it is in real life."""
     import torch
 
     count = lr.shape[0]
-    # Squared, so that clean images are as frequent as they are in real life.
     sigma = draw_uniform(count, 0.0, 1.0, generator) ** 2 * (PHOTO_NOISE_SIGMA_MAX / 255.0)
-    noise = torch.randn(lr.shape, generator=generator, device=lr.device)
-    gray = noise[:, :1].expand_as(noise)
-    photon = torch.where(draw_chance(count, 0.5, generator), (2.0 * lr).clamp_min(0.0).sqrt(), torch.ones_like(lr))
-    return torch.where(draw_chance(count, 0.3, generator), gray, noise) * sigma.view(-1, 1, 1, 1) * photon
+    kind = draw_uniform(count, 0.0, 1.0, generator)
+    noise = torch.zeros_like(lr)
+    grainy = (kind < PHOTO_GRAIN_CHANCE).nonzero().flatten()
+    camera = (kind > 1.0 - PHOTO_CAMERA_CHANCE).nonzero().flatten()
+    if len(grainy):
+        noise[grainy] = grain(lr[grainy], sigma[grainy], generator)
+    if len(camera):
+        noise[camera] = 0.5 * camera_noise(lr[camera], generator)  # the reduction has averaged it
+    return noise
 
 
-def _compress(lr: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
-    if lr.shape[1] == 3:
-        return compress_jpeg(lr, quality)
-    return compress_jpeg(lr.expand(-1, 3, -1, -1), quality)[:, :1]
+def _compress_some(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Save most images as JPEG, and some of these a second time."""
+    count = images.shape[0]
+    compressed = draw_chance(count, PHOTO_JPEG_CHANCE, generator).flatten()
+    twice = compressed & draw_chance(count, PHOTO_TWICE_CHANCE, generator).flatten()
+    for chosen in (twice.nonzero().flatten(), compressed.nonzero().flatten()):
+        if len(chosen):
+            quality = draw_uniform(len(chosen), *PHOTO_QUALITY, generator).round()
+            images = images.clone()
+            images[chosen] = compress_at_random(images[chosen], quality, generator)
+    return images
+
+
+def _to_8bit(images: torch.Tensor) -> torch.Tensor:
+    return (images.clamp(0.0, 1.0) * 255.0).round() / 255.0
 
 
 TASK = Task(

@@ -226,7 +226,7 @@ def _of_preset(preset: Preset) -> tuple[Recipe, ...]:
 
     recipes: tuple[Recipe, ...] = (
         *(recipe(f"sr-x{scale}", "sr", scale=scale) for scale in (2, 3, 4)),
-        recipe("sr-x4-photo", "sr", scale=4, variant="photo"),
+        *(recipe(f"sr-x{scale}-photo", "sr", scale=scale, variant="photo") for scale in (2, 3, 4)),
         recipe("denoise-color", "denoise", variant=noise, sigma_range=(0.0, highest)),
         recipe("denoise-gray", "denoise", channels=1, variant=noise, sigma_range=(0.0, highest)),
         recipe("dejpeg-color", "dejpeg"),

@@ -109,7 +109,7 @@ def test_the_entry_tells_how_the_weights_were_made_and_no_path_of_the_person(run
 
 
 @pytest.mark.slow
-def test_what_is_shipped_becomes_the_default_of_its_command(checkout: Path, tmp_path: Path):
+def test_what_is_shipped_is_what_its_model_means_to_each_command(checkout: Path, tmp_path: Path):
     large = write_images(tmp_path / "large", 1, 128)
     for name in OURS:
         entry = ship_export(read_export(begun_run(tmp_path / name, large, name), ExportSettings(id=name)), checkout)
@@ -127,7 +127,7 @@ def test_what_is_shipped_becomes_the_default_of_its_command(checkout: Path, tmp_
         ({"task": "lowlight"}, "lowlight"),
         ({"task": "deblur", "variant": "motion"}, "deblur-motion"),
     ]:
-        assert manifest.select(**wanted).id == f"ramit-lite-{expected}"  # type: ignore[arg-type]
+        assert manifest.select("ramit-lite", **wanted).id == f"ramit-lite-{expected}"  # type: ignore[arg-type]
     for name in OURS:
         entry = manifest.get(name)
         load_weights(entry, checkout / "restore_cli" / "weights" / "bundled" / entry.file)
