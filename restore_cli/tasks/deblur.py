@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from restore_cli.tasks import DegradeOptions, Task
-from restore_cli.tasks._kernels import disc_kernels, draw_log_uniform, draw_uniform, filter_each, trajectory_kernels
+from restore_cli.tasks._kernels import (
+    disc_kernels,
+    draw_chance,
+    draw_log_uniform,
+    draw_uniform,
+    filter_each,
+    trajectory_kernels,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -13,12 +20,13 @@ if TYPE_CHECKING:
 KERNEL_SIZE = 31
 EXTENT_PIXELS = (3.0, 25.0)
 RADIUS_PIXELS = (0.8, 6.0)
-GAMMA = 2.2
+GAMMA = (1.8, 2.4)
+ENCODED_CHANCE = 0.3
 NOISE_SIGMA_MAX = 2.0
 
 
 def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
-    """Blur images, in linear light as a sensor does, with a little noise.
+    """Blur images with a little noise: mostly in linear light as a sensor does, some in encoded values as programs do.
 
     Args:
         clean: float32 (N, C, H, W) in [0, 1]; H and W of at least 16 pixels.
@@ -41,7 +49,9 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
     else:
         msg = f"unknown variant {options.variant!r} of deblurring; known: {', '.join(TASK.variants)}"
         raise ValueError(msg)
-    light = filter_each(clean.clamp(0.0, 1.0) ** GAMMA, kernels).clamp_min(0.0) ** (1.0 / GAMMA)
+    gamma = draw_uniform(count, *GAMMA, generator).view(-1, 1, 1, 1)
+    gamma = torch.where(draw_chance(count, ENCODED_CHANCE, generator), torch.ones_like(gamma), gamma)
+    light = filter_each(clean.clamp(0.0, 1.0) ** gamma, kernels).clamp_min(0.0) ** (1.0 / gamma)
     sigma = (draw_uniform(count, 0.0, NOISE_SIGMA_MAX, generator) / 255.0).view(-1, 1, 1, 1)
     noisy = light + sigma * torch.randn(clean.shape, generator=generator, device=clean.device)
     return (noisy.clamp(0.0, 1.0) * 255.0).round() / 255.0

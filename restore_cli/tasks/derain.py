@@ -1,7 +1,8 @@
 """Deraining: remove the bright streaks that falling drops leave in an image.
 
 The rain is made, not recorded: drops are sparse points, each drawn out to a stroke of its image's wind and exposure
-time. Strokes are gray and add light, since a drop gathers light from all around; a veil of far drops may lie between.
+time. Strokes are gray and add light, since a drop gathers light from all around; far drops may lie between, and so many
+that they are a mist. Before a sky as bright as the drops nothing of them is seen: there a network must not darken.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from restore_cli.tasks._kernels import draw_chance, draw_log_uniform, draw_unifo
 if TYPE_CHECKING:
     import torch
 
-LENGTH_MAX_PIXELS = 60
-KERNEL_SIZE = LENGTH_MAX_PIXELS + 25
+LENGTH_PIXELS = (4.0, 60.0)
+KERNEL_SIZE = 85
+ADDED_CHANCE = 0.7
+SKY = (0.75, 1.0)
+MIST_CHANCE, MIST_MAX = 0.15, 0.3
+_PLACES = 4  # of mist in each direction
 ANGLE_MAX_RADIANS = math.radians(35.0)
 
 
@@ -40,10 +45,26 @@ def degrade(clean: torch.Tensor, _options: DegradeOptions, generator: torch.Gene
     turned = angle + draw_uniform(count, -0.06, 0.06, generator)
     far = _streaks(height, width, turned, generator) * draw_uniform(count, 0.2, 0.8, generator).view(-1, 1, 1, 1)
     rain = near + torch.where(draw_chance(count, 0.6, generator), far, torch.zeros_like(far))
-    added = clean + rain
-    screened = 1.0 - (1.0 - clean) * (1.0 - rain.clamp(0.0, 1.0))
-    rainy = torch.where(draw_chance(count, 0.85, generator), added, screened)
+    misty = _misty(clean, generator)
+    added = misty + rain
+    # What drops show is the light of the sky: they cover what is darker and are lost before what is not.
+    sky = draw_uniform(count, *SKY, generator).view(-1, 1, 1, 1)
+    covered = misty + (sky - misty).clamp_min(0.0) * rain.clamp(0.0, 1.0)
+    rainy = torch.where(draw_chance(count, ADDED_CHANCE, generator), added, covered)
     return (rainy.clamp(0.0, 1.0) * 255.0).round() / 255.0
+
+
+def _misty(clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Lay an uneven veil of light over some images; it lightens, as the drops themselves do."""
+    import torch
+    from torch.nn import functional
+
+    count, _, height, width = clean.shape
+    places = draw_uniform(count * _PLACES**2, 0.0, MIST_MAX, generator).view(count, 1, _PLACES, _PLACES)
+    veil = functional.interpolate(places, size=(height, width), mode="bilinear", align_corners=True)
+    sky = draw_uniform(count, *SKY, generator).view(-1, 1, 1, 1)
+    misty = clean + (sky - clean).clamp_min(0.0) * veil
+    return torch.where(draw_chance(count, MIST_CHANCE, generator), misty, clean)
 
 
 def _streaks(height: int, width: int, angle: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -51,7 +72,7 @@ def _streaks(height: int, width: int, angle: torch.Tensor, generator: torch.Gene
     import torch
 
     count = angle.shape[0]
-    length = draw_log_uniform(count, 9.0, float(LENGTH_MAX_PIXELS), generator)
+    length = draw_log_uniform(count, *LENGTH_PIXELS, generator)
     thickness = draw_uniform(count, 0.35, 1.1, generator)
     kernels = line_kernels(length, thickness, angle, KERNEL_SIZE)
     # The share of the image under streaks, from a few drops to a downpour.

@@ -1,7 +1,9 @@
 """Low light: brighten an image taken with too little of it.
 
-A dark image is made from a good one in linear light: less exposure, a colour cast, photon noise (which grows with the
-square root of the light), the sensor's read noise, then the camera's tone curve and 8 bit.
+A dark image is made from a good one in linear light: less exposure, unevenly where the light was, a colour cast, photon
+noise (which grows with the square root of the light), the sensor's read noise, blacks that are cut off, then the
+camera's tone curve, which is one of many, 8 bit and often JPEG. Some images were not dark and stay as they are, so that
+a network learns to leave those alone.
 """
 
 from __future__ import annotations
@@ -9,15 +11,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from restore_cli.tasks import DegradeOptions, Task
-from restore_cli.tasks._kernels import draw_log_uniform, draw_uniform
+from restore_cli.tasks._camera import from_light, to_light
+from restore_cli.tasks._jpeg import compress_at_random
+from restore_cli.tasks._kernels import draw_chance, draw_log_uniform, draw_uniform
 
 if TYPE_CHECKING:
     import torch
 
-GAMMA = 2.2
-EXPOSURE = (0.03, 0.25)
-PHOTONS_AT_WHITE = (600.0, 6000.0)
-READ_NOISE_MAX = 0.002
+NORMAL_CHANCE = 0.1
+GAMMA = (1.8, 2.4)
+EXPOSURE = (0.01, 0.35)
+CAST, MILD_CAST = (0.6, 1.6), (0.92, 1.08)
+CAST_CHANCE = 0.4
+UNEVEN_CHANCE, UNEVEN = 0.3, (0.35, 1.0)
+PHOTONS_AT_WHITE = (1000.0, 20_000.0)
+READ_NOISE_MAX = 0.0015
+BLACK_MAX = 0.003
+JPEG_CHANCE, JPEG_QUALITY = 0.4, (60.0, 98.0)
+_PLACES = 3  # of light in each direction, where it is uneven
 
 
 def degrade(clean: torch.Tensor, _options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
@@ -34,16 +45,47 @@ def degrade(clean: torch.Tensor, _options: DegradeOptions, generator: torch.Gene
     import torch
 
     count, channels = clean.shape[:2]
+    gamma = draw_uniform(count, *GAMMA, generator).view(-1, 1, 1, 1)
+    curved = draw_chance(count, 0.5, generator)
     exposure = draw_log_uniform(count, *EXPOSURE, generator).view(-1, 1, 1, 1)
-    cast = draw_uniform(count * channels, 0.9, 1.1, generator).view(count, channels, 1, 1)
-    light = clean.clamp(0.0, 1.0) ** GAMMA * exposure * cast
+    light = to_light(clean, gamma, curved) * exposure * _cast(count, generator)[:, :channels]
+    light = light * _unevenness(clean, generator)
     photons = draw_log_uniform(count, *PHOTONS_AT_WHITE, generator).view(-1, 1, 1, 1)
     read = draw_uniform(count, 0.0, READ_NOISE_MAX, generator).view(-1, 1, 1, 1)
     noise = torch.randn(clean.shape, generator=generator, device=clean.device)
     # A Poisson count of this size is a Gaussian of the same variance for every purpose here, and needs no sampler.
     light = light + noise * (light / photons + read**2).sqrt()
-    curve = draw_uniform(count, 0.9, 1.1, generator).view(-1, 1, 1, 1) / GAMMA
-    return (light.clamp(0.0, 1.0) ** curve * 255.0).round() / 255.0
+    light = light - draw_uniform(count, 0.0, BLACK_MAX, generator).view(-1, 1, 1, 1) * exposure
+    developed = draw_uniform(count, 0.9, 1.1, generator).view(-1, 1, 1, 1) * gamma
+    dark = from_light(light, developed, curved)
+    degraded = torch.where(draw_chance(count, NORMAL_CHANCE, generator), clean, dark)
+    degraded = (degraded.clamp(0.0, 1.0) * 255.0).round() / 255.0
+    compressed = draw_chance(count, JPEG_CHANCE, generator).flatten().nonzero().flatten()
+    if len(compressed):
+        quality = draw_uniform(len(compressed), *JPEG_QUALITY, generator).round()
+        images = degraded[compressed].expand(-1, 3, -1, -1)
+        degraded[compressed] = compress_at_random(images, quality, generator)[:, :channels]
+    return degraded
+
+
+def _cast(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Return (N, 3, 1, 1) gains of the colours: strong ones now and then, mild ones elsewhere."""
+    import torch
+
+    strong = draw_log_uniform(3 * count, *CAST, generator).view(count, 3, 1, 1)
+    mild = draw_uniform(3 * count, *MILD_CAST, generator).view(count, 3, 1, 1)
+    return torch.where(draw_chance(count, CAST_CHANCE, generator), strong, mild)
+
+
+def _unevenness(clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return (N, 1, H, W): 1 everywhere, or the light of lamps here and there."""
+    import torch
+    from torch.nn import functional
+
+    count, _, height, width = clean.shape
+    places = draw_log_uniform(count * _PLACES**2, *UNEVEN, generator).view(count, 1, _PLACES, _PLACES)
+    field = functional.interpolate(places, size=(height, width), mode="bilinear", align_corners=True)
+    return torch.where(draw_chance(count, UNEVEN_CHANCE, generator), field, torch.ones_like(field))
 
 
 TASK = Task(

@@ -118,14 +118,24 @@ def test_real_noise_grows_with_the_light():
     assert all(0.5 < float(level) * 255 / 20 < 1.5 for level in spread)
 
 
-def test_rain_only_adds_light_and_only_to_few_pixels():
-    clean = torch.full((16, 3, 128, 128), 0.4)
+def test_rain_only_adds_light_and_only_to_few_pixels_unless_there_is_mist():
+    clean = torch.full((64, 3, 128, 128), 0.4)
     rain = degraded("derain", None, clean) - clean
     assert rain.min() >= -0.5 / 255 - 1e-6
     wet = (rain > 8 / 255).float().mean(dim=(1, 2, 3))
-    assert wet.max() < 0.6
-    assert 0.03 < float(wet.mean()) < 0.35
+    misty = rain.flatten(1).quantile(0.1, dim=1) > 2 / 255
+    assert 2 <= int(misty.sum()) <= 20
+    assert wet[~misty].quantile(0.9) < 0.6
+    assert 0.03 < float(wet[~misty].mean()) < 0.35
     assert float(rain.amax(dim=(1, 2, 3)).median()) > 0.2
+
+
+def test_rain_is_not_seen_before_what_is_as_bright():
+    assert torch.equal(degraded("derain", None, torch.ones(16, 3, 64, 64)), torch.ones(16, 3, 64, 64))
+    before_dark, before_sky = (
+        (degraded("derain", None, torch.full((32, 3, 64, 64), level)) - level).mean() for level in (0.2, 0.9)
+    )
+    assert before_sky < 0.4 * before_dark
 
 
 def test_rain_is_gray_and_falls_in_one_direction():
@@ -138,10 +148,33 @@ def test_rain_is_gray_and_falls_in_one_direction():
 
 
 def test_low_light_is_dark_and_keeps_what_is_bright_brighter():
-    ramp = torch.linspace(0.1, 1.0, 64).expand(8, 3, 64, 64)
+    ramp = torch.linspace(0.1, 1.0, 64).expand(64, 3, 64, 64)
     dark = degraded("lowlight", None, ramp)
-    assert dark.mean() < 0.4 * ramp.mean()
+    levels = dark.mean(dim=(1, 2, 3)) / ramp.mean()
+    assert levels.quantile(0.1) < 0.15
+    assert levels.median() < 0.45
     assert (dark[..., 48:].mean(dim=(1, 2, 3)) > dark[..., :16].mean(dim=(1, 2, 3))).all()
+
+
+def test_some_images_of_low_light_are_normal_and_some_have_a_cast():
+    clean = smooth_images(1).repeat(200, 1, 1, 1)
+    dark = degraded("lowlight", None, clean)
+    change = (dark - clean).abs().mean(dim=(1, 2, 3))
+    assert 0.04 < float((change < 1.5 / 255).float().mean()) < 0.18  # JPEG and rounding are all that happened to them
+    colors = dark.mean(dim=(2, 3)).clamp_min(1 / 255) / clean.mean(dim=(2, 3))
+    casts = colors.amax(dim=1) / colors.amin(dim=1)
+    assert casts.quantile(0.3) < 1.2
+    assert casts.quantile(0.9) > 1.25
+
+
+def test_blur_is_of_light_or_of_encoded_values():
+    """Of black and white stripes blurred away encoded values leave the middle, and linear light more than it."""
+    stripes = (torch.arange(64) % 2).float().expand(64, 3, 64, 64)
+    flat = degraded("deblur", "defocus", stripes)
+    washed_out = flat[flat.std(dim=(1, 2, 3)) < 0.05].mean(dim=(1, 2, 3))
+    encoded = (washed_out - 0.5).abs() < 0.02
+    assert 0.1 < float(encoded.float().mean()) < 0.5
+    assert washed_out[~encoded].min() > 0.6
 
 
 @pytest.mark.parametrize("variant", ["motion", "defocus"])
