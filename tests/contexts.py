@@ -19,12 +19,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from restore_cli.evaluate.candidates import Candidate
-from restore_cli.evaluate.pairs import Pair, find_pairs
-from restore_cli.evaluate.protocol import Protocol, ScoringRequest, choose_protocol
-from restore_cli.evaluate.report import CandidateFacts
-from restore_cli.evaluate.score import score_images
 from restore_cli.inference.restorer import Restorer
+from restore_cli.scoring.candidates import Candidate
+from restore_cli.scoring.pairs import Pair, find_pairs
+from restore_cli.scoring.protocol import Protocol, ScoringRequest, choose_protocol
+from restore_cli.scoring.report import CandidateFacts
+from restore_cli.scoring.score import score_images
 from restore_cli.settings import RunSettings
 from restore_cli.weights.entry import BestContext, WeightsEntry, entry_to_json
 from restore_cli.weights.load import LoadedWeights, load_weights

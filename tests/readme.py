@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from restore_cli.train.provenance import training_command
+from restore_cli.training.provenance import training_command
 from restore_cli.weights.entry import CLASSIFY
 from restore_cli.weights.manifest import Score, WeightsEntry, load_manifest
 from restore_cli.weights.store import locate

@@ -42,7 +42,7 @@ def test_no_module_imports_what_it_must_not():
         "restore_cli.cli.app",
         "restore_cli.jobs.plan",
         "restore_cli.weights.store",
-        "restore_cli.train.recipes",
+        "restore_cli.training.recipes",
     ],
 )
 def test_the_light_modules_load_no_torch(module: str):

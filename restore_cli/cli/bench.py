@@ -1,7 +1,7 @@
 """`restore bench`: what networks cost, and what they take on this machine.
 
 Stage 1, ASK: options to settings (see `bench_options`), rows to a table, JSON, CSV or a page. What is measured and
-how is told in `bench/`.
+how is told in `benchmark/`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from restore_cli.cli.signals import raise_on_signals
 from restore_cli.errors import RestoreError, UsageError
 
 if TYPE_CHECKING:
-    from restore_cli.bench.against import Comparison
-    from restore_cli.bench.cases import BenchSettings, Case
-    from restore_cli.bench.report import Report
-    from restore_cli.bench.rows import Row
-    from restore_cli.bench.timing import Stage
+    from restore_cli.benchmark.against import Comparison
+    from restore_cli.benchmark.cases import BenchSettings, Case
+    from restore_cli.benchmark.report import Report
+    from restore_cli.benchmark.rows import Row
+    from restore_cli.benchmark.timing import Stage
     from restore_cli.weights.manifest import WeightsEntry
 
 app = typer.Typer()
@@ -63,7 +63,7 @@ def bench(
     Needs no weights file: the weights are random, which changes no figure here. Every row is measured in a process of
     its own, beside the machine's own ceilings.
     """
-    from restore_cli.bench.against import compare, load_earlier
+    from restore_cli.benchmark.against import compare, load_earlier
 
     reported.check()
     earlier = None if reported.against is None else load_earlier(reported.against)
@@ -96,7 +96,7 @@ def _entries(subjects: SubjectOptions, out: Output) -> tuple[WeightsEntry, ...]:
         UsageError: If a name is unknown, or a file does not say what it is.
         WeightsError: If a file cannot be read, or is of another network.
     """
-    from restore_cli.bench.cases import select_entries
+    from restore_cli.benchmark.cases import select_entries
     from restore_cli.weights.manifest import load_manifest
 
     entries = select_entries(load_manifest(), subjects.names())
@@ -120,10 +120,10 @@ def _entries(subjects: SubjectOptions, out: Output) -> tuple[WeightsEntry, ...]:
 
 
 def _measure(entries: tuple[WeightsEntry, ...], settings: BenchSettings, out: Output) -> Report:
-    from restore_cli.bench.cases import cases_of
-    from restore_cli.bench.machine import describe_environment
-    from restore_cli.bench.report import Report
-    from restore_cli.bench.rows import measure_rows
+    from restore_cli.benchmark.cases import cases_of
+    from restore_cli.benchmark.machine import describe_environment
+    from restore_cli.benchmark.report import Report
+    from restore_cli.benchmark.rows import measure_rows
     from restore_cli.inference.device import choose_device, choose_dtype
 
     choice = choose_device(settings.device)
@@ -170,7 +170,7 @@ def _one_line(row: Row) -> str:
 
 
 def _print_tables(out: Output, report: Report, comparison: Comparison | None, tolerance: float) -> None:
-    from restore_cli.bench.table import explain, lay_out, lay_out_growth
+    from restore_cli.benchmark.table import explain, lay_out, lay_out_growth
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     title, tables = lay_out(report, comparison, tolerance=tolerance, width=width)
@@ -183,7 +183,7 @@ def _print_tables(out: Output, report: Report, comparison: Comparison | None, to
 
 
 def _write_files(out: Output, report: Report, comparison: Comparison | None, reported: ReportOptions) -> None:
-    from restore_cli.bench.page import bench_page
+    from restore_cli.benchmark.page import bench_page
     from restore_cli.storage.publish import publish
 
     overwrite = reported.existing == "overwrite"

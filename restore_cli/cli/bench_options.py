@@ -19,7 +19,7 @@ from restore_cli.errors import UsageError
 from restore_cli.settings import Context
 
 if TYPE_CHECKING:
-    from restore_cli.bench.cases import BenchSettings, Size
+    from restore_cli.benchmark.cases import BenchSettings, Size
 
 MEASURING = "Measuring"
 CONDITIONS = "Conditions (several values with commas; all are crossed)"
@@ -244,7 +244,7 @@ def settings_of(conditions: ConditionOptions, measuring: MeasuringOptions) -> Be
     Raises:
         UsageError: If a value cannot be read, or two options contradict each other.
     """
-    from restore_cli.bench.cases import BenchSettings
+    from restore_cli.benchmark.cases import BenchSettings
 
     if conditions.size and conditions.growth:
         raise UsageError("--growth chooses the sizes itself", hint="leave --size out")

@@ -52,8 +52,8 @@ def compare(
     messages: MessageOptions,
 ) -> None:
     """Show images before and after on a page, with a slider between them."""
-    from restore_cli.compare.files import compare_files, find_pairs, require_place, write_page
-    from restore_cli.compare.gallery import Gallery
+    from restore_cli.comparison.files import compare_files, find_pairs, require_place, write_page
+    from restore_cli.comparison.gallery import Gallery
 
     out = messages.open()
     page = after.absolute().with_name(f"{after.absolute().stem}_compared.html") if output is None else output

@@ -15,7 +15,7 @@ from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.targets import ImageJob
 
 if TYPE_CHECKING:
-    from restore_cli.compare.gallery import Gallery
+    from restore_cli.comparison.gallery import Gallery
     from restore_cli.imaging.decoded_image import DecodedImage
 
 
@@ -81,13 +81,13 @@ class Comparison:
         if not self._gallery.taken:
             self._out.warn(f"{self._page} is not written: no image was restored to show on it")
             return
-        from restore_cli.compare.files import write_page
+        from restore_cli.comparison.files import write_page
 
         write_page(self._gallery, self._page, facts=(self._plan.task, *facts))
         self._out.note(f"before and after: {self._page}")
 
 
 def _gallery(images: int) -> Gallery:
-    from restore_cli.compare.gallery import Gallery  # draws with Pillow, which `--help` does without
+    from restore_cli.comparison.gallery import Gallery  # draws with Pillow, which `--help` does without
 
     return Gallery(images)

@@ -1,7 +1,7 @@
 """`restore eval`: how good are weights, in numbers that compare with papers, under a protocol that is named.
 
 Stage 1, ASK: from options to pairs, a protocol and weights, with everything checked that can be before torch is loaded.
-`scoring` carries it out; how scores are taken stands in `evaluate/`.
+`scoring` carries it out; how scores are taken stands in `scoring/`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from restore_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from restore_cli.cli.scoring import ResultPlaces
-    from restore_cli.evaluate.protocol import ScoringRequest
+    from restore_cli.scoring.protocol import ScoringRequest
 
 IMAGES = "Images"
 DEFAULT_SCALE = 4
@@ -229,8 +229,8 @@ def evaluate(
     The floor is bicubic enlarging for sr, the degraded image itself elsewhere. Every number carries the name of the
     protocol it was taken under; figures that were reported of the weights stand beside ours.
     """
-    from restore_cli.evaluate.pairs import find_pairs
-    from restore_cli.evaluate.protocol import choose_protocol
+    from restore_cli.scoring.pairs import find_pairs
+    from restore_cli.scoring.protocol import choose_protocol
 
     out = messages.open()
     settings, places = run.settings(), results.places()
@@ -238,7 +238,7 @@ def evaluate(
     pairs = find_pairs(images.clean, images.degraded, scale=protocol.scale, words=images.words())
 
     from restore_cli.cli.scoring import Wanted, score
-    from restore_cli.evaluate.candidates import choose_weights
+    from restore_cli.scoring.candidates import choose_weights
     from restore_cli.weights.manifest import load_manifest
 
     weights = choose_weights(candidates.model or (), candidates.weights or (), protocol, load_manifest())
@@ -261,7 +261,7 @@ def _request(task: str, images: ImageOptions, *, lpips: bool) -> ScoringRequest:
     Raises:
         UsageError: If the task is unknown or an option is another task's.
     """
-    from restore_cli.evaluate.protocol import ScoringRequest
+    from restore_cli.scoring.protocol import ScoringRequest
     from restore_cli.tasks import task_names
     from restore_cli.weights.entry import did_you_mean
 

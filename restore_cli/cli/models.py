@@ -187,7 +187,7 @@ def _at_hand(entry: WeightsEntry) -> tuple[Path | None, str | None]:
 
 def _facts(entry: WeightsEntry) -> dict[str, Any]:
     """Return the JSON object of an entry, the command that trained it if that was ours, and where its file lies."""
-    from restore_cli.train.provenance import training_command
+    from restore_cli.training.provenance import training_command
     from restore_cli.weights.entry import entry_to_json
 
     path, place = _at_hand(entry)
@@ -202,7 +202,7 @@ def _is_file(name: str) -> bool:
 
 def _file_facts(name: str) -> tuple[WeightsEntry | None, dict[str, Any]]:
     """Return the entry in a file's header, if there is one, and all that is known of the file as a JSON object."""
-    from restore_cli.train.provenance import training_command
+    from restore_cli.training.provenance import training_command
     from restore_cli.weights.entry import entry_to_json
     from restore_cli.weights.file import facts_of
 

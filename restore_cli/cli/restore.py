@@ -228,7 +228,7 @@ def _restore(
         return
     require_own_place(files.report, plan)
     if files.compare is not None:
-        from restore_cli.compare.files import require_place
+        from restore_cli.comparison.files import require_place
 
         require_place(files.compare)
     with out.report(files.report, overwrite=files.existing == "overwrite", append=files.resume):

@@ -57,7 +57,7 @@ def run(
     out = messages.open()
     write = files.write_settings()
     if files.compare is not None:
-        from restore_cli.compare.files import require_place
+        from restore_cli.comparison.files import require_place
 
         require_place(files.compare)
     paths_meant = replace(files.path_settings(paths), task_suffix=suffix_of_steps(parsed))

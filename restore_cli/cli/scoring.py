@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 from restore_cli.cli.output import Output
 from restore_cli.errors import StorageError, UsageError
-from restore_cli.evaluate.candidates import Candidate, ChosenWeights, floor_candidate, load_candidate
-from restore_cli.evaluate.crops import CropGallery
-from restore_cli.evaluate.pairs import Pair
-from restore_cli.evaluate.protocol import Protocol
-from restore_cli.evaluate.report import (
+from restore_cli.imaging.decoded_image import DecodedImage
+from restore_cli.imaging.encode import encode
+from restore_cli.scoring.candidates import Candidate, ChosenWeights, floor_candidate, load_candidate
+from restore_cli.scoring.crops import CropGallery
+from restore_cli.scoring.pairs import Pair
+from restore_cli.scoring.protocol import Protocol
+from restore_cli.scoring.report import (
     TITLES,
     Report,
     failure_json,
@@ -28,15 +30,13 @@ from restore_cli.evaluate.report import (
     rounded,
     summary_json,
 )
-from restore_cli.evaluate.sample import as_float
-from restore_cli.evaluate.score import Outcome, score_images
-from restore_cli.imaging.decoded_image import DecodedImage
-from restore_cli.imaging.encode import encode
+from restore_cli.scoring.sample import as_float
+from restore_cli.scoring.score import Outcome, score_images
 from restore_cli.settings import RunSettings
 from restore_cli.storage.publish import publish
 
 if TYPE_CHECKING:
-    from restore_cli.evaluate.score import Metric
+    from restore_cli.scoring.score import Metric
 
 CROPS_OF_A_KIND = 4
 
@@ -152,7 +152,7 @@ def _image_target(folder: Path, label: str, name: str) -> Path:
 def _extra_metrics(wanted: Wanted) -> dict[str, Metric]:
     if "lpips" not in wanted.protocol.metrics:
         return {}
-    from restore_cli.evaluate.perceptual import load_lpips
+    from restore_cli.scoring.perceptual import load_lpips
 
     return {"lpips": load_lpips(offline=wanted.offline)}
 
@@ -204,8 +204,8 @@ def _tell(outcome: Outcome, wanted: Wanted, told: int, out: Output) -> None:
 
 def _conclude(report: Report, gallery: CropGallery, places: ResultPlaces, out: Output) -> None:
     """Print the tables, or the summary under --json, and write the files."""
-    from restore_cli.evaluate.page import report_page
-    from restore_cli.evaluate.table import images_table, means_table
+    from restore_cli.scoring.page import report_page
+    from restore_cli.scoring.table import images_table, means_table
 
     if not out.wants_json:
         out.data(f"{report.protocol.subject} on {report.dataset}, protocol {report.protocol.name}")

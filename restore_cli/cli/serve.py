@@ -89,9 +89,9 @@ def serve(
     for module in ("starlette", "uvicorn", "python_multipart"):
         if importlib.util.find_spec(module) is None:
             raise UsageError(f"the server needs {module}", hint="pip install 'restore-cli[serve]'")
-    from restore_cli.serve.app import ServeSettings, create_app
-    from restore_cli.serve.guard import LOOPBACK
-    from restore_cli.serve.worker import Networks
+    from restore_cli.server.app import ServeSettings, create_app
+    from restore_cli.server.guard import LOOPBACK
+    from restore_cli.server.worker import Networks
 
     if not token and host not in LOOPBACK:
         token = secrets.token_urlsafe(24)

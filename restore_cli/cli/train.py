@@ -1,7 +1,7 @@
 """`restore train`: train a network from folders of images; below it `export` makes weights, `report` draws curves.
 
 Stage 1, ASK: options to a `TrainRequest`, whose options are in `train_options`. What is said on the way is in
-`training`; what is trained and how is in `train/`.
+`training`; what is trained and how is in `training/`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from restore_cli.cli.train_options import ImageOptions, RunFolderOptions, SpeedO
 from restore_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from restore_cli.train.request import TrainRequest
-    from restore_cli.train.session import Machine
+    from restore_cli.training.request import TrainRequest
+    from restore_cli.training.session import Machine
 
 # What may change while a run is resumed, because it changes nothing but the speed and the memory.
 _FREE_SPEED = {"device", "threads", "compile", "checkpoint_activations"}
@@ -58,8 +58,8 @@ def train(
     machine = _machine(speed, images.cache_budget)
 
     from restore_cli.cli.training import tell_estimate, tell_plan, train_session
-    from restore_cli.train.processes import joined
-    from restore_cli.train.session import prepare
+    from restore_cli.training.processes import joined
+    from restore_cli.training.session import prepare
 
     with joined(machine.processes, machine.device):
         session = prepare(request, machine, run.out)
@@ -115,7 +115,7 @@ def export(
         raise UsageError("--bundle and --output both say where the file goes", hint="give one of them")
     out = messages.open()
 
-    from restore_cli.train.export import ExportSettings, read_export, ship_export, write_export
+    from restore_cli.training.export import ExportSettings, read_export, ship_export, write_export
     from restore_cli.weights.entry import entry_to_json
 
     made = read_export(folder, ExportSettings(id=weights_id, licence=licence, notes=notes, commit=commit, half=half))
@@ -147,9 +147,9 @@ def report(
     out = messages.open()
 
     from restore_cli.inference.device import choose_device
-    from restore_cli.train.processes import Processes
-    from restore_cli.train.report import redraw
-    from restore_cli.train.session import Machine
+    from restore_cli.training.processes import Processes
+    from restore_cli.training.report import redraw
+    from restore_cli.training.session import Machine
 
     page, missing = redraw(folder, Machine(device=choose_device(device).device, processes=Processes()))
     if missing is not None:
@@ -159,8 +159,8 @@ def report(
 
 def _request(images: ImageOptions, chosen: TaskOptions, speed: SpeedOptions, run: RunFolderOptions) -> TrainRequest:
     """Return what the options ask for, or what the run to resume was asked for."""
-    from restore_cli.train.request import TrainRequest
-    from restore_cli.train.run_file import NAME, read_run
+    from restore_cli.training.request import TrainRequest
+    from restore_cli.training.run_file import NAME, read_run
 
     exists = run.out is not None and (run.out / NAME).is_file()
     if run.out is not None and run.resume and (exists or not images.data):
@@ -209,7 +209,7 @@ def _refuse_changes(group: Any, free: set[str]) -> None:
 
 def _recipe_name(chosen: TaskOptions) -> str:
     from restore_cli.tasks import task_names
-    from restore_cli.train.recipes import default_recipe
+    from restore_cli.training.recipes import default_recipe
 
     if chosen.task is None:
         raise UsageError("there is no task to train for", hint=f"give --task {'|'.join(task_names())} or --recipe NAME")
@@ -227,8 +227,8 @@ def _machine(speed: SpeedOptions, cache_mebibytes: int) -> Machine:
     import torch
 
     from restore_cli.inference.device import choose_device
-    from restore_cli.train.processes import processes_from_environment
-    from restore_cli.train.session import Machine
+    from restore_cli.training.processes import processes_from_environment
+    from restore_cli.training.session import Machine
 
     processes = processes_from_environment()
     if speed.threads is not None:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from restore_cli.cli.options import NETWORK, Device, Threads
-from restore_cli.train.recipes import Optimiser
+from restore_cli.training.recipes import Optimiser
 
 IMAGES = "Images"
 RECIPE = "Recipe"

@@ -14,12 +14,12 @@ import typer
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.inference.memory import GIB
-from restore_cli.train.estimate import estimate_memory, measure_seconds
-from restore_cli.train.images import MEBIBYTE, named
-from restore_cli.train.journal import Interval
-from restore_cli.train.page import NAME as PAGE
-from restore_cli.train.run_file import NAME, write_run
-from restore_cli.train.session import Machine, Session, make_loop
+from restore_cli.training.estimate import estimate_memory, measure_seconds
+from restore_cli.training.images import MEBIBYTE, named
+from restore_cli.training.journal import Interval
+from restore_cli.training.page import NAME as PAGE
+from restore_cli.training.run_file import NAME, write_run
+from restore_cli.training.session import Machine, Session, make_loop
 
 
 def tell_plan(session: Session, machine: Machine, out: Output) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from restore_cli.bench.cases import PAPER_SIZE, QUICK_SIZE, cases_of, select_entries
+from restore_cli.benchmark.cases import PAPER_SIZE, QUICK_SIZE, cases_of, select_entries
 from restore_cli.cli.app import run
 from restore_cli.cli.bench_options import ConditionOptions, MeasuringOptions, parse_growth, parse_size, settings_of
 from restore_cli.errors import UsageError

@@ -253,7 +253,7 @@ class TestFaults:
         assert ran.err.count("\n") == 1
 
     def test_lpips_without_its_extra_is_one_line(self, sr: Run, monkeypatch: pytest.MonkeyPatch):
-        from restore_cli.evaluate import perceptual
+        from restore_cli.scoring import perceptual
 
         monkeypatch.setattr(perceptual, "lpips_missing", lambda: "lpips")
         clean_folder("a.png")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from restore_cli.train.request import TrainRequest
-from restore_cli.train.run_file import RunFacts, write_run
+from restore_cli.training.request import TrainRequest
+from restore_cli.training.run_file import RunFacts, write_run
 from tests.cli.conftest import Run, image
 
 

@@ -1,0 +1,117 @@
+"""Compare files that exist: two images or two folders, and write the page of any comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from restore_cli.comparison.entry import scores_of
+from restore_cli.comparison.gallery import Gallery
+from restore_cli.comparison.page import TITLE, comparison_page
+from restore_cli.errors import ImageError, UsageError
+from restore_cli.imaging.decode import MAX_PIXELS, decode
+from restore_cli.imaging.formats import SUFFIXES
+from restore_cli.storage.publish import publish
+
+Pair = tuple[Path, Path, Path | None]
+"""Before, after, and the truth where there is one."""
+
+_FIRST_CHARACTERS = 2000
+_RESULT_FACTOR = 16  # results may have so many times the pixels of an input
+
+
+def find_pairs(before: Path, after: Path, truth: Path | None = None) -> tuple[Pair, ...]:
+    """Pair the images of two folders, or two images.
+
+    In folders the image after has the name of the one before, with anything behind it that begins with an underscore
+    ("photo.png" and "photo_denoised.png"); the truth has the name of either.
+
+    Args:
+        before: An image or a folder.
+        after: The same kind.
+        truth: The same kind, or None.
+
+    Raises:
+        UsageError: If one does not exist, the kinds differ, or no names fit.
+    """
+    given = [before, after] if truth is None else [before, after, truth]
+    for path in given:
+        if not path.exists():
+            raise UsageError(f"{path} does not exist", hint="look at its name")
+    if len({path.is_dir() for path in given}) > 1:
+        raise UsageError("a folder and an image cannot be compared", hint="name images only, or folders only")
+    if not before.is_dir():
+        return ((before, after, truth),)
+    afters, truths = _images_in(after), {} if truth is None else _images_in(truth)
+    pairs = []
+    for stem, source in _images_in(before).items():
+        found = afters.get(stem) or next((afters[name] for name in afters if name.startswith(f"{stem}_")), None)
+        if found is not None:
+            pairs.append((source, found, truths.get(stem) or truths.get(found.stem)))
+    if not pairs:
+        raise UsageError(f"no image of {after} has the name of one in {before}", hint="name two images instead")
+    return tuple(pairs)
+
+
+def compare_files(pairs: Sequence[Pair], gallery: Gallery) -> Iterator[ImageError | None]:
+    """Compare pairs of files, one by one; yield why one could not be, None for those that are entries now.
+
+    Args:
+        pairs: What to compare.
+        gallery: Takes the entries.
+    """
+    for before, after, truth in pairs:
+        try:
+            first = decode(before)
+            second = decode(after, max_pixels=_RESULT_FACTOR * MAX_PIXELS)
+            scores = None
+            if truth is not None:
+                scores = scores_of(first, second, decode(truth, max_pixels=_RESULT_FACTOR * MAX_PIXELS))
+            gallery.observe(str(after), first, second)
+            gallery.take(str(after), before=before, after=after, name=before.name, scores=scores)
+        except ImageError as error:
+            yield error
+        except ValueError as error:
+            yield ImageError(f"{truth}: {error}", hint="look at --truth")
+        else:
+            yield None
+
+
+def require_place(page: Path) -> None:
+    """Refuse to write a page where it would cost somebody a file; an older page of ours is replaced.
+
+    Raises:
+        UsageError: If the name is none of a page, or something else lies there.
+    """
+    if page.suffix.lower() not in {".html", ".htm"}:
+        raise UsageError(f"{page} is no name of a page", hint=f"name it {page.stem or 'page'}.html")
+    if not page.parent.is_dir():
+        raise UsageError(f"the folder {page.parent} does not exist", hint="make it, or name another page")
+    if page.exists() and not _is_ours(page):
+        raise UsageError(f"{page} exists already and is no page of ours", hint="name another file")
+
+
+def write_page(gallery: Gallery, page: Path, *, facts: Sequence[str] = ()) -> None:
+    """Write the page of what a gallery has taken.
+
+    Raises:
+        UsageError: As in `require_place`.
+        StorageError: If it cannot be written.
+    """
+    require_place(page)
+    entries = gallery.entries()
+    text = comparison_page(entries, page.parent, facts=facts, left_out=gallery.taken - len(entries))
+    publish(text.encode("utf-8"), page, overwrite=True)
+
+
+def _images_in(folder: Path) -> dict[str, Path]:
+    images = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES)
+    return {path.stem: path for path in images if not path.name.startswith(".")}
+
+
+def _is_ours(page: Path) -> bool:
+    try:
+        with page.open(encoding="utf-8", errors="replace") as file:
+            return f"<title>{TITLE}</title>" in file.read(_FIRST_CHARACTERS)
+    except OSError:
+        return False
