@@ -21,8 +21,8 @@ from restore_cli.imaging.convert import KeptImage, PilImage, as_kind_of, decoded
 from restore_cli.imaging.decode import decode
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
 from restore_cli.imaging.resize import matlab_bicubic
+from restore_cli.inference.conditioned import ConditionedNetwork
 from restore_cli.inference.engine import Engine, Restored
-from restore_cli.inference.level import NetworkAtLevel
 from restore_cli.inference.progress import OnProgress
 from restore_cli.models import get_architecture
 from restore_cli.settings import RunSettings
@@ -75,9 +75,9 @@ class Restorer:
         self._settings = settings or RunSettings()
         entry, arch = weights.entry, get_architecture(weights.entry.arch).of(weights.config)
         self._views = arch.views_of(weights.config)
-        self._at_level = NetworkAtLevel(weights.network) if arch.takes_level else None
+        self._conditioned = ConditionedNetwork(weights.network, arch) if arch.takes_level else None
         self._engine = Engine(
-            weights.network if self._at_level is None else self._at_level,
+            weights.network if self._conditioned is None else self._conditioned,
             arch,
             channels=entry.channels,
             views=self._views,
@@ -257,9 +257,8 @@ class Restorer:
         if pixels.dtype != np.float32 or not (pixels.min() >= low and pixels.max() <= high):  # false for NaN too
             msg = f"pixels must be float32 in [0, 1], not {pixels.dtype} in [{pixels.min()}, {pixels.max()}]"
             raise ValueError(msg)
-        if self._at_level is not None:
-            level = self._settings.sigma if sigma is None else sigma
-            self._at_level.level = None if level is None else level / 255.0
+        if self._conditioned is not None:
+            self._conditioned.look_at(pixels, self._settings.sigma if sigma is None else sigma)
         return self._engine.restore(pixels, stop=stop, progress=progress)
 
     def _enlarge_alpha(self, alpha: FloatImage) -> FloatImage:

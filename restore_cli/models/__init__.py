@@ -77,6 +77,8 @@ class Arch:
         in_bands: Whether `infer` takes any context of its channel attention, in little memory. Without it a network
             still runs, in tiles where memory is short.
         takes_level: Whether its forward takes the noise levels of a batch beside it, (N,) on the scale of the pixels.
+        scene: Takes the network and whole images (N, C, H, W), returns (N, K) facts of them that its forward takes
+            behind the levels when it sees but a tile, or None where this one takes none. For networks with levels.
         restores: Whether it maps images to images (False for a classifier or backbone).
         dtypes: Names of the dtypes measured to be good, "float32" first.
         paper: Title and arXiv id.
@@ -98,6 +100,7 @@ class Arch:
     infer: Callable[[nn.Module, Tensor, Execution | None], Tensor] | None = None
     in_bands: bool = False
     takes_level: bool = False
+    scene: Callable[[Any, Tensor], Tensor | None] | None = None
     restores: bool = True
     dtypes: tuple[str, ...] = ("float32",)
     paper: str

@@ -1,4 +1,4 @@
-"""A small convolutional U-Net that is told how noisy its input is, or finds out itself; it enlarges too.
+"""A small convolutional U-Net that is told how noisy its input is, or finds out itself; it enlarges and lightens too.
 
 Stage 5, RUN. The form is DRUNet's (Zhang et al., Plug-and-Play Image Restoration with Deep Denoiser Prior, arXiv
 2008.13751, section 4): plain residual blocks of two 3x3 convolutions on three scales, and the noise level as a further
@@ -11,6 +11,9 @@ What is different, and why:
 - Squares of 2x2 pixels become channels first (`fold`), as in FFDNet: a quarter of the positions, twice the reach.
 - Skips are added, not joined, and the ways down and up are a strided and a shuffled convolution: a third less work.
 - The last convolution may give `scale` times the size, shuffled as in ESPCN (arXiv 1609.05158, section 3.2).
+- Where light is missing (`scene`), a tone curve for each colour comes first. It follows from how bright the whole image
+  is, which no tile shows (the idea is Zero-DCE's, arXiv 2001.06826, section 3.1; ours is one rational curve in place of
+  eight quadratic ones), and the rest of the network is told.
 - SiLU in place of ReLU; biases in place of none; the input is added to the output and the last convolution starts at
   zero, so that training starts from the identity.
 
@@ -32,6 +35,11 @@ from restore_cli.models import Arch, Preset
 
 LEVEL_PLANES = 2
 _SCALES = (1, 2, 3, 4)
+_SCENE_DIM = 64
+_QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+_SAMPLES = 256  # rows and columns of an image that its quantiles are taken from
+_DARKEST = 1 / 255
+_LOG_GAINS = (-1.0, 5.0)
 _MIDDLE = 0.5  # what is taken off pixels in [0, 1], so that zero padding at the border means gray and not black
 
 
@@ -47,10 +55,11 @@ class Config(JsonConfig):
         scale: How much larger the output is, 1 to 4.
         image_skip: Start from the identity: the input, enlarged bicubically where `scale` > 1, is added to the output
             and the last convolution starts at zero.
+        scene: Lighten the input by curves that follow from how bright the whole image is.
     """
 
     NETWORK: ClassVar[str] = "UNet"
-    LATER: ClassVar[frozenset[str]] = frozenset({"scale"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"scale", "scene"})
 
     dims: tuple[int, ...] = (64, 96, 128)
     depths: tuple[int, ...] = (2, 2, 4)
@@ -58,6 +67,7 @@ class Config(JsonConfig):
     channels: int = 3
     scale: int = 1
     image_skip: bool = True
+    scene: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from.
@@ -97,6 +107,41 @@ class ResidualBlock(nn.Module):
         return out
 
 
+class Curves(nn.Module):
+    """Lighten each colour by a curve that follows from the brightness of the whole image.
+
+    Args:
+        channels: Image channels.
+        features: Channels of the first convolution, which the scene is added to.
+    """
+
+    def __init__(self, channels: int, features: int) -> None:
+        super().__init__()
+        facts = 2 * channels * len(_QUANTILES)
+        self.channels = channels
+        self.look = nn.Sequential(nn.Linear(facts, _SCENE_DIM), nn.SiLU(), nn.Linear(_SCENE_DIM, _SCENE_DIM), nn.SiLU())
+        self.curve = nn.Linear(_SCENE_DIM, 2 * channels)
+        self.bias = nn.Linear(_SCENE_DIM, features)
+        for parameter in (*self.curve.parameters(), *self.bias.parameters()):
+            nn.init.zeros_(parameter)
+
+    def scene(self, x: Tensor) -> Tensor:
+        """Return (N, K): quantiles of every colour of (N, C, H, W), and their logarithms."""
+        rows, columns = (max(1, length // _SAMPLES) for length in x.shape[-2:])
+        sample = x[..., ::rows, ::columns].flatten(2).float().clamp(0.0, 1.0)
+        quantiles = sample.quantile(sample.new_tensor(_QUANTILES), dim=2).permute(1, 2, 0).flatten(1)
+        return torch.cat([quantiles, (quantiles + _DARKEST).log()], 1)
+
+    def forward(self, x: Tensor, scene: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N, C, H, W) lightened, and (N, features, 1, 1) to be added to the first features."""
+        seen = self.look(scene)
+        log_gain, bend = self.curve(seen)[..., None, None].split(self.channels, dim=1)
+        gain = log_gain.clamp(*_LOG_GAINS).exp()
+        x = x.clamp(0.0, 1.0)
+        lightened = gain * x / (1.0 + bend.sigmoid() * (gain - 1.0) * x)
+        return lightened, self.bias(seen)[..., None, None]
+
+
 class UNet(nn.Module):
     """Take noise, compression and grain out of an image.
 
@@ -115,17 +160,19 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairwise(dims))
         self.dec = nn.ModuleList(map(_stage, dims[:-1], config.depths[:-1]))
         self.tail = nn.Conv2d(dims[0], config.channels * cells * config.scale**2, 3, padding=1)
+        self.curves = Curves(config.channels, dims[0]) if config.scene else None
         if config.image_skip:
             for parameter in self.tail.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor | None = None, scene: Tensor | None = None) -> Tensor:
         """Restore a batch.
 
         Args:
             x: (N, channels, H, W) in [0, 1], or beyond by unclipped noise; H and W multiples of `config.unit` (8).
             level: (N,) standard deviation of each image's noise on the scale of `x` (sigma / 255), negative where it is
                 unknown; None for unknown everywhere.
+            scene: What `Curves.scene` found in the whole images of which `x` are tiles; None where they are whole.
 
         Returns:
             (N, channels, scale * H, scale * W), not clipped.
@@ -137,8 +184,11 @@ class UNet(nn.Module):
         if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
             msg = f"UNet takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
             raise ValueError(msg)
+        bias: Tensor | float = 0.0
+        if self.curves is not None:
+            x, bias = self.curves(x, self.curves.scene(x) if scene is None else scene)
         folded = F.pixel_unshuffle(torch.cat([x - _MIDDLE, _level_planes(x, level)], 1), self.config.fold)
-        features = self.head(folded.contiguous(memory_format=torch.channels_last))
+        features = self.head(folded.contiguous(memory_format=torch.channels_last)) + bias
         skips: list[Tensor] = []
         for stage, down in zip(self.enc, self.down, strict=True):
             features = stage(features)
@@ -176,6 +226,10 @@ def _unit_of(config: Config) -> int:
     return config.unit
 
 
+def _scene_of(network: UNet, x: Tensor) -> Tensor | None:
+    return None if network.curves is None else network.curves.scene(x)
+
+
 ARCH = Arch(
     name="unet",
     config=Config,
@@ -184,6 +238,7 @@ ARCH = Arch(
     unit=_unit_of,
     global_attention=False,
     takes_level=True,
+    scene=_scene_of,
     paper="Plug-and-Play Image Restoration with Deep Denoiser Prior, arXiv 2008.13751",
     block=ResidualBlock,
 )
@@ -200,19 +255,28 @@ class Network:
         fold: Side of the squares of pixels that become channels at first.
         enlarging_dims: Feature channels where the output is larger; nothing is folded then, as every pixel of the
             input counts, and four times the positions leave time for fewer channels.
+        small_dims: Feature channels where less is to be learnt (rain, darkness) or asked for seldom (x3).
     """
 
     arch: Literal["unet"] = "unet"
     dims: tuple[int, ...] = (64, 96, 128)
     enlarging_dims: tuple[int, ...] = (48, 64, 96)
+    small_dims: tuple[int, ...] = (32, 48, 64)
     depths: tuple[int, ...] = (2, 2, 4)
     fold: int = 2
 
-    def config(self, *, task: str, scale: int, channels: int) -> Config:  # noqa: ARG002  (one signature for all)
+    def config(self, *, task: str, scale: int, channels: int) -> Config:
         """Return the configuration for a task."""
-        if scale > 1:
-            return Config(dims=self.enlarging_dims, depths=self.depths, fold=1, channels=channels, scale=scale)
-        return Config(dims=self.dims, depths=self.depths, fold=self.fold, channels=channels)
+        small = task in {"derain", "lowlight"} or scale == 3
+        dims = self.small_dims if small else self.enlarging_dims if scale > 1 else self.dims
+        return Config(
+            dims=dims,
+            depths=self.depths,
+            fold=self.fold if scale == 1 else 1,
+            channels=channels,
+            scale=scale,
+            scene=task == "lowlight",
+        )
 
 
 PRESETS = (

@@ -59,3 +59,43 @@ def test_files_written_before_the_network_enlarged_are_of_the_same_size():
     values = Config.tiny().to_json()
     del values["scale"]
     assert Config.from_json(values) == Config.tiny()
+
+
+@pytest.fixture
+def lightening() -> UNet:
+    torch.manual_seed(0)
+    network = UNet(Config(dims=(8, 8), depths=(1, 1), scene=True, image_skip=True)).eval()
+    lively(network)
+    return network
+
+
+@torch.inference_mode()
+def test_a_tile_is_lightened_as_the_whole_image_asks(lightening: UNet):
+    curves = lightening.curves
+    assert curves is not None
+    image = torch.linspace(0.0, 0.3, 64).expand(1, 3, 32, 64).contiguous()
+    scene = curves.scene(image)
+    whole, _ = curves(image, scene)
+    tile, _ = curves(image[..., :16], scene)
+    torch.testing.assert_close(tile, whole[..., :16])
+    assert not torch.allclose(lightening(image[..., :16]), lightening(image[..., :16], None, scene))
+    torch.testing.assert_close(lightening(image), lightening(image, None, scene))
+
+
+@torch.inference_mode()
+def test_curves_keep_the_order_of_levels_and_black(lightening: UNet):
+    curves = lightening.curves
+    assert curves is not None
+    levels = torch.linspace(0.0, 1.0, 256).view(1, 1, 1, 256).expand(1, 3, 16, 256)
+    lightened, _ = curves(levels, curves.scene(0.1 * levels))
+    assert (lightened.diff(dim=-1) > 0).all()
+    assert (lightened[..., 0] == 0).all()
+
+
+@torch.inference_mode()
+def test_the_scene_is_nearly_the_same_at_every_size(lightening: UNet):
+    curves = lightening.curves
+    assert curves is not None
+    small = torch.rand(1, 3, 100, 120, generator=torch.Generator().manual_seed(0)) ** 3
+    large = F.interpolate(small, scale_factor=7, mode="nearest")
+    assert (curves.scene(small) - curves.scene(large)).abs().max() < 0.1
