@@ -78,6 +78,13 @@ _MAGIC = (
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 
+_RAW = "a camera raw: develop it first, with a raw converter, and restore the TIFF or PNG that it writes"
+# Panasonic, Olympus, Fujifilm, Canon, Sigma, Minolta; the other makers' are laid out as TIFFs.
+_RAW_MAGIC = (
+    b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW", b"\0\0\0\x18ftypcrx ", b"II\x1a\0\0\0HEAPCCDR", b"FOVb",
+    b"\0MRM",
+)  # fmt: skip
+
 # First bytes of what people rename or drop among their images, for a message that says what the file really is.
 _FOREIGN_MAGIC = (
     (b"%PDF", "a PDF document"),
@@ -97,6 +104,7 @@ _FOREIGN_MAGIC = (
     (b"\x00\x00\x02\x00", "a mouse pointer"),
     (b"\x0a\x05\x01\x08", "a PCX image"),
     (b"DDS ", "a DDS texture"),
+    *((magic, _RAW) for magic in _RAW_MAGIC),
     (b"v/1\x01", "an OpenEXR image"),
     (b"#?RADIANCE", "a Radiance image"),
     (b"{\\rtf", "a document"),

@@ -7,7 +7,6 @@ own; here are those of which only the outline is read, since their decoders take
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Callable
 from typing import BinaryIO
@@ -19,7 +18,8 @@ from restore_cli.imaging.containers.jxl import dissect_jxl
 from restore_cli.imaging.containers.netpbm import is_netpbm_short, read_netpbm_header
 from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
 from restore_cli.imaging.containers.png import dissect_png, is_gray_png, read_png_size
-from restore_cli.imaging.containers.tiff import dissect_tiff, is_gray_tiff, read_directory
+from restore_cli.imaging.containers.tiff_image import dissect_tiff, is_gray_tiff
+from restore_cli.imaging.containers.tiff_pages import read_pages
 
 _HEAD_BYTES = 1 << 20
 _BMP_RUNS = (1, 2)
@@ -71,7 +71,7 @@ def declared_pixels(format_name: str, file: BinaryIO) -> int | None:
         UnreadableError: If its header makes no sense.
     """
     if format_name == "TIFF":
-        size: tuple[int, int] | None = read_directory(file).size
+        size: tuple[int, int] | None = read_pages(file).main.size
     elif format_name in ("PNG", "BMP", "PPM"):
         file.seek(0)
         head = file.read(_HEAD_BYTES)
@@ -162,15 +162,11 @@ def _dissect_netpbm(data: bytes) -> Parts:
     return Parts(core=data, size=(header.height, header.width), gray=header.channels == 1, damage=damage)
 
 
-def _dissect_tiff(data: bytes) -> Parts:
-    return dissect_tiff(data, io.BytesIO(data))
-
-
 _DISSECTORS: dict[str, Callable[[bytes], Parts]] = {
     "PNG": dissect_png,
     "JPEG": dissect_jpeg,
     "GIF": dissect_gif,
-    "TIFF": _dissect_tiff,
+    "TIFF": dissect_tiff,
     "WEBP": _dissect_webp,
     "BMP": _dissect_bmp,
     "PPM": _dissect_netpbm,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, TiffImagePlugin
 
-from restore_cli.imaging.containers.parts import UnreadableError
+from restore_cli.imaging.containers.parts import DAMAGED, UnreadableError
 from restore_cli.imaging.containers.pillow import load
 from restore_cli.imaging.containers.tiff import (
     Directory,
@@ -32,6 +32,8 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5
 _COLORS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4}
 _PREMULTIPLIED, _ALPHA = 1, 2
 _RAW = 1
+_LOWEST_BIT_FIRST = 2
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3
 _TOP = 65535
 _DTYPES = {
@@ -70,6 +72,8 @@ def read_deep_tiff(
     if colors is None or kind not in _DTYPES or directory.samples < colors:
         msg = f"its {kind[1]}-bit samples of kind {photometric}/{kind[0]} are not read"
         raise UnreadableError(msg)
+    if directory.integer(_Tag.FillOrder, 1) == _LOWEST_BIT_FIRST:
+        core = _highest_bit_first(core, directory)
     samples = _to_16_bits(_read_samples(core, directory, _DTYPES[kind], lenient=lenient))
     color = samples[..., :colors]
     if photometric == _WHITE_IS_ZERO:
@@ -84,6 +88,20 @@ def read_deep_tiff(
         whole = color / np.maximum(alpha, 1 / _TOP)[..., np.newaxis]
         color = np.rint(np.minimum(whole, _TOP)).astype(np.uint16)
     return np.ascontiguousarray(color), alpha
+
+
+def _highest_bit_first(core: bytes, directory: Directory) -> bytes:
+    """Return a file whose strips or tiles, as they are compressed, have the bits of each byte in the usual order."""
+    (places_tag, counts_tag), _, _ = storage_of(directory)
+    data = bytearray(core)
+    places, counts = directory.integers(places_tag).tolist(), directory.integers(counts_tag).tolist()
+    parts = set(zip(places, counts, strict=False))  # equal strips may be stored once
+    if len(places) != len(counts) or sum(count for _, count in parts) > len(core):
+        msg = f"{DAMAGED}: its strips or tiles make no sense"
+        raise UnreadableError(msg)
+    for place, count in parts:
+        data[place : place + count] = core[place : place + count].translate(_REVERSED_BITS)
+    return bytes(data)
 
 
 def _to_16_bits(samples: npt.NDArray[np.number]) -> npt.NDArray[np.uint16]:

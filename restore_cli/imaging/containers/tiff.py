@@ -1,7 +1,7 @@
-"""The first directory of a TIFF: read with every length checked, and written anew with what a decoder needs.
+"""The directories of a TIFF: read with every length checked, and written anew with what a decoder needs.
 
-Stage 3, READ. A directory is a table of tags that point anywhere, at each other and at themselves. It is read here,
-once; decoders get the same file with a directory of a dozen tags whose values are known to lie within it.
+Stage 3, READ. A directory is a table of tags that point anywhere, at each other and at themselves. Each is read
+here, once; decoders get the same file with a directory of a dozen tags whose values are known to lie within it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags
 
-from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
+from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, UnreadableError
 
 _Tag = ExifTags.Base
 
@@ -26,16 +26,12 @@ _SHORT, _LONG, _RATIONAL = 3, 4, 5
 _WIDE_INTEGERS = (16, 17, 18)
 _INLINE_BYTES = 4  # of a value that needs no place of its own
 _MOST_ENTRIES = 4096
-_MOST_PAGES = 65536
-_MOST_SAMPLES = 6  # CMYK and two more
-_SIGNED = 2  # integers
-_MOST_TILE_BYTES = 128 << 20
 
 RAW, PACK_BITS = 1, 32773
 STRIPS = (_Tag.StripOffsets, _Tag.StripByteCounts)
 TILES = (_Tag.TileOffsets, _Tag.TileByteCounts)
 # What tells a decoder how samples are stored.
-_STORAGE_TAGS = frozenset(
+STORAGE_TAGS = frozenset(
     {
         *(_Tag.ImageWidth, _Tag.ImageLength, _Tag.BitsPerSample, _Tag.Compression, _Tag.PhotometricInterpretation),
         *(_Tag.FillOrder, *STRIPS, _Tag.SamplesPerPixel, _Tag.RowsPerStrip, _Tag.PlanarConfiguration, 292, 293),
@@ -43,17 +39,6 @@ _STORAGE_TAGS = frozenset(
         *(_Tag.JPEGTables, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),
     }
 )
-# What describes the image; the rest is private to some program.
-_DESCRIPTIVE_TAGS = frozenset(
-    {
-        *(_Tag.ImageDescription, _Tag.Make, _Tag.Model, _Tag.Software, _Tag.DateTime, _Tag.Artist, _Tag.HostComputer),
-        *(_Tag.Copyright, _Tag.Rating, _Tag.RatingPercent, _Tag.ExifOffset, _Tag.GPSInfo),
-        *range(_Tag.XPTitle, _Tag.XPSubject + 1),
-    }
-)
-_GRAY_PHOTOMETRICS = (0, 1)
-_IPTC = 33723
-_PER_INCH, _PER_CENTIMETRE = 2, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +52,7 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class Directory:
-    """The first directory of a TIFF.
+    """One directory of a TIFF.
 
     Attributes:
         order: "<" or ">".
@@ -161,7 +146,7 @@ def read_directory(file: BinaryIO, place: int | None = None) -> Directory:
             (start,) = struct.unpack(f"{order}Q" if big else f"{order}I", field)
             room -= length
             if start + length > size or room < 0:
-                truncated = truncated or tag in _STORAGE_TAGS
+                truncated = truncated or tag in STORAGE_TAGS
                 continue
             file.seek(start)
             data = file.read(length)
@@ -201,124 +186,9 @@ def shorts(directory: Directory, *numbers: int) -> Value:
     return Value(type=_SHORT, count=len(numbers), data=struct.pack(f"{directory.order}{len(numbers)}H", *numbers))
 
 
-def dissect_tiff(data: bytes, file: BinaryIO) -> Parts:
-    """Take a TIFF apart.
-
-    Args:
-        data: The whole file.
-        file: The same, open.
-
-    Raises:
-        UnreadableError: If its directory makes no sense.
-    """
-    directory = read_directory(file)
-    height, width = directory.size
-    if min(height, width) < 1:
-        raise UnreadableError(TRUNCATED if directory.truncated else f"{DAMAGED}: it does not say how large it is")
-    _require_readable(directory)
-    damage = TRUNCATED if directory.truncated else _missing_storage(directory, len(data))
-    described = {tag: value for tag, value in directory.values.items() if tag in _DESCRIPTIVE_TAGS}
-    lost = directory.big and any(described.pop(tag, None) for tag in (_Tag.ExifOffset, _Tag.GPSInfo))
-    xmp, iptc = directory.bytes_of(_Tag.XMLPacket), directory.bytes_of(_IPTC)
-    return Parts(
-        core=with_directory(data, directory, {t: v for t, v in directory.values.items() if t in _STORAGE_TAGS}),
-        size=(height, width),
-        gray=_is_gray(directory),
-        frames=count_pages(file, directory),
-        bits=directory.bits,
-        damage=damage,
-        orientation=directory.integer(_Tag.Orientation, 1),
-        exif=with_directory(data, directory, described) if described else None,
-        xmp=xmp,
-        icc_profile=directory.bytes_of(_Tag.InterColorProfile),
-        iptc=iptc,
-        dpi=_dpi_of(directory),
-        warnings=("EXIF details of a BigTIFF are not read",) if lost else (),
-    )
-
-
-def is_gray_tiff(file: BinaryIO) -> bool:
-    """Tell whether an open TIFF is gray."""
-    return _is_gray(read_directory(file))
-
-
 def storage_of(directory: Directory) -> tuple[tuple[int, int], int, int]:
     """Return the tags of places and lengths, and the (height, width) of a strip or tile."""
     height, width = directory.size
     if _Tag.TileWidth in directory.values:
         return TILES, directory.integer(_Tag.TileLength, 0), directory.integer(_Tag.TileWidth, 0)
     return STRIPS, min(height, directory.integer(_Tag.RowsPerStrip, height)), width
-
-
-def count_pages(file: BinaryIO, directory: Directory) -> int:
-    """Return the number of images in a TIFF: the length of its chain of directories, each counted once."""
-    order, big = directory.order, directory.big
-    count_format, place_format, entry_bytes = (f"{order}Q", f"{order}Q", 20) if big else (f"{order}H", f"{order}I", 12)
-    seen: set[int] = set()
-    try:
-        file.seek(8 if big else 4)
-        (place,) = struct.unpack(place_format, file.read(struct.calcsize(place_format)))
-        while place and place not in seen and len(seen) < _MOST_PAGES:
-            file.seek(place)
-            (entries,) = struct.unpack(count_format, file.read(struct.calcsize(count_format)))
-            seen.add(place)
-            file.seek(min(entries, _MOST_PAGES) * entry_bytes, 1)
-            (place,) = struct.unpack(place_format, file.read(struct.calcsize(place_format)))
-    except (struct.error, OSError, OverflowError):
-        pass  # a chain that leads out of the file ends there
-    return max(1, len(seen))
-
-
-def _is_gray(directory: Directory) -> bool:
-    return directory.integer(_Tag.PhotometricInterpretation, 0) in _GRAY_PHOTOMETRICS
-
-
-def _require_readable(directory: Directory) -> None:
-    """Refuse samples that decoders would misread or are no colour."""
-    if directory.samples > _MOST_SAMPLES:
-        raise UnreadableError(f"its {directory.samples} samples a pixel are not read")
-    if directory.integer(_Tag.SampleFormat, 1) == _SIGNED and directory.bits <= 8:
-        raise UnreadableError("its signed 8-bit samples are not read")
-
-
-def _missing_storage(directory: Directory, size_bytes: int) -> str | None:
-    """Return what is missing of the strips or tiles, or None."""
-    height, width = directory.size
-    (places_tag, counts_tag), rows, columns = storage_of(directory)
-    if min(rows, columns) < 1:
-        return f"{DAMAGED}: its strips or tiles have no size"
-    samples = directory.samples
-    if rows * columns * samples * directory.bits // 8 > max(_MOST_TILE_BYTES, 2 * height * width * samples * 8):
-        raise UnreadableError(f"{DAMAGED}: its tiles are far larger than the image")
-    planes = samples if directory.integer(_Tag.PlanarConfiguration, 1) == 2 else 1
-    needed = -(-height // rows) * -(-width // columns) * planes
-    compression = directory.integer(_Tag.Compression, RAW)
-    places, counts = directory.integers(places_tag), directory.integers(counts_tag)
-    if not places.size:
-        return None if compression == 6 else f"{DAMAGED}: it holds no pixels"  # old JPEG keeps them elsewhere
-    if places.size < needed:
-        return TRUNCATED
-    if counts.size >= needed:
-        ends = places[:needed].astype(np.uint64) + counts[:needed].astype(np.uint64)
-        if ends.max() > size_bytes:
-            return TRUNCATED
-        stored = int(counts[:needed].astype(np.uint64).sum())
-    else:
-        stored = size_bytes
-    row_bytes = (width * directory.bits * (samples if planes == 1 else 1) + 7) // 8
-    if compression == RAW and stored < row_bytes * height * planes and not _is_subsampled(directory):
-        return TRUNCATED
-    return None
-
-
-def _is_subsampled(directory: Directory) -> bool:
-    return directory.integer(_Tag.PhotometricInterpretation, 0) == 6
-
-
-def _dpi_of(directory: Directory) -> tuple[float, float] | None:
-    across, down = directory.rational(_Tag.XResolution), directory.rational(_Tag.YResolution)
-    unit = directory.integer(_Tag.ResolutionUnit, _PER_INCH)
-    if across is None or down is None or unit not in (_PER_INCH, _PER_CENTIMETRE):
-        return None
-    inches = 1.0 if unit == _PER_INCH else 2.54
-    return across * inches, down * inches

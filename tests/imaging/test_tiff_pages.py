@@ -1,0 +1,185 @@
+"""A TIFF gives the image that it is, never a preview of it, and a camera's raw none; files written by tifffile."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from restore_cli.errors import DecodeError
+from restore_cli.imaging.containers.header import is_gray, is_gray_data
+from restore_cli.imaging.decode import decode, decode_bytes
+from tests.imaging.files import pattern
+
+WHOLE, PREVIEW = pattern(48, 64), pattern(12, 16, 1)[..., 0]
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+COLOR_FILTERS = 32803
+
+
+def tiff(*pages: tuple[np.ndarray, dict[str, object]], order: str = "<", big: bool = False) -> bytes:
+    """Return a TIFF of pages, each with its options of tifffile's."""
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer, byteorder=order, bigtiff=big) as writer:
+        for samples, options in pages:
+            writer.write(samples, metadata=None, **{"photometric": "rgb" if samples.ndim == 3 else 1, **options})
+    return buffer.getvalue()
+
+
+def retagged(data: bytes, added: dict[int, int], renamed: dict[int, int] | None = None) -> bytes:
+    """Return a TIFF whose first directory lies behind all else, with some tags renamed and 16-bit values added."""
+    order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, start)
+    rows = [struct.unpack_from(f"{order}HHI4s", data, start + 2 + 12 * i) for i in range(count)]
+    entries = {(renamed or {}).get(row[0], row[0]): row[1:] for row in rows}
+    entries |= {tag: (3, 1, struct.pack(f"{order}HH", value, 0)) for tag, value in added.items()}
+    data += bytes(len(data) % 2)
+    table = b"".join(struct.pack(f"{order}HHI4s", tag, *entries[tag]) for tag in sorted(entries))
+    head = data[:4] + struct.pack(f"{order}I", len(data))
+    return head + data[8:] + struct.pack(f"{order}H", len(entries)) + table + bytes(4)
+
+
+def bytes_of(data: bytes) -> np.ndarray:
+    return np.rint(decode_bytes(data, "x.tif", strict=True).pixels * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+def test_a_preview_before_the_image_is_passed_over(order: str, big: bool) -> None:
+    preview = (PREVIEW, {"subfiletype": 1, "extratags": [(271, 2, 0, "Scanner", True), (274, 3, 1, 3, True)]})
+    data = tiff(preview, (WHOLE, {}), order=order, big=big)
+    image = decode_bytes(data, "x.tif", strict=True)
+    assert np.array_equal(bytes_of(data), WHOLE[::-1, ::-1])  # turned as the first directory says of the whole file
+    assert is_gray_data(data) is False
+    assert b"Scanner" in (image.exif or b"")
+
+
+@pytest.mark.parametrize("flag", [1, 0])
+def test_a_preview_above_the_image_is_passed_over(flag: int) -> None:
+    data = tiff((PREVIEW, {"subifds": 1, "subfiletype": flag}), (WHOLE, {}))
+    assert np.array_equal(bytes_of(data), WHOLE)
+
+
+def test_reduced_copies_behind_the_image_are_no_further_images() -> None:
+    data = tiff((WHOLE, {"subifds": 1}), (WHOLE[::2, ::2], {"subfiletype": 1}), (PREVIEW, {"subfiletype": 1}))
+    assert np.array_equal(bytes_of(data), WHOLE)
+    assert decode_bytes(tiff((WHOLE, {}), (WHOLE, {})), "x.tif").warnings == (
+        "it holds 2 images: only the first is used",
+    )
+
+
+def test_a_preview_alone_is_refused() -> None:
+    with pytest.raises(DecodeError, match=r"^x\.tif: it holds nothing but a reduced preview of its image; export "):
+        decode_bytes(tiff((PREVIEW, {"subfiletype": 1})), "x.tif")
+
+
+def dng(order: str) -> bytes:
+    return tiff((WHOLE, {"extratags": [(50706, 1, 4, b"\1\4\0\0", True)]}), order=order)
+
+
+def raw_of_one_page(order: str) -> bytes:
+    return tiff((PREVIEW.astype(np.uint16), {"photometric": COLOR_FILTERS}), order=order)
+
+
+def raw_below_its_preview(order: str) -> bytes:
+    preview = (WHOLE, {"subifds": 1, "subfiletype": 1})
+    return tiff(preview, (PREVIEW.astype(np.uint16), {"photometric": COLOR_FILTERS}), order=order)
+
+
+def raw_behind_its_preview(order: str) -> bytes:
+    return tiff((WHOLE, {}), (WHOLE.astype(np.uint16), {"photometric": 34892}), order=order)
+
+
+def raw_by_its_mark(order: str) -> bytes:
+    data = retagged(tiff((WHOLE, {}), order=order), {})
+    return data[:8] + b"CR\2\0" + data[12:]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [dng, raw_of_one_page, raw_below_its_preview, raw_behind_its_preview, raw_by_its_mark])
+def test_a_camera_raw_is_refused_with_what_to_do(kind: object, order: str, tmp_path: Path) -> None:
+    path = tmp_path / "holiday.dng"
+    path.write_bytes(kind(order))  # type: ignore[operator]
+    with pytest.raises(DecodeError, match=r"^[^\n]*holiday\.dng: it is a camera raw[^\n]*; develop it first[^\n]*$"):
+        decode(path)
+    assert is_gray(path) is None
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"IIU\0",
+        b"IIRO",
+        b"MMOR",
+        b"FUJIFILMCCD-RAW ",
+        b"\0\0\0\x18ftypcrx ",
+        b"FOVb",
+        b"\0MRM",
+        b"II\x1a\0\0\0HEAPCCDR",
+    ],
+)
+def test_a_raw_that_is_no_tiff_is_named_too(start: bytes) -> None:
+    with pytest.raises(DecodeError, match=r"^x\.raw: it is a camera raw[^\n]*develop it first"):
+        decode_bytes(start.ljust(4096, b"\0"), "x.raw")
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(50001, "WebP"), (50002, "JPEG XL"), (34712, "JPEG 2000"), (34887, "LERC"), (4711, "4711")]
+)
+def test_a_compression_that_is_not_read_is_named(number: int, name: str) -> None:
+    data = retagged(tiff((WHOLE, {})), {259: number})
+    with pytest.raises(DecodeError, match=rf"^x\.tif: its pixels are compressed by [^\n]*{name}, which is not read"):
+        decode_bytes(data, "x.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_plane_that_is_neither_colour_nor_transparency_is_named(dtype: type[np.generic]) -> None:
+    infrared = np.dstack([WHOLE, WHOLE[..., :1]]).astype(dtype)
+    data = tiff((infrared, {"extrasamples": [0]}))
+    assert decode_bytes(data, "x.tif").warnings == ("it has a plane beside its colours, such as infrared: left out",)
+    with pytest.raises(DecodeError, match="infrared"):
+        decode_bytes(data, "x.tif", strict=True)
+    assert decode_bytes(tiff((infrared, {"extrasamples": [2]})), "x.tif", strict=True).alpha is not None
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bits_stored_lowest_first_are_read_as_written(
+    order: str, compression: str | None, dtype: type[np.generic], channels: int
+) -> None:
+    levels = pattern(9, 11, channels).astype(dtype)
+    levels[0, 0] = 1000 % (np.iinfo(dtype).max + 1)
+    if channels == 1:
+        levels = levels[..., 0]
+    plain = tiff((levels, {"compression": compression, "predictor": compression is not None}), order=order)
+    data = bytearray(retagged(plain, {266: 2}))
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+        strips = list(zip(file.pages[0].dataoffsets, file.pages[0].databytecounts, strict=True))
+    for start, length in strips:
+        data[start : start + length] = data[start : start + length].translate(REVERSED)
+    image = decode_bytes(bytes(data), "x.tif")
+    found = np.rint(image.pixels * np.iinfo(dtype).max).astype(dtype)
+    assert np.array_equal(found.reshape(levels.shape), levels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiles_whose_places_are_called_strips_are_read(dtype: type[np.generic]) -> None:
+    levels = pattern(40, 50).astype(dtype)
+    data = retagged(tiff((levels, {"tile": (16, 16)})), {}, {324: 273, 325: 279})
+    found = decode_bytes(data, "x.tif", strict=True).pixels * np.iinfo(dtype).max
+    assert np.array_equal(np.rint(found).astype(dtype), levels)
+
+
+@pytest.mark.shared
+def test_the_cases_of_the_development_material_are_read_or_refused_rightly(shared: Path) -> None:
+    cases = shared / "cases"
+    assert (decode(cases / "thumb_first.tif", strict=True).height, decode(cases / "pages3.tif").height) == (160, 80)
+    for name, words in (("webpc.tif", "by WebP"), ("jxlc.tif", "by JPEG XL"), ("a0scan.tif", "--max-pixels")):
+        with pytest.raises(DecodeError, match=words):
+            decode(cases / name)
