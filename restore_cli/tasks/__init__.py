@@ -52,6 +52,9 @@ class Task:
         crop_border: Takes the scale, returns the pixels cut off each side before scoring.
         degrade: clean float32 (N, C, H, W) in [0, 1], options, generator on the same device -> degraded, the same
             range; (N, C, H / scale, W / scale) for super-resolution. Same generator state, same result.
+        degrade_and_measure: As `degrade`, and beside its result (N,): the standard deviation of the noise in each image
+            on the scale of the pixels, negative where nobody is to know. For networks that take it; None where there
+            is no noise to speak of.
         variants: Special forms that `degrade` and the manifest know.
         default_scale: Factor from input to output size where nobody names one.
     """
@@ -62,6 +65,9 @@ class Task:
     suffix: Callable[[int], str]
     crop_border: Callable[[int], int]
     degrade: Callable[[torch.Tensor, DegradeOptions, torch.Generator], torch.Tensor]
+    degrade_and_measure: (
+        Callable[[torch.Tensor, DegradeOptions, torch.Generator], tuple[torch.Tensor, torch.Tensor]] | None
+    ) = None
     variants: tuple[str, ...] = field(default=())
     default_scale: int = 1
 

@@ -28,6 +28,8 @@ CHAIN_COMPRESSED = (0.0, 0.5, 0.65, 1.0, 0.3)
 CHAIN_QUALITY = ((1.0, 1.0), (35.0, 99.0), (35.0, 99.0), (5.0, 96.0), (95.0, 100.0))
 TWICE_CHANCE = 0.2
 FIRST_QUALITY = (30.0, 99.0)
+# How often a network that takes the level is told it.
+KNOWN_CHANCE = 0.5
 
 
 def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
@@ -44,6 +46,35 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
     Raises:
         ValueError: If the variant is unknown.
     """
+    return _degraded(clean, options, generator)[0]
+
+
+def degrade_and_measure(
+    clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Add noise as `degrade` does, and say of half of the images how much it was.
+
+    Args:
+        clean: As in `degrade`.
+        options: As in `degrade`.
+        generator: As in `degrade`; the same state gives the same images.
+
+    Returns:
+        What `degrade` returns, and (N,): the standard deviation of the noise before it was clipped, rounded or
+        compressed, on the scale of `clean`; -1 where it is kept secret, so that a network stays blind as well.
+    """
+    import torch
+
+    degraded, noise = _degraded(clean, options, generator)
+    level = noise.flatten(1).std(1)
+    known = draw_chance(clean.shape[0], KNOWN_CHANCE, generator).flatten()
+    return degraded, torch.where(known, level, torch.full_like(level, -1.0))
+
+
+def _degraded(
+    clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return degraded images, and the noise that was added to them before anything else happened."""
     import torch
 
     if options.variant == "chain":
@@ -52,19 +83,23 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
     sigma = (draw_uniform(count, *options.sigma_range, generator) / 255.0).view(-1, 1, 1, 1)
     noise = torch.randn(clean.shape, generator=generator, device=clean.device)
     if options.variant == "real":
-        return _to_8bit(clean + sigma * _camera_noise(clean, noise, generator))
-    noisy = clean + sigma * noise
+        noise = sigma * _camera_noise(clean, noise, generator)
+        return _to_8bit(clean + noise), noise
+    noise = sigma * noise
+    noisy = clean + noise
     if options.variant is None:
-        return noisy
+        return noisy, noise
     if options.variant == "8bit":
-        return _to_8bit(noisy)
+        return _to_8bit(noisy), noise
     if options.variant == "mixed":
-        return torch.where(draw_chance(count, 0.5, generator), _to_8bit(noisy), noisy)
+        return torch.where(draw_chance(count, 0.5, generator), _to_8bit(noisy), noisy), noise
     msg = f"unknown variant {options.variant!r} of denoising; known: {', '.join(TASK.variants)}"
     raise ValueError(msg)
 
 
-def _chain(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
+def _chain(
+    clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
 
     count = clean.shape[0]
@@ -87,7 +122,8 @@ def _chain(clean: torch.Tensor, options: DegradeOptions, generator: torch.Genera
     degraded = torch.where(filed.view(-1, 1, 1, 1), _to_8bit(degraded), degraded)
     degraded = _compress_some(degraded, kind, generator)
     degraded = torch.where((gray & filed).view(-1, 1, 1, 1), _luma(degraded), degraded)
-    return degraded[:, : clean.shape[1]].contiguous()
+    channels = clean.shape[1]
+    return degraded[:, :channels].contiguous(), noise[:, :channels]
 
 
 def _compress_some(images: torch.Tensor, kind: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -137,5 +173,6 @@ TASK = Task(
     suffix=lambda _scale: "_denoised",
     crop_border=lambda _scale: 0,
     degrade=degrade,
+    degrade_and_measure=degrade_and_measure,
     variants=("8bit", "mixed", "real", "chain"),
 )

@@ -55,11 +55,14 @@ class Batch:
         shape: Size of the whole batch.
         degraded: float32 (n, C, patch, patch).
         clean: float32 (n, C, scale * patch, scale * patch) in [0, 1].
+        level: (n,) standard deviation of each sample's noise, negative where it is unknown; None for a network that
+            takes none.
     """
 
     shape: BatchShape
     degraded: torch.Tensor
     clean: torch.Tensor
+    level: torch.Tensor | None = None
 
 
 class BatchMaker:
@@ -70,6 +73,7 @@ class BatchMaker:
         sampler: Where to cut.
         task: Whose degradation is applied to images that carry no degraded partner.
         options: What the degradation does.
+        levels: Measure the noise of each sample, for a network that takes it.
         device: Where batches are wanted.
         rank: Number of this process.
         processes: How many processes share a batch.
@@ -82,6 +86,7 @@ class BatchMaker:
         task: Task,
         options: DegradeOptions,
         *,
+        levels: bool = False,
         device: torch.device,
         rank: int = 0,
         processes: int = 1,
@@ -90,6 +95,7 @@ class BatchMaker:
         self.sampler = sampler
         self.task = task
         self.options = options
+        self.measure = task.degrade_and_measure if levels else None
         self.device = device
         self.rank = rank
         self.processes = processes
@@ -109,8 +115,8 @@ class BatchMaker:
         clean_batch = self._to_device(cleans)
         if inputs:
             return Batch(shape=shape, degraded=self._to_device(inputs), clean=clean_batch)
-        degraded_batch = self._degrade(clean_batch, step, first, shape.group)
-        return Batch(shape=shape, degraded=degraded_batch, clean=clean_batch)
+        degraded_batch, level = self._degrade(clean_batch, step, first, shape.group)
+        return Batch(shape=shape, degraded=degraded_batch, clean=clean_batch, level=level)
 
     def _to_device(self, images: list[Uint8Image]) -> torch.Tensor:
         stacked = torch.from_numpy(np.stack(images))
@@ -119,13 +125,23 @@ class BatchMaker:
         moved = stacked.to(self.device, non_blocking=True).permute(0, 3, 1, 2)  # channels last in memory
         return moved.to(torch.float32) / 255.0
 
-    def _degrade(self, clean: torch.Tensor, step: int, first: int, group: int) -> torch.Tensor:
+    def _degrade(
+        self, clean: torch.Tensor, step: int, first: int, group: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         generator = torch.Generator(device=self.device)
         parts: list[torch.Tensor] = []
+        levels: list[torch.Tensor] = []
         for start in range(0, clean.shape[0], group):
             generator.manual_seed(degradation_seed(self.sampler.seed, step, (first + start) // group))
-            parts.append(self.task.degrade(clean[start : start + group].contiguous(), self.options, generator))
-        return torch.cat(parts).contiguous(memory_format=torch.channels_last)
+            images = clean[start : start + group].contiguous()
+            if self.measure is None:
+                parts.append(self.task.degrade(images, self.options, generator))
+            else:
+                degraded, level = self.measure(images, self.options, generator)
+                parts.append(degraded)
+                levels.append(level)
+        degraded = torch.cat(parts).contiguous(memory_format=torch.channels_last)
+        return degraded, torch.cat(levels) if levels else None
 
 
 class Prefetcher:

@@ -144,18 +144,20 @@ class Loop:
         while samples < SAMPLES and not self._stop.is_set():
             batch = self._make(step)
             with torch.no_grad(), self._autocast():
-                for degraded, clean in self._parts(batch):
-                    loss = functional.l1_loss(self.state.network(degraded).float(), clean)
+                for inputs, clean in self._parts(batch):
+                    loss = functional.l1_loss(self.state.network(*inputs).float(), clean)
                     sums += torch.stack([loss * clean.shape[0], loss.new_tensor(clean.shape[0])])
             samples += batch.shape.batch
             step += 1
         total, count = self._processes.mean(sums).tolist()
         return total / count if count and math.isfinite(total) else math.inf
 
-    def _parts(self, batch: Batch) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Cut a batch into what is worked off at once: pairs of degraded and clean."""
+    def _parts(self, batch: Batch) -> list[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
+        """Cut a batch into what is worked off at once: pairs of what the network takes and what it is to give."""
         count = min(self._options.accumulate, batch.clean.shape[0])
-        return list(zip(batch.degraded.tensor_split(count), batch.clean.tensor_split(count), strict=True))
+        given = [batch.degraded] if batch.level is None else [batch.degraded, batch.level]
+        inputs = zip(*(tensor.tensor_split(count) for tensor in given), strict=True)
+        return list(zip(inputs, batch.clean.tensor_split(count), strict=True))
 
     def _make(self, step: int) -> Batch:
         stretch = self.state.timeline.at(step)
@@ -209,10 +211,10 @@ class Loop:
         total = torch.zeros((), device=options.device)
         parts = self._parts(batch)
         torch.manual_seed(state.step * self._processes.count + self._processes.rank)  # stochastic depth
-        for number, (degraded, clean) in enumerate(parts, start=1):
+        for number, (inputs, clean) in enumerate(parts, start=1):
             share = clean.shape[0] / batch.clean.shape[0]
             with self._without_exchange(waiting=number < len(parts)), self._autocast():
-                restored = self._run(degraded)
+                restored = self._run(*inputs)
                 loss = functional.l1_loss(restored.float(), clean) * share
                 torch.autograd.backward(loss)
             total += loss.detach()
@@ -225,11 +227,11 @@ class Loop:
         state.average()
         return torch.stack([total, norm])
 
-    def _run(self, degraded: torch.Tensor) -> torch.Tensor:
+    def _run(self, *inputs: torch.Tensor) -> torch.Tensor:
         if self._runner is None:
             msg = "the runner is prepared at the start of each interval"
             raise RuntimeError(msg)
-        restored: torch.Tensor = self._runner(degraded)
+        restored: torch.Tensor = self._runner(*inputs)
         return restored
 
     def _prepare_runner(self) -> bool:

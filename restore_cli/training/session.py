@@ -129,6 +129,7 @@ def prepare(request: TrainRequest, machine: Machine, folder: Path | None = None)
         sampler,
         task,
         options,
+        levels=arch.takes_level,
         device=machine.device,
         rank=machine.processes.rank,
         processes=machine.processes.count,

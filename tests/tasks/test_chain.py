@@ -95,3 +95,25 @@ def test_the_chain_leaves_gray_gray_and_keeps_the_papers_noise_beyond_white():
     assert 0.2 < beyond < 0.4
     changed = (degraded - clean).abs().flatten(1).amax(1)
     assert 0.0 < (changed == 0.0).float().mean() < 0.1
+
+
+TASK = get_task("denoise")
+
+
+def test_the_level_of_half_of_the_images_is_known_and_is_that_of_their_noise():
+    clean = torch.full((256, 3, 32, 32), 0.5)
+    options = DegradeOptions(sigma_range=(0.0, 50.0))
+    noisy, level = TASK.degrade_and_measure(clean, options, torch.Generator().manual_seed(0))
+    assert torch.equal(noisy, TASK.degrade(clean, options, torch.Generator().manual_seed(0)))
+    known = level >= 0
+    assert 0.4 < float(known.float().mean()) < 0.6
+    torch.testing.assert_close(level[known], (noisy - clean)[known].flatten(1).std(1))
+
+
+def test_what_was_only_compressed_has_the_level_zero_or_an_unknown_one():
+    clean = torch.full((256, 3, 32, 32), 0.5)
+    options = DegradeOptions(sigma_range=(10.0, 50.0), variant="chain")
+    degraded, level = TASK.degrade_and_measure(clean, options, torch.Generator().manual_seed(0))
+    quiet = (degraded - clean).flatten(1).std(1) < 0.001
+    assert 0.15 < float(quiet.float().mean()) < 0.4
+    assert (level[quiet] <= 0.001).all()

@@ -170,6 +170,19 @@ def test_accumulated_parts_give_the_step_of_the_whole_batch(images: Path, held_o
         assert torch.allclose(one, other, atol=2e-5)
 
 
+def test_a_network_that_takes_the_level_is_given_it_for_some_samples(images: Path, held_out: Path, tmp_path: Path):
+    request = request_for(images, held_out, recipe="unet-denoise-color", batch=8, patch=16, accumulate=2, steps=2)
+    session = prepare(request, MACHINE)
+    given: list[torch.Tensor] = []
+    network = session.state.network
+    network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[1]) if torch.is_grad_enabled() else None)
+    make_loop(session, MACHINE, tmp_path, on_interval=lambda _: None, stop=threading.Event()).run()
+    assert [level.shape[0] for level in given] == [4, 4, 4, 4]
+    levels = torch.cat(given)
+    assert (levels < 0).any()
+    assert (levels > 0).any()
+
+
 def test_frozen_parts_stay_still_until_their_time(images: Path, held_out: Path, tmp_path: Path):
     request = request_for(images, held_out, steps=4, freeze=("stage", "shallow"), freeze_until=0.5)
     session = prepare(request, MACHINE)
