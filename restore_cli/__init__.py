@@ -62,6 +62,8 @@ def load_restorer(
     max_memory: int | None = None,
     pad: Padding = "reflect",
     tta: bool = False,
+    sigma: float | None = None,
+    strength: float = 1.0,
     compile: bool = False,  # noqa: A002 - the command line's word for it
     threads: int | None = None,
     offline: bool = False,
@@ -84,6 +86,8 @@ def load_restorer(
         max_memory: Bytes an image's feature maps may take; None takes a part of what is free.
         pad: How borders are continued, "reflect" or "symmetric".
         tta: Return the mean over the eight flips and rotations; eight times the work.
+        sigma: Level of the noise on the 0..255 scale, for networks that take one; None lets them find it themselves.
+        strength: Share of the network's result in what comes out, 0..1, the rest being the input; not for "sr".
         compile: Run the network through torch.compile.
         threads: CPU threads of one operation, for the whole process; None leaves torch's choice.
         offline: Never touch the network.
@@ -126,6 +130,8 @@ def load_restorer(
         max_memory=max_memory,
         pad=pad,
         tta=tta,
+        sigma=sigma,
+        strength=strength,
         compile=compile,
         threads=threads,
     )
@@ -141,6 +147,7 @@ def restore(
     task: str,
     scale: int = ...,
     sigma: float | None = ...,
+    strength: float = ...,
     model: str | None = ...,
     device: str = ...,
 ) -> PilImage: ...
@@ -151,6 +158,7 @@ def restore(
     task: str,
     scale: int = ...,
     sigma: float | None = ...,
+    strength: float = ...,
     model: str | None = ...,
     device: str = ...,
 ) -> KeptImage: ...
@@ -160,6 +168,7 @@ def restore(
     task: str,
     scale: int = 1,
     sigma: float | None = None,
+    strength: float = 1.0,
     model: str | None = None,
     device: str = "auto",
 ) -> Any:
@@ -170,6 +179,7 @@ def restore(
         task: "sr", "denoise", "dejpeg", "derain", "lowlight", "deblur".
         scale: 2, 3 or 4 for "sr", else 1.
         sigma: Level of the noise on the 0..255 scale, where it is known.
+        strength: How much of the result is taken, 0..1: 0.5 is halfway between input and result. Not for "sr".
         model: A model's name or a weights id; None means the bundled weights of the task.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
 
@@ -184,12 +194,12 @@ def restore(
     from restore_cli.weights.manifest import load_manifest
 
     entry = load_manifest().select(model, task=task, scale=scale, sigma=sigma)
-    return _loaded(entry.id, device)(image)
+    return _loaded(entry.id, device, sigma, strength)(image)
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(weights_id: str, device: str) -> Restorer:
-    return load_restorer(weights_id, device=device)
+def _loaded(weights_id: str, device: str, sigma: float | None, strength: float) -> Restorer:
+    return load_restorer(weights_id, device=device, sigma=sigma, strength=strength)
 
 
 def _entry_and_file(

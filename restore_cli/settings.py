@@ -64,6 +64,7 @@ class RunSettings:
         compile: Run the network through torch.compile.
         threads: CPU threads of one operation; None leaves torch's choice.
         sigma: Level of the noise on the 0..255 scale for networks that take one; None lets them find it themselves.
+        strength: Share of the network's result in what comes out, 0..1; the rest is the input, of the same size.
     """
 
     device: str = "auto"
@@ -77,6 +78,7 @@ class RunSettings:
     compile: bool = False
     threads: int | None = None
     sigma: float | None = None
+    strength: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

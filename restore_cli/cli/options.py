@@ -7,7 +7,7 @@ which a command takes as one parameter (see `registration`).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -410,6 +410,27 @@ class RunOptions(NetworkOptions):
             help="Images read ahead and written behind at once.",
         ),
     ] = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SameSizeOptions(RunOptions):
+    """The same for networks whose results have the size of their inputs."""
+
+    strength: Annotated[
+        float,
+        typer.Option(
+            "--strength",
+            min=0.0,
+            max=1.0,
+            metavar="0..1",
+            rich_help_panel=RESULTS,
+            help="How much of the result is taken: 0.5 is halfway between input and result.",
+        ),
+    ] = 1.0
+
+    def settings(self) -> RunSettings:
+        """Return how the network is to be run; raises as `NetworkOptions.settings` does."""
+        return replace(super().settings(), strength=self.strength)
 
 
 def parse_tile(text: str) -> Tile:

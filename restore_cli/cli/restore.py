@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import typer
 
 from restore_cli.cli.batch import show_batch, show_plan, tell_sigma
-from restore_cli.cli.options import FileOptions, MessageOptions, Paths, RunOptions, WeightsOptions
+from restore_cli.cli.options import FileOptions, MessageOptions, Paths, RunOptions, SameSizeOptions, WeightsOptions
 from restore_cli.cli.registration import command
 from restore_cli.errors import UsageError
 from restore_cli.jobs.batch import BatchRequest, plan_batch
@@ -110,7 +110,7 @@ def denoise(
     *,
     files: FileOptions,
     weights: WeightsOptions,
-    run: RunOptions,
+    run: SameSizeOptions,
     messages: MessageOptions,
 ) -> None:
     """Take noise out of images."""
@@ -129,7 +129,7 @@ def denoise(
     """,
 )
 def dejpeg(
-    paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: RunOptions, messages: MessageOptions
+    paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: SameSizeOptions, messages: MessageOptions
 ) -> None:
     """Take the artefacts of JPEG out of images, of whichever quality."""
     _restore(weights.request("dejpeg"), paths, files, run, messages)
@@ -137,7 +137,7 @@ def dejpeg(
 
 @command(app, "derain", examples="restore derain street.jpg\nrestore derain --recursive rainy/ dry/")
 def derain(
-    paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: RunOptions, messages: MessageOptions
+    paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: SameSizeOptions, messages: MessageOptions
 ) -> None:
     """Take rain streaks out of images."""
     _restore(weights.request("derain"), paths, files, run, messages)
@@ -145,7 +145,7 @@ def derain(
 
 @command(app, "lowlight", examples="restore lowlight night.jpg\nrestore lowlight dark/ light/")
 def lowlight(
-    paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: RunOptions, messages: MessageOptions
+    paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: SameSizeOptions, messages: MessageOptions
 ) -> None:
     """Lighten images taken in the dark."""
     _restore(weights.request("lowlight"), paths, files, run, messages)
@@ -178,7 +178,7 @@ def deblur(
     *,
     files: FileOptions,
     weights: WeightsOptions,
-    run: RunOptions,
+    run: SameSizeOptions,
     messages: MessageOptions,
 ) -> None:
     """Sharpen images blurred by motion or lack of focus."""

@@ -32,6 +32,7 @@ app = typer.Typer()
     examples="""
     restore run denoise,sr:2 photo.jpg              writes photo_denoised_x2.jpg beside it
     restore run denoise:25,sr:4 scans/ large/       with a noise level; a folder into another
+    restore run dejpeg:strength=0.7,sr:2 in/ out/   70 % of what dejpeg does, 30 % of the input, then enlarged
     restore run derain,sr:2@ramit-1 --resume in/ out/    with other weights; goes on where a run was cut off
     """,
 )
@@ -42,7 +43,7 @@ def run(
             metavar="STEPS",
             show_default=False,
             help="Tasks with commas between them: denoise, denoise:SIGMA, sr:FACTOR, dejpeg, derain, lowlight, deblur; "
-            "@NAME behind one chooses its model or weights.",
+            ":strength=0..1 behind all but sr blends result and input, @NAME at the end chooses the model or weights.",
         ),
     ],
     paths: Paths,
@@ -112,5 +113,5 @@ def _load(plan: JobPlan, steps: tuple[Step, ...], out: Output) -> Chain:
         entry = step.entry()
         with out.transfer_progress(entry.file) as progress:
             weights = load_weights(entry, offline=plan.weights.offline, progress=progress)
-        restorers.append(Restorer(weights, replace(plan.run, sigma=step.sigma)))
+        restorers.append(Restorer(weights, replace(plan.run, sigma=step.sigma, strength=step.strength)))
     return Chain(steps, restorers)

@@ -133,6 +133,8 @@ def check_settings(settings: RunSettings, arch: Arch) -> None:
     if settings.context in {"local", "mixed"} and arch.global_attention and not arch.in_bands:
         msg = f"{arch.name} has no --context {settings.context}"
         raise UsageError(msg, hint="take auto, global or tile")
+    if not 0.0 <= settings.strength <= 1.0:  # false for NaN too
+        raise UsageError(f"a strength of {settings.strength:g} does not exist", hint="take a number from 0 to 1")
     if settings.overlap < 0:
         msg = f"an overlap of {settings.overlap} pixels does not exist"
         raise UsageError(msg, hint="take 0 or more")

@@ -16,7 +16,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from restore_cli.errors import ImageError
+from restore_cli.errors import ImageError, UsageError
 from restore_cli.imaging.convert import KeptImage, PilImage, as_kind_of, decoded_from, pil_image_of
 from restore_cli.imaging.decode import decode
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
@@ -74,6 +74,9 @@ class Restorer:
         self._weights = weights
         self._settings = settings or RunSettings()
         entry, arch = weights.entry, get_architecture(weights.entry.arch).of(weights.config)
+        if self._settings.strength != 1.0 and entry.scale != 1:
+            msg = f"{entry.id} enlarges: its results cannot be blended with their inputs"
+            raise UsageError(msg, hint="leave the strength out")
         self._views = arch.views_of(weights.config)
         self._conditioned = ConditionedNetwork(weights.network, arch) if arch.takes_level else None
         self._engine = Engine(
@@ -259,7 +262,15 @@ class Restorer:
             raise ValueError(msg)
         if self._conditioned is not None:
             self._conditioned.look_at(pixels, self._settings.sigma if sigma is None else sigma)
-        return self._engine.restore(pixels, stop=stop, progress=progress)
+        restored = self._engine.restore(pixels, stop=stop, progress=progress)
+        if self._settings.strength == 1.0:
+            return restored
+        return replace(restored, pixels=self._blended(pixels[..., : restored.pixels.shape[2]], restored.pixels))
+
+    def _blended(self, pixels: FloatImage, restored: FloatImage) -> FloatImage:
+        """Return what the strength asks for, not rounded; at 0 it is the input in every bit."""
+        blended: FloatImage = pixels + np.float32(self._settings.strength) * (restored - pixels)
+        return blended.clip(0.0, 1.0)  # noise that was not clipped may reach beyond
 
     def _enlarge_alpha(self, alpha: FloatImage) -> FloatImage:
         if self.scale == 1:

@@ -223,6 +223,8 @@ def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str, *, by_ima
     run = {name: setting for name, setting in asdict(plan.run).items() if name not in _SETTINGS_OF_THE_MACHINE}
     if plan.run.sigma is None:
         del run["sigma"]  # ledgers written before networks took a level stay valid
+    if plan.run.strength == 1.0:
+        del run["strength"]  # likewise
     request: dict[str, object] = {
         "task": plan.task,
         "config": entry.config,

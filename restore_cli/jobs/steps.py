@@ -13,6 +13,7 @@ from restore_cli.weights.manifest import load_manifest
 
 _SCALES = (2, 3, 4)
 _LARGEST_FACTOR = 16
+_STRENGTH = "strength="
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Step:
         task: Command name of the task.
         scale: Factor of super-resolution, 1 elsewhere.
         sigma: Strength of the noise on the 0..255 scale; None where the network finds it itself.
+        strength: Share of the result in what goes on, 0..1; the rest is what came in.
         model: A model's name or a weights id; None for the bundled weights.
     """
 
@@ -31,6 +33,7 @@ class Step:
     task: str
     scale: int = 1
     sigma: float | None = None
+    strength: float = 1.0
     model: str | None = None
 
     def entry(self) -> WeightsEntry:
@@ -56,8 +59,8 @@ def parse_steps(text: str) -> tuple[Step, ...]:
     """Read the steps of a chain.
 
     Args:
-        text: Tasks with commas between them; behind a colon the factor of sr or the noise level of denoise, behind an
-            @ a model or a weights id.
+        text: Tasks with commas between them; behind colons the factor of sr, the noise level of denoise, and the
+            strength of all but sr; behind an @ a model or a weights id.
 
     Raises:
         UsageError: If it says something else.
@@ -65,6 +68,8 @@ def parse_steps(text: str) -> tuple[Step, ...]:
     Example:
         >>> [(step.task, step.scale, step.sigma, step.model) for step in parse_steps("denoise:25,sr:2@ramit-lite")]
         [('denoise', 1, 25.0, None), ('sr', 2, None, 'ramit-lite')]
+        >>> [(step.sigma, step.strength) for step in parse_steps("denoise:25:strength=0.5,derain:strength=0.8")]
+        [(25.0, 0.5), (None, 0.8)]
     """
     steps = tuple(_step(part.strip()) for part in text.split(","))
     if prod(step.scale for step in steps) > _LARGEST_FACTOR:
@@ -80,12 +85,15 @@ def suffix_of_steps(steps: tuple[Step, ...]) -> str:
 
 def _step(text: str) -> Step:
     words, at, model = text.partition("@")
-    task, colon, value = words.partition(":")
+    task, *values = words.split(":")
     if task not in task_names():
         raise UsageError(f"unknown step {text!r}", hint=f"known: {', '.join(task_names())}, as in denoise:25,sr:2")
-    if (at and not model) or (colon and not value):
+    if (at and not model) or "" in values:
         raise UsageError(f"the step {text!r} ends too early", hint="write it as sr:2 or denoise:25@ramit")
-    number = _number(value, text)
+    strength = 1.0
+    if values and values[-1].startswith(_STRENGTH):
+        strength = _strength(task, values.pop().removeprefix(_STRENGTH), text)
+    number = _number(":".join(values), text)
     if task == "sr":
         if number is not None and number not in _SCALES:
             raise UsageError(f"the step {text!r} enlarges by no factor there is", hint="write sr:2, sr:3 or sr:4")
@@ -93,10 +101,20 @@ def _step(text: str) -> Step:
     if task == "denoise":
         if number is not None and not 0.0 <= number <= LARGEST_SIGMA:
             raise UsageError(f"the step {text!r} has no noise level from 0 to 50", hint="write denoise or denoise:25")
-        return Step(text=text, task=task, sigma=number, model=model or None)
+        return Step(text=text, task=task, sigma=number, strength=strength, model=model or None)
     if number is not None:
         raise UsageError(f"the step {text!r} takes no number", hint=f"write {task}")
-    return Step(text=text, task=task, model=model or None)
+    return Step(text=text, task=task, strength=strength, model=model or None)
+
+
+def _strength(task: str, value: str, text: str) -> float:
+    """Return how much of a step's result is taken."""
+    if get_task(task).default_scale != 1:
+        raise UsageError(f"the step {text!r} enlarges, and takes no strength", hint=f"write {task}:2")
+    strength = _number(value, text)
+    if strength is None or not 0.0 <= strength <= 1.0:
+        raise UsageError(f"the step {text!r} has no strength from 0 to 1", hint=f"write {task}:strength=0.5")
+    return strength
 
 
 def _number(value: str, text: str) -> float | None:

@@ -65,6 +65,13 @@ def _parameters() -> list[dict[str, Any]]:
         "weights": {"type": "string", "description": "A model or an id of /v1/tasks; the bundled ones if absent."},
         "scale": {"type": "integer", "minimum": 2, "maximum": 4, "default": 4, "description": "Of sr."},
         "sigma": {"type": "number", "minimum": 0, "maximum": LARGEST_SIGMA, "description": "Of denoise."},
+        "strength": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "default": 1,
+            "description": "Of all but sr: the share of the result, the rest being the image as it came.",
+        },
         "photo": {"type": "boolean", "description": "Of sr: for photos with noise and compression in them."},
         "format": {"type": "string", "enum": [name.lower() for name in WRITABLE_FORMATS]},
         "quality": {"type": "integer", "minimum": 1, "maximum": 100, "default": 95},

@@ -32,6 +32,7 @@ function offer() {
   options(byId("scale"), task.scales.map((scale) => [scale, `${scale} times`]));
   byId("scale").value = String(task.scales.at(-1));
   byId("sigma-label").hidden = !task.sigma;
+  byId("strength-label").hidden = task.task === "sr";
 }
 
 function chosen() {
@@ -43,6 +44,7 @@ function chosen() {
     if (weights && weights.variant === "photo") query.set("photo", "1");
   }
   if (!byId("sigma-label").hidden && Number(byId("sigma").value)) query.set("sigma", byId("sigma").value);
+  if (!byId("strength-label").hidden && byId("strength").value !== "100") query.set("strength", byId("strength").value / 100);
   return query;
 }
 
@@ -194,6 +196,9 @@ byId("task").addEventListener("change", offer);
 byId("sigma").addEventListener("input", () => {
   const level = Number(byId("sigma").value);
   byId("sigma-text").textContent = level ? `sigma ${level}` : "found by itself";
+});
+byId("strength").addEventListener("input", () => {
+  byId("strength-text").textContent = `${byId("strength").value} %`;
 });
 byId("choices").addEventListener("submit", (event) => event.preventDefault());
 byId("files").addEventListener("change", (event) => {

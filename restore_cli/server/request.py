@@ -17,7 +17,7 @@ from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.manifest import load_manifest
 from restore_cli.weights.store import locate
 
-PARAMETERS = ("task", "weights", "scale", "sigma", "photo", "format", "quality")
+PARAMETERS = ("task", "weights", "scale", "sigma", "strength", "photo", "format", "quality")
 """What a request may name."""
 
 DEFAULT_SCALE = 4
@@ -33,6 +33,7 @@ class RestoreRequest:
         weights: A model's name or a weights id; None for the bundled ones.
         scale: Factor of super-resolution; 1 elsewhere.
         sigma: Strength of the noise on the 0..255 scale, None where the network finds it itself.
+        strength: Share of the result in what comes out, 0..1; 1 where images grow.
         variant: Special form of the task.
         format: Pillow's name of the output format; None keeps the image's.
         quality: 1..100, of formats that have one.
@@ -42,6 +43,7 @@ class RestoreRequest:
     weights: str | None = None
     scale: int = 1
     sigma: float | None = None
+    strength: float = 1.0
     variant: str | None = None
     format: str | None = None
     quality: int = 95
@@ -107,12 +109,14 @@ def parse_request(values: Mapping[str, str]) -> RestoreRequest:
     sigma = None
     if task == "denoise" and values.get("sigma", "") != "":
         sigma = _number(values, "sigma", 0.0, 0.0, LARGEST_SIGMA)
+    strength = 1.0 if task == "sr" else _number(values, "strength", 1.0, 0.0, 1.0)
     photo = task == "sr" and values.get("photo", "") in {"1", "true", "on"}
     return RestoreRequest(
         task=task,
         weights=values.get("weights") or None,
         scale=int(scale),
         sigma=sigma,
+        strength=strength,
         variant="photo" if photo else "motion" if task == "deblur" else None,
         format=format_named(values["format"]) if values.get("format") else None,
         quality=int(_number(values, "quality", 95, 1, 100)),

@@ -99,7 +99,7 @@ class Networks:
     def __init__(self, read: ReadSettings, run: RunSettings) -> None:
         self._read = read
         self._run = run
-        self._loaded: OrderedDict[tuple[str, float | None], Restorer] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, float | None, float], Restorer] = OrderedDict()
 
     def restore(self, request: RestoreRequest, data: bytes, stop: threading.Event, tell: Tell) -> Finished:
         """Restore one image to the bytes the command line would write.
@@ -115,7 +115,7 @@ class Networks:
             RestoreError: As the command line tells it.
         """
         entry = request.entry(data, self._read)
-        run = replace(self._run, sigma=request.sigma)
+        run = replace(self._run, sigma=request.sigma, strength=request.strength)
         restorer = self._restorer(entry, run)
         plan = request.plan(data, self._read, run)
         results: list[JobResult] = []
@@ -143,7 +143,7 @@ class Networks:
         )
 
     def _restorer(self, entry: WeightsEntry, run: RunSettings) -> Restorer:
-        key = entry.id, run.sigma
+        key = entry.id, run.sigma, run.strength
         if key not in self._loaded:
             self._loaded[key] = Restorer(load_weights(entry, offline=True), run)
             while len(self._loaded) > _KEPT_NETWORKS:

@@ -26,6 +26,10 @@ def test_results_are_named_after_all_steps() -> None:
         ("denoise:x", "no number behind its colon"),
         ("derain:3", "takes no number"),
         ("sr:4,sr:4,sr:2", "enlarges 32 times"),
+        ("derain:strength=2", "no strength from 0 to 1"),
+        ("derain:strength=", "no strength from 0 to 1"),
+        ("denoise:strength=0.5:25", "no number behind its colon"),
+        ("sr:2:strength=0.5", "takes no strength"),
     ],
 )
 def test_steps_that_make_no_sense_are_refused(text: str, fault: str) -> None:
