@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from restore_cli.layers.bands import Execution
 
+Shapes = Mapping[str, tuple[int, ...]]
+"""Names and shapes of all tensors of a file."""
+
 ENTRY_POINTS = "restore_cli.networks"
 """Group in which an installed package names its networks: name of the architecture = module with its `ARCH`."""
 
@@ -74,8 +77,9 @@ class Arch:
             other results than the image.
         infer: Form for inference, faster on the CPU or in less memory: takes the network, a batch as its forward does
             and an `Execution`, None for the usual one. None where there is the plain form alone.
-        in_bands: Whether `infer` takes any context of its channel attention, in little memory. Without it a network
-            still runs, in tiles where memory is short.
+        in_bands: Whether `infer` takes the rows of a band, so that an image stays whole in little memory, and any
+            context of its channel attention where it has one. Without it a network still runs, in tiles where memory
+            is short.
         takes_level: Whether its forward takes the noise levels of a batch beside it, (N,) on the scale of the pixels.
         scene: Takes the network and whole images (N, C, H, W), returns (N, K) facts of them that its forward takes
             behind the levels when it sees but a tile, or None where this one takes none. For networks with levels.
@@ -89,6 +93,10 @@ class Arch:
             or None where the paper states none.
         block: Class of the block that a network repeats, which training compiles one by one; None where there is none.
         convert_state_dict: Official checkpoint keys to ours; None where they are equal.
+        recognise: Takes the shapes of a file's tensors and the task it is for, None where nobody says it; returns the
+            configuration of the network they are of, None if it is no network of this kind. None where files must say
+            it themselves.
+        task: What every network of the kind is for, where that follows from its form.
     """
 
     name: str
@@ -109,6 +117,8 @@ class Arch:
     mult_adds: Callable[[Any, int, int], int] | None = None
     block: type[nn.Module] | None = None
     convert_state_dict: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    recognise: Callable[[Shapes, str | None], Any] | None = None
+    task: str | None = None
 
     def run(self, network: nn.Module, x: Tensor) -> Tensor:
         """Run a network on a batch in the form that is fastest there and gives the same pixels, see `infer`."""
@@ -239,3 +249,25 @@ def get_architecture(name: str) -> Arch:
         module = importlib.import_module(f"{_modules()[name]}.arch")
     arch: Arch = module.ARCH
     return arch
+
+
+def recognisable() -> tuple[Arch, ...]:
+    """Import the architectures whose files of others can be recognised, and torch."""
+    return tuple(arch for arch in map(get_architecture, architecture_names()) if arch.recognise is not None)
+
+
+def recognise(shapes: Shapes, task: str | None = None) -> tuple[Arch, Config] | None:
+    """Find the network that a file's tensors are of, None where none is known.
+
+    Args:
+        shapes: Names and shapes of all tensors, without what is wrapped around them.
+        task: Command name of what it is for, None where nobody says it.
+    """
+    for arch in recognisable():
+        try:
+            config = None if arch.recognise is None else arch.recognise(shapes, task)
+        except (ValueError, ArithmeticError, LookupError):  # shapes of nothing that could be built
+            continue
+        if config is not None:
+            return arch, config
+    return None
