@@ -233,13 +233,6 @@ def test_a_hole_of_gigabytes_is_not_read(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_the_extended_part_of_xmp_is_left_out_with_a_word() -> None:
-    data = saved(pattern(), "JPEG")
-    body = b"http://ns.adobe.com/xmp/extension/\0" + bytes(40)
-    data = data[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(body)) + body + data[2:]
-    assert decode_bytes(data, "x").warnings == ("the extended part of its XMP was left out",)
-
-
 def test_a_profile_that_inflates_is_a_broken_one() -> None:
     bomb = chunk(b"iCCP", b"bomb\0\0" + zlib.compress(b"\0" * 50_000_000))
     image = decode_bytes(png(1, 1, 8, 0, [b"\0"], bomb), "x.png")

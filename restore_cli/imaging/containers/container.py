@@ -11,12 +11,12 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
-from restore_cli.imaging.color.coded_color import color_of_boxes
+from restore_cli.imaging.containers.boxes import dissect_boxes
 from restore_cli.imaging.containers.gif import dissect_gif
 from restore_cli.imaging.containers.jpeg import dissect_jpeg, is_gray_jpeg
 from restore_cli.imaging.containers.jxl import dissect_jxl
-from restore_cli.imaging.containers.netpbm import is_netpbm_short, read_netpbm_header
-from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
+from restore_cli.imaging.containers.netpbm import count_netpbm, is_netpbm_short, read_netpbm_header
+from restore_cli.imaging.containers.parts import DAMAGED, MOST_PARTS, TRUNCATED, Parts, UnreadableError
 from restore_cli.imaging.containers.png import dissect_png, is_gray_png, read_png_size
 from restore_cli.imaging.containers.tiff_image import dissect_tiff, is_gray_tiff
 from restore_cli.imaging.containers.tiff_pages import read_pages
@@ -25,8 +25,6 @@ _HEAD_BYTES = 1 << 20
 _BMP_RUNS = (1, 2)
 # Pillow decodes runs in Python, less than half a million a second.
 _MOST_RUN_BYTES = 1_000_000
-_AV1_CONFIGURATION, _HEVC_CONFIGURATION = b"av1C\x81", b"hvcC\x01"
-_BOXES_WITH_PROPERTIES_BYTES = 1 << 20
 
 
 def dissect(format_name: str, data: bytes) -> Parts:
@@ -99,41 +97,8 @@ def _dissect_webp(data: bytes) -> Parts:
         msg = f"{DAMAGED}: it does not begin with an image"
         raise UnreadableError(msg)
     damage = None if 8 + length <= len(data) else TRUNCATED
-    return Parts(core=data[: 8 + length], size=(height, width), gray=False, damage=damage)
-
-
-def _dissect_boxes(data: bytes) -> Parts:
-    """Walk the top-level boxes of an ISO base media file (AVIF, HEIF)."""
-    position, damage = 0, None
-    while position < len(data) and damage is None:
-        (length,) = struct.unpack_from(">I", data, position)
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", data, position + 8)
-        if length == 0:
-            position = len(data)  # this box reaches to the end of the file
-        elif length < 8:
-            damage = DAMAGED
-        position += length
-    if damage is None and position != len(data):
-        damage = TRUNCATED
-    color = color_of_boxes(data[:_BOXES_WITH_PROPERTIES_BYTES])
-    return Parts(
-        core=data,
-        damage=damage,
-        bits=_bits_of_coding(data),
-        icc_profile=color.icc_profile,
-        warnings=() if color.warning is None else (color.warning,),
-    )
-
-
-def _bits_of_coding(data: bytes) -> int:
-    """Return the bits a channel of the first AV1 or HEVC image, 8 where none is found."""
-    place = data.find(_AV1_CONFIGURATION, 0, _BOXES_WITH_PROPERTIES_BYTES)
-    if 0 <= place < len(data) - 7:
-        flags = data[place + 6]
-        return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
-    place = data.find(_HEVC_CONFIGURATION, 0, _BOXES_WITH_PROPERTIES_BYTES)
-    return 8 + (data[place + 21] & 7) if 0 <= place < len(data) - 22 else 8
+    frames = _count_by_lengths(data, b"RIFF", 8)
+    return Parts(core=data[: 8 + length], size=(height, width), gray=False, frames=frames, damage=damage)
 
 
 def _dissect_bmp(data: bytes) -> Parts:
@@ -153,13 +118,34 @@ def _dissect_bmp(data: bytes) -> Parts:
         raise UnreadableError("its run-length coding is too long to be read")
     if packing not in _BMP_RUNS and start + row_bytes * abs(height) > len(data):
         damage = TRUNCATED
-    return Parts(core=data, size=(abs(height), width), damage=damage)
+    return Parts(core=data, size=(abs(height), width), frames=_count_by_lengths(data, b"BM", 0), damage=damage)
+
+
+def _count_by_lengths(data: bytes, magic: bytes, beside_bytes: int) -> int:
+    """Return how many files follow each other, as from a pipe, that tell their length behind their first bytes.
+
+    Args:
+        data: The files.
+        magic: What each begins with.
+        beside_bytes: What the length does not count.
+    """
+    count, end = 0, 0
+    while data.startswith(magic, end) and end + 8 <= len(data) and count < MOST_PARTS:
+        (length,) = struct.unpack_from("<I", data, end + (4 if beside_bytes else len(magic)))
+        count, end = count + 1, end + max(length + beside_bytes, 8)
+    return count
 
 
 def _dissect_netpbm(data: bytes) -> Parts:
     header = read_netpbm_header(data)
     damage = TRUNCATED if is_netpbm_short(data, header) else None
-    return Parts(core=data, size=(header.height, header.width), gray=header.channels == 1, damage=damage)
+    return Parts(
+        core=data,
+        size=(header.height, header.width),
+        gray=header.channels == 1,
+        frames=count_netpbm(data, header),
+        damage=damage,
+    )
 
 
 _DISSECTORS: dict[str, Callable[[bytes], Parts]] = {
@@ -170,7 +156,7 @@ _DISSECTORS: dict[str, Callable[[bytes], Parts]] = {
     "WEBP": _dissect_webp,
     "BMP": _dissect_bmp,
     "PPM": _dissect_netpbm,
-    "AVIF": _dissect_boxes,
-    "HEIF": _dissect_boxes,
+    "AVIF": dissect_boxes,
+    "HEIF": dissect_boxes,
     "JXL": dissect_jxl,
 }

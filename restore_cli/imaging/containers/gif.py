@@ -11,6 +11,7 @@ from restore_cli.imaging.containers.parts import TOO_MANY_PARTS, TRUNCATED, Part
 _IMAGE, _EXTENSION, _END, _PADDING = 0x2C, 0x21, 0x3B, 0x00
 _GRAPHIC_CONTROL = 0xF9
 _HEADER_BYTES = 13
+_NEXT_FILE = b"\0;GIF8"
 # Blocks hold 255 bytes at most, so this is a file of 255 MB.
 _MOST_BLOCKS = 1_000_000
 
@@ -64,6 +65,7 @@ class _Walk:
             self._steps += 1
             block, start = data[position], position
             if block == _END:
+                self.frames += data.count(_NEXT_FILE, start - 1)  # as from a pipe
                 return None
             if block == _PADDING:
                 position += 1

@@ -12,6 +12,15 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from restore_cli.imaging.containers.further_parts import (
+    DEPTH_MAP,
+    EXTENDED_XMP,
+    GAIN_MAP,
+    MATTE,
+    further_parts,
+    left_out,
+    parts_claimed,
+)
 from restore_cli.imaging.containers.parts import (
     MOST_PARTS,
     MOST_PROFILE_BYTES,
@@ -33,7 +42,9 @@ _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _PROFILE, _MULTI_PICTURE = b"ICC_PROFILE\0", b"MPF\0"
-_COUNT_OF_IMAGES = 0xB001
+_ENTRIES_OF_IMAGES, _ENTRY_BYTES = 0xB002, 16
+_KIND_OF_IMAGE, _PREVIEWS = 0xFFFFFF, (0x010001, 0x010002)
+_NEXT_IMAGE = b"\xff\xd9\xff\xd8\xff"
 
 # A Huffman-coded block of 64 samples takes a bit at least, an arithmetic-coded one almost nothing.
 _MOST_PIXELS_PER_BYTE = 64 * 8
@@ -56,8 +67,8 @@ class _Found:
     profile_parts: dict[int, bytes] = field(default_factory=dict)
     profile_count: int = 0
     iptc: bytes | None = None
-    images: int = 1
-    more_xmp: bool = False
+    images: int | None = None
+    further: frozenset[str] = frozenset()
     dpi: tuple[float, float] | None = None
 
 
@@ -83,18 +94,19 @@ def dissect_jpeg(data: bytes) -> Parts:
         raise UnreadableError("it does not say how large it is")
     if damage is None:
         damage = _implausible(marker, height * width, len(data), found.scans)
+    further = _further_parts(data, found)
     return Parts(
         core=b"".join(found.core),
         size=(height, width),
         gray=components == 1,
-        frames=found.images,
+        frames=_count_of_images(data, found, further),
         damage=damage,
         exif=found.exif,
         xmp=found.xmp,
         icc_profile=_joined_profile(found),
         iptc=found.iptc,
         dpi=found.dpi,
-        warnings=("the extended part of its XMP was left out",) if found.more_xmp else (),
+        warnings=left_out(further),
     )
 
 
@@ -127,6 +139,7 @@ def _walk(data: bytes, found: _Found) -> str | None:
             continue
         if marker == _END:
             found.core.append(view[position : position + 2])
+            found.end = position + 2
             return None if found.scans else TRUNCATED
         if marker in _STANDALONE or marker == _START:
             position += 2
@@ -157,12 +170,12 @@ def _take_aside(marker: int, body: bytes, found: _Found) -> bool:
     elif marker == _APP1 and body.startswith(_XMP):
         found.xmp = found.xmp or body[len(_XMP) :]
     elif marker == _APP1 and body.startswith(_MORE_XMP):
-        found.more_xmp = True
+        found.further |= {EXTENDED_XMP} | further_parts(body)
     elif marker == _APP2 and body.startswith(_PROFILE) and len(body) >= 14:
         found.profile_count = max(found.profile_count, body[13])
         found.profile_parts.setdefault(body[12], body[14:])
     elif marker == _APP2 and body.startswith(_MULTI_PICTURE):
-        found.images = _count_of_images(body[len(_MULTI_PICTURE) :])
+        found.images = _indexed_images(body[len(_MULTI_PICTURE) :])
     elif marker == _APP13 and body.startswith(SIGNATURE):
         found.iptc = found.iptc or iptc_of_resources(body[len(SIGNATURE) :])
     elif marker == _APP0 and body.startswith(b"JFIF\0") and len(body) >= 12:
@@ -185,16 +198,35 @@ def _joined_profile(found: _Found) -> bytes | None:
     return profile if len(profile) <= MOST_PROFILE_BYTES else b"broken"
 
 
-def _count_of_images(block: bytes) -> int:
-    """Return how many images a multi-image index names (CIPA DC-007)."""
+def _further_parts(data: bytes, found: _Found) -> frozenset[str]:
+    """Return what lies beside the image, named by its own marks or by the XMP of the image."""
+    behind = data[found.end :] if found.end is not None else b""
+    if not behind:
+        return found.further
+    return found.further | further_parts(behind) | parts_claimed(found.xmp or b"")
+
+
+def _count_of_images(data: bytes, found: _Found, further: frozenset[str]) -> int:
+    """Return how many images there are, maps that were named apart, by an index or one behind the other."""
+    if found.images is not None:
+        return max(1, found.images - len(further & {GAIN_MAP, DEPTH_MAP, MATTE}))
+    if found.end is None or further:
+        return 1
+    return 1 + data.count(_NEXT_IMAGE, found.end - 2)
+
+
+def _indexed_images(block: bytes) -> int:
+    """Return how many images that are no previews a multi-image index names (CIPA DC-007)."""
     order = "<" if block.startswith(b"II") else ">"
     try:
         (start,) = struct.unpack_from(f"{order}I", block, 4)
         (entries,) = struct.unpack_from(f"{order}H", block, start)
         for number in range(entries):
-            tag, _, _, value = struct.unpack_from(f"{order}HHII", block, start + 2 + 12 * number)
-            if tag == _COUNT_OF_IMAGES:
-                return max(1, int(value))
+            tag, _, length, place = struct.unpack_from(f"{order}HHII", block, start + 2 + 12 * number)
+            if tag == _ENTRIES_OF_IMAGES:
+                places = range(place, place + length, _ENTRY_BYTES)
+                kinds = [struct.unpack_from(f"{order}I", block, place)[0] & _KIND_OF_IMAGE for place in places]
+                return sum(kind not in _PREVIEWS for kind in kinds)
     except struct.error:
         pass
     return 1

@@ -7,14 +7,14 @@ are more images, nor that it has turned the image already; the header does.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
+from restore_cli.imaging.containers.boxes import boxes, parts_beside
+from restore_cli.imaging.containers.further_parts import left_out
 from restore_cli.imaging.containers.parts import DAMAGED, Parts, UnreadableError
 
 _CODESTREAM = b"\xff\x0a"
 _WHOLE, _PARTIAL = b"jxlc", b"jxlp"
-_MOST_BOXES = 1024
 _LENGTHS_BITS = (9, 13, 18, 30)
 Choices = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
 _INTEGER_BITS: Choices = ((0, 8), (0, 10), (0, 12), (6, 1))
@@ -48,7 +48,7 @@ def dissect_jxl(data: bytes) -> Parts:
         size=(height, width),
         bits=facts.bits,
         orientation=_UPRIGHT if facts.is_turned and _JPEG_BOX not in data[:_BOXES_BYTES] else None,
-        warnings=(_ANIMATED,) if facts.is_animated else (),
+        warnings=(*((_ANIMATED,) if facts.is_animated else ()), *left_out(parts_beside(data))),
     )
 
 
@@ -122,17 +122,10 @@ def _start_of_codestream(data: bytes) -> bytes:
     """Return the bytes behind the codestream's signature."""
     position = 0
     if not data.startswith(_CODESTREAM):
-        for _ in range(_MOST_BOXES):
-            length, kind = struct.unpack_from(">I4s", data, position)
-            content = position + (16 if length == 1 else 8)
+        for kind, start, _ in boxes(data):
             if kind in (_WHOLE, _PARTIAL):
-                position = content + (4 if kind == _PARTIAL else 0)
+                position = start + (4 if kind == _PARTIAL else 0)
                 break
-            if length == 1:
-                (length,) = struct.unpack_from(">Q", data, position + 8)
-            if length < 8:
-                break
-            position += length
     if data[position : position + 2] != _CODESTREAM:
         msg = f"{DAMAGED}: it holds no image"
         raise UnreadableError(msg)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import ExifTags
 
 from restore_cli.imaging.containers.exif import Exif, read_exif, write_exif
+from restore_cli.imaging.containers.further_parts import without_claims
 from restore_cli.imaging.containers.parts import Parts
 from restore_cli.imaging.containers.tiff import Directory, shorts
 
@@ -39,6 +40,7 @@ _STALE_TAGS = frozenset(
 _STALE_EXIF_TAGS = frozenset({_Tag.ExifImageWidth, _Tag.ExifImageHeight})
 
 _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>)\s*)[2-8]')
+_BROKEN_XMP = "its XMP is broken and was left out"
 _BROKEN_EXIF = "its EXIF data is broken and was left out"
 # What the resolution fields of all written formats can hold.
 _MAX_DPI = 65535.0
@@ -75,6 +77,9 @@ def read_metadata(parts: Parts) -> Metadata:
             exif = _kept_exif(block)
         except Exception:  # noqa: BLE001 - hostile EXIF raises nearly anything, and the image is sound without it
             warnings.append(_BROKEN_EXIF)
+    xmp = None if parts.xmp is None else without_claims(_XMP_ORIENTATION.sub(rb"\g<1>1", parts.xmp))
+    if parts.xmp is not None and xmp is None:
+        warnings.append(_BROKEN_XMP)
     orientation = orientation if parts.orientation is None else parts.orientation
     if orientation not in range(1, 9):
         orientation = _UPRIGHT
@@ -83,7 +88,7 @@ def read_metadata(parts: Parts) -> Metadata:
     return Metadata(
         orientation=orientation,
         exif=exif,
-        xmp=None if parts.xmp is None else _XMP_ORIENTATION.sub(rb"\g<1>1", parts.xmp),
+        xmp=xmp,
         dpi=dpi,
         warnings=tuple(warnings),
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, UnreadableError
+from restore_cli.imaging.containers.parts import DAMAGED, MOST_PARTS, TRUNCATED, UnreadableError
 
 _WORD = re.compile(rb"(?:[ \t\r\n\v\f]|#[^\r\n]*[\r\n])*([^ \t\r\n\v\f#]{1,20})")
 _COMMENT = re.compile(rb"#[^\r\n]*")
@@ -69,16 +69,31 @@ def read_netpbm_header(data: bytes) -> NetpbmHeader:
 
 def is_netpbm_short(data: bytes, header: NetpbmHeader) -> bool:
     """Tell by its length alone that a file cannot hold all its samples, before memory is spent on them."""
+    return len(data) - header.start < _least_bytes(header)
+
+
+def count_netpbm(data: bytes, header: NetpbmHeader) -> int:
+    """Return how many images follow each other; only one can where samples are words."""
+    count, end = 1, header.start + _least_bytes(header)
+    while header.magic not in _PLAIN and data[end : end + 2] in _CHANNELS and count < MOST_PARTS:
+        try:
+            header = read_netpbm_header(data[end : end + _MOST_HEADER_BYTES])
+        except UnreadableError:
+            break
+        count, end = count + 1, end + header.start + _least_bytes(header)
+    return count
+
+
+def _least_bytes(header: NetpbmHeader) -> int:
+    """Return how many bytes the samples take, at least where they are words."""
     count = header.height * header.width * header.channels
     if header.magic == b"P4":
-        needed = (header.width + 7) // 8 * header.height
-    elif header.magic in _FLOATS:
-        needed = 4 * count
-    elif header.magic == b"P1":
-        needed = count
-    else:
-        needed = count * (2 if header.top > 255 or header.magic in _PLAIN else 1) - (header.magic in _PLAIN)
-    return len(data) - header.start < needed
+        return (header.width + 7) // 8 * header.height
+    if header.magic in _FLOATS:
+        return 4 * count
+    if header.magic == b"P1":
+        return count
+    return count * (2 if header.top > 255 or header.magic in _PLAIN else 1) - (header.magic in _PLAIN)
 
 
 def read_netpbm(data: bytes, header: NetpbmHeader) -> tuple[npt.NDArray[np.unsignedinteger], str | None]:

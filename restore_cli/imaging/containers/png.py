@@ -34,6 +34,7 @@ from restore_cli.imaging.containers.parts import (
 from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, read_raw_iptc, read_raw_profile
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_NEXT_FILE = b"IEND\xaeB`\x82" + _SIGNATURE
 _HEADER = struct.Struct(">IIBBBBB")
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 _CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGBA: 4}
@@ -63,7 +64,9 @@ class _Found:
 
     core: list[bytes | memoryview] = field(default_factory=lambda: [_SIGNATURE])
     kinds: list[bytes] = field(default_factory=list)
-    frames: int = 1
+    frames: int = 0  # of an animation
+    first_is_frame: bool = False  # whether the image is one of them
+    following: int = 0
     exif: bytes | None = None
     icc_profile: bytes | None = None
     codes: tuple[int, int, int, int] | None = None
@@ -104,7 +107,7 @@ def dissect_png(data: bytes) -> Parts:
         core=b"".join(found.core),
         size=(height, width),
         gray=color_type in (_GRAY, _GRAY_ALPHA),
-        frames=found.frames,
+        frames=max(1, found.frames + (not found.first_is_frame)) + found.following,
         bits=bits,
         damage=found.damage,
         exif=found.exif or (None if raw_exif is None else read_raw_profile(raw_exif)),
@@ -239,6 +242,7 @@ def _walk(data: bytes, found: _Found) -> None:
             found.kinds.append(kind)
             found.pixel_bytes += length if kind == b"IDAT" else 0
             if kind == b"IEND":
+                found.following = data.count(_NEXT_FILE, position)
                 return
         elif not kind[0] & 0x20:
             msg = f"it needs a PNG part {kind.decode('ascii', 'replace')!r} that is not known"
@@ -253,7 +257,9 @@ def _take_aside(kind: bytes, body: bytes, found: _Found) -> bool:
     """Keep what an ancillary chunk says; return whether it could be read."""
     try:
         if kind == b"acTL":
-            found.frames = max(1, struct.unpack_from(">I", body)[0])
+            (found.frames,) = struct.unpack_from(">I", body)
+        elif kind == b"fcTL":
+            found.first_is_frame |= b"IDAT" not in found.kinds
         elif kind == b"eXIf":
             found.exif = body
         elif kind == b"iCCP":

@@ -1,0 +1,179 @@
+"""What a file holds beside its image is named once, and nothing of it is claimed in what is kept."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from restore_cli.errors import DecodeError
+from restore_cli.imaging.containers.further_parts import without_claims
+from restore_cli.imaging.decode import decode, decode_bytes
+from restore_cli.imaging.encode import encode
+from tests.imaging.files import opened, pattern, saved
+
+VIDEO = struct.pack(">I", 24) + b"ftypmp42\0\0\0\0isommp42" + bytes(500)
+CONTAINER = "http://ns.google.com/photos/1.0/container/"
+VOCABULARIES = {
+    "hdrgm": "http://ns.adobe.com/hdr-gain-map/1.0/",
+    "Container": CONTAINER,
+    "Item": f"{CONTAINER}item/",
+    "GCamera": "http://ns.google.com/photos/1.0/camera/",
+    "GDepth": "http://ns.google.com/photos/1.0/depthmap/",
+    "xmpNote": "http://ns.adobe.com/xmp/note/",
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+}
+CLAIMS = ("hdrgm", "GainMap", "Container", "Item", "MotionPhoto", "MicroVideo", "GDepth", "HasExtendedXMP")
+SUBJECT = "<dc:subject><rdf:Bag><rdf:li>a &gt; b</rdf:li></rdf:Bag></dc:subject>"
+DIRECTORY = (
+    '<Container:Directory><rdf:Seq><rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="Primary"/></rdf:li>'
+    '<rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="GainMap" Item:Length="9"/></rdf:li></rdf:Seq>'
+    "</Container:Directory>"
+)
+MOTION = "<GCamera:MotionPhoto>1</GCamera:MotionPhoto>"
+
+
+def packet(attributes: str = "", elements: str = "") -> bytes:
+    """Return XMP with a title and a subject, and what is given beside them."""
+    names = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in VOCABULARIES.items())
+    text = (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        f'{names}><rdf:Description rdf:about="" dc:title="Stra\u00dfe > Weg" {attributes}>{SUBJECT}{elements}'
+        '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+    )
+    return text.encode()
+
+
+def segment(body: bytes, marker: int = 0xE1) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, 2 + len(body)) + body
+
+
+def jpeg(xmp: bytes, *segments: bytes) -> bytes:
+    data = saved(pattern(), "JPEG", xmp=xmp)
+    return data[:2] + b"".join(segments) + data[2:]
+
+
+def index_of_images(*kinds: int) -> bytes:
+    """Return the segment that names images of these kinds (CIPA DC-007)."""
+    entries = b"".join(struct.pack(">IIIHH", kind, 100, 0, 0, 0) for kind in kinds)
+    table = struct.pack(
+        ">HHHI4sHHIIHHIII", 3, 0xB000, 7, 4, b"0100", 0xB001, 4, 1, len(kinds), 0xB002, 7, len(entries), 50, 0
+    )
+    return segment(b"MPF\0MM\0*" + struct.pack(">I", 8) + table + entries, 0xE2)
+
+
+GAIN_MAP = saved(pattern(10, 14, 1)[..., 0], "JPEG", xmp=packet('hdrgm:Version="1.0" hdrgm:GainMapMax="2.5"'))
+FILES = {
+    "a gain map": jpeg(packet('hdrgm:Version="1.0"', DIRECTORY), index_of_images(0x30000, 0)) + GAIN_MAP,
+    "a video": jpeg(packet('GCamera:MicroVideo="1" GCamera:MicroVideoOffset="524"', MOTION)) + VIDEO,
+    "a depth map and extended XMP": jpeg(
+        packet('GDepth:Mime="image/png" xmpNote:HasExtendedXMP="0123456789ABCDEF0123456789ABCDEF"'),
+        segment(b"http://ns.adobe.com/xmp/extension/\0" + bytes(40) + packet('GDepth:Data="QUJD"')),
+    ),
+    "extended XMP": jpeg(
+        packet("xmpNote:HasExtendedXMP='0123456789ABCDEF0123456789ABCDEF'"),
+        segment(b"http://ns.adobe.com/xmp/extension/\0" + bytes(40) + packet()),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("target", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_what_lies_beside_the_image_is_named_once_and_claimed_no_more(name: str, target: str) -> None:
+    image = decode_bytes(FILES[name], "holiday.jpg")
+    assert image.warnings == (f"it also holds {name}: left out",)
+    assert image.format == "JPEG"
+    with pytest.raises(DecodeError, match=f"holds {name}"):
+        decode_bytes(FILES[name], "holiday.jpg", strict=True)
+    written = encode(image, format=target)
+    for claim in CLAIMS:
+        assert claim.encode() not in written.replace(VOCABULARIES["GCamera"].encode(), b""), claim
+    kept = decode_bytes(written, "x", strict=True).xmp
+    assert kept is not None
+    assert "Stra\u00dfe > Weg".encode() in kept
+    assert SUBJECT.encode() in kept
+    ElementTree.fromstring(kept.decode())  # noqa: S314 - our own
+
+
+@pytest.mark.parametrize("source", ["PNG", "WEBP", "TIFF"])
+def test_other_formats_claim_nothing_either(source: str) -> None:
+    stale = packet('hdrgm:Version="1.0"', DIRECTORY)
+    kept = decode_bytes(_with_xmp(source, stale), "x").xmp or b""
+    assert SUBJECT.encode() in kept
+    assert not any(claim.encode() in kept for claim in CLAIMS)
+
+
+def _with_xmp(source: str, xmp: bytes) -> bytes:
+    if source == "WEBP":
+        return saved(pattern(), "WEBP", xmp=xmp)
+    if source == "TIFF":
+        return saved(pattern(), "TIFF", tiffinfo={700: xmp})
+    from PIL import PngImagePlugin
+
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    return saved(pattern(), "PNG", pnginfo=text)
+
+
+def test_the_rest_of_xmp_stays_byte_for_byte() -> None:
+    kept = packet('GCamera:BurstID="7"')
+    for prefix in ("hdrgm", "Container", "Item", "GDepth"):
+        kept = kept.replace(f' xmlns:{prefix}="{VOCABULARIES[prefix]}"'.encode(), b"")
+    assert without_claims(kept) == kept
+    assert without_claims(packet('GCamera:BurstID="7" GCamera:MotionPhoto="1"')) == kept
+    assert without_claims(packet('GCamera:BurstID="7"', '<hdrgm:Version a=">"/><Item:a><dc:b/></Item:a>')) == kept
+
+
+@pytest.mark.parametrize("cut", [b"</rdf:RDF>", b"</rdf:Description>"])
+def test_xmp_with_claims_that_cannot_be_read_is_left_out_with_a_word(cut: bytes) -> None:
+    broken = packet('hdrgm:Version="1.0"').replace(cut, b"")
+    image = decode_bytes(saved(pattern(), "JPEG", xmp=broken), "x")
+    assert (image.xmp, image.warnings) == (None, ("its XMP is broken and was left out",))
+
+
+def test_xmp_that_swells_is_left_out() -> None:
+    bomb = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]>' + packet('hdrgm:Version="&b;"')
+    assert decode_bytes(saved(pattern(), "JPEG", xmp=bomb), "x").xmp is None
+
+
+def test_previews_in_an_index_of_images_are_no_images() -> None:
+    behind = saved(pattern(5, 7), "JPEG")
+    assert decode_bytes(jpeg(packet(), index_of_images(0x30000, 0x10001)) + behind, "x", strict=True).format == "JPEG"
+    pair = decode_bytes(jpeg(packet(), index_of_images(0x20003, 0x20003)) + behind, "x")
+    assert (pair.format, pair.warnings) == ("MPO", ("it holds 2 images: only the first is used",))
+
+
+def test_a_video_in_a_box_of_its_own_is_named() -> None:
+    data = saved(pattern(), "AVIF") + struct.pack(">I4s", 8 + len(VIDEO), b"mpvd") + VIDEO
+    assert decode_bytes(data, "x.avif").warnings == ("it also holds a video: left out",)
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM"])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_images_one_behind_the_other_are_counted(format_name: str, count: int) -> None:
+    frames = [saved(pattern(seed=seed), format_name) for seed in range(count)]
+    image = decode_bytes(b"".join(frames), "x")
+    assert image.warnings == ((f"it holds {count} images: only the first is used",) if count > 1 else ())
+    assert np.array_equal(image.pixels, decode_bytes(frames[0], "x").pixels)
+
+
+def test_an_image_that_is_no_frame_of_its_animation_is_counted() -> None:
+    first, frame = Image.fromarray(pattern(seed=1)), Image.fromarray(pattern(seed=2))
+    data = saved(first, "PNG", save_all=True, append_images=[frame], default_image=True)
+    assert opened(data).n_frames == 2  # type: ignore[attr-defined]
+    image = decode_bytes(data, "x.png")
+    assert image.warnings == ("it holds 2 images: only the first is used",)
+    assert np.array_equal(np.rint(image.pixels * 255), pattern(seed=1))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("name", "part"), [("ultrahdr", "gain map"), ("motion", "video"), ("extxmp", "depth map")])
+def test_the_cases_of_the_development_material_claim_nothing(shared: Path, name: str, part: str) -> None:
+    image = decode(shared / "cases" / f"{name}.jpg")
+    assert [part in line for line in image.warnings] == [True]
+    assert not any(claim.encode() in (image.xmp or b"") for claim in CLAIMS)
