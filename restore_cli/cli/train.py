@@ -19,8 +19,9 @@ from restore_cli.cli.train_options import ImageOptions, RunFolderOptions, SpeedO
 from restore_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from restore_cli.cli.output import Output
     from restore_cli.training.request import TrainRequest
-    from restore_cli.training.session import Machine
+    from restore_cli.training.session import Machine, Session
 
 # What may change while a run is resumed, because it changes nothing but the speed and the memory.
 _FREE_SPEED = {"device", "threads", "compile", "checkpoint_activations"}
@@ -65,10 +66,21 @@ def train(
         session = prepare(request, machine, run.out)
         if machine.processes.leads:
             tell_plan(session, machine, out)
+            if run.samples is not None:
+                _draw_samples(session, run.samples, out)
         if run.dry_run and machine.processes.leads:
             tell_estimate(session, machine, out)
         elif run.out is not None and not run.dry_run:
             train_session(session, machine, run.out, out)
+
+
+def _draw_samples(session: Session, page: Path, out: Output) -> None:
+    from restore_cli.training.samples import write_samples
+
+    if page.exists():
+        raise UsageError(f"{page} exists", hint="name another --samples, or remove it")
+    write_samples(session, page)
+    out.note(f"samples: {page}")
 
 
 @command(

@@ -225,3 +225,12 @@ class RunFolderOptions:
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", rich_help_panel=IMAGES, help="Show the plan, train nothing.")
     ] = False
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            "--samples",
+            metavar="PAGE.html",
+            rich_help_panel=IMAGES,
+            help="Draw what the network will be shown, beside what it is to make of it.",
+        ),
+    ] = None

@@ -164,6 +164,7 @@ class Preset:
         network: Which network.
         batch: Samples a step.
         patch: Side of the patches in degraded pixels.
+        enlarging_patch: The same where the output is larger; None for the same side.
         rate: Highest learning rate.
         steps: Usual length.
         deblurring: Which network deblurs, if not the same: blur reaches far.
@@ -176,6 +177,7 @@ class Preset:
     network: NetworkChoice
     batch: int
     patch: int
+    enlarging_patch: int | None = None
     rate: float
     steps: int
     deblurring: NetworkChoice | None = None

@@ -285,6 +285,7 @@ PRESETS = (
         network=Network(),
         batch=8,
         patch=96,
+        enlarging_patch=32,
         rate=1e-3,
         steps=100_000,
         tasks=("sr", "denoise", "dejpeg", "derain", "lowlight", "deblur"),

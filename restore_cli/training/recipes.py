@@ -198,7 +198,8 @@ def _of_preset(preset: Preset) -> tuple[Recipe, ...]:
     # Images that keep their size gain from a wider view at the end.
     widening = (first, Phase(start=0.7, patch=2 * patch, batch=max(1, batch // 2)))
     # A kernel of 25 pixels shows itself in no small patch, and what is folded affords a large one.
-    phases = {"sr": (first,), "deblur": (Phase(patch=max(128, 2 * patch), batch=batch),)}
+    enlarging = Phase(patch=preset.enlarging_patch or patch, batch=batch)
+    phases = {"sr": (enlarging,), "deblur": (Phase(patch=max(128, 2 * patch), batch=batch),)}
 
     def recipe(
         detail: str,

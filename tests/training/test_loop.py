@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from restore_cli.errors import TrainingError
+from restore_cli.errors import TargetExistsError, TrainingError
 from restore_cli.training.batches import Batch, BatchShape
 from restore_cli.training.checkpoint import BEST, LAST, read_checkpoint
 from restore_cli.training.journal import Interval, read_journal
 from restore_cli.training.processes import Processes
 from restore_cli.training.request import TrainRequest
+from restore_cli.training.samples import SAMPLES, write_samples
 from restore_cli.training.session import Machine, Session, make_loop, prepare
 
 MACHINE = Machine(device=torch.device("cpu"), processes=Processes(), cache_mebibytes=64, readers=1)
@@ -208,3 +209,13 @@ def test_a_budget_of_minutes_sets_the_steps_and_ends_at_rate_zero(
     assert 2 < intervals[-1].step == intervals[-1].steps < session.recipe.steps / 10
     assert intervals[-1].progress == pytest.approx(1.0)
     assert intervals[-1].rate == pytest.approx(0.0, abs=1e-6)
+
+
+def test_samples_are_drawn_on_a_page_before_anything_is_trained(images: Path, held_out: Path, tmp_path: Path):
+    session = prepare(request_for(images, held_out, recipe="ramit-lite-denoise-color"), MACHINE)
+    write_samples(session, tmp_path / "samples.html")
+    page = (tmp_path / "samples.html").read_text(encoding="utf-8")
+    assert page.count("<figure") == 2 * SAMPLES
+    assert "<h3>sample 24 " in page
+    with pytest.raises(TargetExistsError):
+        write_samples(session, tmp_path / "samples.html")
