@@ -48,6 +48,19 @@ class SizeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Share:
+    """Say what of a machine is this process's, where several work on it.
+
+    Attributes:
+        memory: Bytes of the machine's memory that it may count as free.
+        device: Share of the memory of its GPU, 0..1.
+    """
+
+    memory: int
+    device: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """Say how a network is to be run.
 
@@ -65,6 +78,7 @@ class RunSettings:
         threads: CPU threads of one operation; None leaves torch's choice.
         sigma: Level of the noise on the 0..255 scale for networks that take one; None lets them find it themselves.
         strength: Share of the network's result in what comes out, 0..1; the rest is the input, of the same size.
+        share: What of the machine is this process's; None for all that is free.
     """
 
     device: str = "auto"
@@ -79,6 +93,18 @@ class RunSettings:
     threads: int | None = None
     sigma: float | None = None
     strength: float = 1.0
+    share: Share | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Say who shares the images of a run.
+
+    Attributes:
+        count: How many workers.
+    """
+
+    count: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ from restore_cli.weights.store import Progress, locate
 
 if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage
+    from restore_cli.inference.facts import NetworkFacts, RunFacts
     from restore_cli.inference.progress import ImageProgress
-    from restore_cli.inference.restorer import Restorer, RunFacts
     from restore_cli.weights.manifest import WeightsEntry
 
 
@@ -87,21 +87,18 @@ class _Teller(BatchWatcher):
         """Show a download."""
         return self._out.transfer_progress(name)
 
-    def loaded(self, restorer: Restorer) -> None:
+    def loaded(self, network: NetworkFacts) -> None:
         """Tell of a network: which, where from, how it runs."""
         out, path = self._out, self._plan.weights.path
-        self._entries[restorer.weights.entry.id] = restorer.weights.entry
-        for note in restorer.weights.notes:
-            out.note(note)
-        facts = restorer.describe()
-        which, digest = restorer.weights.entry.id, restorer.weights.digest
+        self._entries[network.entry.id] = network.entry
+        which, facts = network.entry.id, network.run
         if path is not None:  # nobody but its owner can tell whether it is the right file
-            which += f" from {path} ({digest})"
+            which += f" from {path} ({network.digest})"
         out.note(f"{which} on {facts.device} in {facts.dtype}")
-        if restorer.note is not None:
-            out.note(restorer.note)
+        for note in network.notes:
+            out.note(note)
         out.detail(f"why: {facts.reason}")
-        out.detail(f"weights: {restorer.weights.path} ({digest})")
+        out.detail(f"weights: {network.path} ({network.digest})")
 
     def deliver(self, data: bytes) -> None:
         """Write an image to standard output."""

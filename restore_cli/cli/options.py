@@ -19,7 +19,7 @@ from restore_cli.errors import UsageError
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.plan import format_named
 from restore_cli.jobs.shard import parse_shard
-from restore_cli.settings import Existing, Padding, PathSettings, RunSettings, Tile, WriteSettings
+from restore_cli.settings import Existing, Padding, PathSettings, RunSettings, Tile, Workers, WriteSettings
 
 FILES = "Files"
 WEIGHTS = "Weights"
@@ -410,6 +410,33 @@ class RunOptions(NetworkOptions):
             help="Images read ahead and written behind at once.",
         ),
     ] = 2
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            metavar="N",
+            rich_help_panel=NETWORK,
+            help="Share the images among N processes, each with its own network; goes with --resume.",
+        ),
+    ] = None
+
+    def sharing(self, files: FileOptions) -> FileOptions:
+        """Return what is read and where results go, with --resume where workers share the images.
+
+        Raises:
+            UsageError: If something does not go with workers.
+        """
+        if self.workers is None:
+            return files
+        if files.compare is not None:
+            msg = "--workers and --compare contradict each other"
+            raise UsageError(msg, hint="make the page afterwards with `restore compare`")
+        return replace(files, resume=True)
+
+    def crew(self) -> Workers | None:
+        """Return who shares the images, None for this process alone."""
+        return None if self.workers is None else Workers(count=self.workers)
 
 
 @dataclass(frozen=True, kw_only=True)

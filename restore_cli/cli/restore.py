@@ -200,6 +200,7 @@ def _restore(
 ) -> None:
     """Plan, and carry out or show."""
     out = messages.open()
+    files = run.sharing(files)
     # An estimated level is each image's own and travels with it.
     level = weights.sigma if isinstance(weights.sigma, float) else None
     plan = plan_batch(
@@ -210,6 +211,7 @@ def _restore(
             run=replace(run.settings(), sigma=level),
             read=files.read_settings(),
             write=files.write_settings(),
+            workers=run.crew(),
             jobs_in_flight=run.jobs,
             fail_fast=files.fail_fast,
             retry_failed=files.retry_failed,

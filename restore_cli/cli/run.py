@@ -6,22 +6,18 @@ Stage 1, ASK.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from restore_cli.cli.options import FileOptions, MessageOptions, Offline, Paths, RunOptions
-from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
 from restore_cli.cli.restore import require_own_place
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.networks import LoadedNetwork
 from restore_cli.jobs.plan import JobPlan, plan_images
 from restore_cli.jobs.sources import PassedOver
-from restore_cli.jobs.steps import Step, parse_steps, suffix_of_steps
-
-if TYPE_CHECKING:
-    from restore_cli.jobs.chain import Chain
+from restore_cli.jobs.steps import parse_steps, suffix_of_steps
 
 app = typer.Typer()
 
@@ -56,6 +52,7 @@ def run(
     """Restore images by several tasks, one after the other."""
     parsed = parse_steps(steps)
     out = messages.open()
+    files = network.sharing(files)
     write = files.write_settings()
     if files.compare is not None:
         from restore_cli.comparison.files import require_place
@@ -75,9 +72,11 @@ def run(
         weights=WeightsRequest(task=",".join(step.text for step in parsed), offline=offline),
         jobs=jobs,
         skipped=skipped,
+        steps=parsed,
         run=network.settings(),
         read=files.read_settings(),
         write=write,
+        workers=network.crew(),
         jobs_in_flight=network.jobs,
         fail_fast=files.fail_fast,
         retry_failed=files.retry_failed,
@@ -93,25 +92,12 @@ def run(
     from restore_cli.cli.batch import show_batch
 
     with out.report(files.report, overwrite=files.existing == "overwrite", append=files.resume):
-        chain = _load(plan, parsed, out)
-        out.note(f"{chain.weights.entry.id} on {chain.describe().device} in {chain.describe().dtype}")
+        from restore_cli.jobs.chain import load_chain
+
+        chain = load_chain(plan, out.transfer_progress)
+        if plan.workers is None:  # else they tell
+            out.note(f"{chain.weights.entry.id} on {chain.describe().device} in {chain.describe().dtype}")
         networks = LoadedNetwork(plan, chain)
         code = show_batch(plan, out, debug=messages.debug, compare=files.compare, networks=networks)
     if code:
         raise typer.Exit(code)
-
-
-def _load(plan: JobPlan, steps: tuple[Step, ...], out: Output) -> Chain:
-    from restore_cli.inference.allocator import keep_freed_memory
-    from restore_cli.inference.restorer import Restorer
-    from restore_cli.jobs.chain import Chain
-    from restore_cli.weights.load import load_weights
-
-    keep_freed_memory()
-    restorers = []
-    for step in steps:
-        entry = step.entry()
-        with out.transfer_progress(entry.file) as progress:
-            weights = load_weights(entry, offline=plan.weights.offline, progress=progress)
-        restorers.append(Restorer(weights, replace(plan.run, sigma=step.sigma, strength=step.strength)))
-    return Chain(steps, restorers)

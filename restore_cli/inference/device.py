@@ -13,6 +13,7 @@ import torch
 
 from restore_cli.errors import DeviceError, UsageError
 from restore_cli.inference.memory import host_free_memory
+from restore_cli.settings import Share
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -104,14 +105,22 @@ def choose_dtype(setting: str, device: torch.device, measured_good: tuple[str, .
     return DtypeChoice(dtype=torch.bfloat16, reason="measured to be good for this network, and fast here")
 
 
-def free_memory(device: torch.device) -> int:
-    """Return the bytes that can be had on a device now; on the CPU what the machine and its limits leave us."""
+def free_memory(device: torch.device, share: Share | None = None) -> int:
+    """Return the bytes that can be had on a device now; on the CPU what the machine and its limits leave us.
+
+    Args:
+        device: Which.
+        share: What of the machine is ours; None for all that is free.
+    """
+    part = 1.0 if share is None else share.device
     if device.type == "cuda":
         unused_in_pool = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + unused_in_pool
+        free, total = torch.cuda.mem_get_info(device)
+        return min(int(free) + unused_in_pool, int(total * part))
     if device.type == "mps":
-        return max(0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
-    return host_free_memory()
+        most = int(torch.mps.recommended_max_memory() * part)
+        return max(0, most - torch.mps.driver_allocated_memory())
+    return host_free_memory() if share is None else min(host_free_memory(), share.memory)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -247,7 +247,8 @@ class Engine:
         setting = self._settings.max_memory
 
         def budget(*, in_bands: bool) -> int:
-            return plan_budget(free_memory(runner.device), runner.device.type, in_bands=in_bands)
+            free = free_memory(runner.device, self._settings.share)
+            return plan_budget(free, runner.device.type, in_bands=in_bands)
 
         return MemoryModel(
             budget=partial(budget, in_bands=False) if setting is None else lambda: setting,

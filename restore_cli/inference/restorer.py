@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -23,6 +23,7 @@ from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.conditioned import ConditionedNetwork
 from restore_cli.inference.engine import Engine, Restored
+from restore_cli.inference.facts import NetworkFacts, RunFacts
 from restore_cli.inference.progress import OnProgress
 from restore_cli.models import get_architecture
 from restore_cli.settings import RunSettings
@@ -32,29 +33,6 @@ from restore_cli.weights.load import LoadedWeights
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 # How far beyond [0, 1] pixels may be: five standard deviations of sigma 50 are 1.0, an image in 0..255 reaches 254.
 _NOISE_REACH = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFacts:
-    """How a restorer runs, in the words of the command line.
-
-    Attributes:
-        device: "cpu", "cuda:0", "mps".
-        dtype: "float32", "bfloat16", "float16".
-        reason: Why that device and that dtype.
-        tile: "auto", "off" (the whole image) or the side in input pixels.
-        context: "auto", "mixed", "local", "global" or "tile".
-        cell: Side of the cells of "mixed" and "local" in input pixels, else None.
-        share: Share of the whole image in "mixed", else None.
-    """
-
-    device: str
-    dtype: str
-    reason: str
-    tile: str
-    context: str
-    cell: int | None = None
-    share: float | None = None
 
 
 class Restorer:
@@ -151,6 +129,17 @@ class Restorer:
             context=context,
             cell=how.cell if how is not None and context in {"mixed", "local"} else None,
             share=how.share if how is not None and context == "mixed" else None,
+        )
+
+    def facts(self) -> NetworkFacts:
+        """Return what there is to say of the network before its first image."""
+        weights = self.weights
+        return NetworkFacts(
+            entry=weights.entry,
+            digest=weights.digest,
+            path=weights.path,
+            notes=(*weights.notes, *(() if self.note is None else (self.note,))),
+            run=self.describe(),
         )
 
     def restore_pixels(

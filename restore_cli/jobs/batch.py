@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING
 
 from restore_cli.errors import RestoreError
 from restore_cli.jobs.choose import Chooser, WeightsRequest, task_of
-from restore_cli.jobs.networks import Networks, NetworkSource
+from restore_cli.jobs.networks import LOOKED_AT_FIRST, Networks, NetworkSource, facts_of_run
 from restore_cli.jobs.plan import JobPlan, plan_images
 from restore_cli.jobs.result import JobResult, Summary
 from restore_cli.jobs.resume import Ledgers, split_done
 from restore_cli.jobs.sources import PassedOver
 from restore_cli.jobs.targets import ImageJob, target_folders
 from restore_cli.jobs.views import pair_views
-from restore_cli.settings import PathSettings, ReadSettings, RunSettings, WriteSettings
+from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
 from restore_cli.storage.publish import remove_unfinished
 
 if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage
+    from restore_cli.inference.facts import NetworkFacts, RunFacts
     from restore_cli.inference.progress import ImageProgress
-    from restore_cli.inference.restorer import Restorer, RunFacts
+    from restore_cli.jobs.crew import Foreman
     from restore_cli.weights.store import Progress
 
 
@@ -44,7 +45,8 @@ class BatchRequest:
         run: How the network runs.
         read: How images are read.
         write: How results are written.
-        jobs_in_flight: How many images are read ahead and encoded behind the one in the net.
+        workers: Who shares the images; results are resumed then. None for this process alone.
+        jobs_in_flight: How many images are read ahead and encoded behind the one in the net, of each worker.
         fail_fast: Stop at the first image that fails.
         retry_failed: Try images again that ended their process as often as they may.
     """
@@ -55,6 +57,7 @@ class BatchRequest:
     run: RunSettings = field(default_factory=RunSettings)
     read: ReadSettings = field(default_factory=ReadSettings)
     write: WriteSettings = field(default_factory=WriteSettings)
+    workers: Workers | None = None
     jobs_in_flight: int = 2
     fail_fast: bool = False
     retry_failed: bool = False
@@ -110,8 +113,8 @@ class BatchWatcher:
     def planned(self, plan: JobPlan) -> None:
         """Take what is left to do, once what is proved done is known."""
 
-    def loaded(self, restorer: Restorer) -> None:
-        """Take a network that was loaded, in another thread where an image asked for it."""
+    def loaded(self, network: NetworkFacts) -> None:
+        """Take a network that was loaded, in another thread where an image asked for it; of several workers' each."""
 
     def result(self, result: JobResult, facts: RunFacts | None) -> None:
         """Take a result, and how its image was run (None where it was not)."""
@@ -146,6 +149,7 @@ def plan_batch(request: BatchRequest) -> JobPlan:
         run=request.run,
         read=request.read,
         write=request.write,
+        workers=request.workers,
         jobs_in_flight=request.jobs_in_flight,
         fail_fast=request.fail_fast,
         retry_failed=request.retry_failed,
@@ -182,6 +186,8 @@ class Batch:
         self._networks: NetworkSource = networks or Networks(
             plan, transfer=self._watcher.transfer, on_load=self._watcher.loaded
         )
+        self._crew = None if plan.workers is None else self._crew_of_workers()
+        self._workers_networks: dict[tuple[str, str], NetworkFacts] = {}
         self._started = time.monotonic()
         self._facts: set[RunFacts] = set()
         self._failures: list[JobResult] = []
@@ -196,7 +202,12 @@ class Batch:
         if self._plan.write.resume:
             self._plan = without_done(self._plan, self._networks)
         self._watcher.planned(self._plan)
-        self._networks.prepare(self._plan.jobs)
+        self._networks.prepare(self._plan.jobs, only_fetch=self._crew is not None)
+        if self._crew is not None and self._plan.jobs:
+            with contextlib.ExitStack() as on_fault:
+                on_fault.callback(self._crew.close)
+                self._crew.prepare(self._plan, self._networks.recipes(), self._plan.jobs[:LOOKED_AT_FIRST])
+                on_fault.pop_all()
 
     def run(self, stop: threading.Event | None = None) -> BatchReport:
         """Restore what is left.
@@ -206,46 +217,66 @@ class Batch:
         """
         if not self._plan.jobs:
             return self._report(self._skip_all())
-        from restore_cli.jobs.pipeline import run_jobs
-
-        watcher = self._watcher
-        observed = type(watcher).observe is not BatchWatcher.observe
-        followed = type(watcher).progress is not BatchWatcher.progress
-        summary = run_jobs(
-            self._plan,
-            self._networks,
-            on_result=self._take,
-            stop=stop,
-            deliver=watcher.deliver,
-            observe=watcher.observe if observed else None,
-            progress=watcher.progress if followed else None,
-        )
+        if self._crew is not None:
+            with contextlib.closing(self._crew):
+                summary = self._crew.run(self._plan, stop)
+        else:
+            summary = self._run_here(stop)
         _remove_unfinished(self._plan)  # of others that were killed meanwhile
         return self._report(summary)
 
+    def _run_here(self, stop: threading.Event | None) -> Summary:
+        from restore_cli.jobs.pipeline import run_jobs
+
+        watcher = self._watcher
+        return run_jobs(
+            self._plan,
+            self._networks,
+            on_result=lambda result: self._take(result, facts_of_run(self._networks, result)),
+            stop=stop,
+            deliver=watcher.deliver,
+            observe=watcher.observe if type(watcher).observe is not BatchWatcher.observe else None,
+            progress=watcher.progress if self._is_followed else None,
+        )
+
+    def _crew_of_workers(self) -> Foreman:
+        from restore_cli.jobs.crew import Foreman
+        from restore_cli.jobs.processes import Processes
+
+        follow = self._watcher.progress if self._is_followed else None
+        return Foreman(Processes(), on_load=self._take_network, on_result=self._take, on_progress=follow)
+
+    @property
+    def _is_followed(self) -> bool:
+        return type(self._watcher).progress is not BatchWatcher.progress
+
     def _skip_all(self) -> Summary:
         for job in self._plan.skipped:
-            self._take(JobResult(source=job.source, target=job.target, status="skipped"))
+            self._take(JobResult(source=job.source, target=job.target, status="skipped"), None)
         seconds = time.monotonic() - self._started
         return Summary(ok=0, skipped=len(self._plan.skipped), failed=0, stopped=0, seconds=seconds)
 
-    def _take(self, result: JobResult) -> None:
-        facts = None
+    def _take(self, result: JobResult, facts: RunFacts | None) -> None:
         if result.status == "failed":
             self._failures.append(result)
-        elif result.status == "ok" and result.size_in is not None:
-            restorer = next(r for r in self._networks.loaded if r.weights.entry.id == result.weights)
-            facts = restorer.describe(result.size_in)
+        if facts is not None:
             self._facts.add(facts)
         self._watcher.result(result, facts)
 
+    def _take_network(self, network: NetworkFacts) -> None:
+        """Take a network of a worker; the watcher is told of the first of each kind."""
+        which = network.entry.id, network.run.device
+        if which not in self._workers_networks:
+            self._workers_networks[which] = network
+            self._watcher.loaded(network)
+
     def _report(self, summary: Summary) -> BatchReport:
         networks = self._networks
-        loaded = [restorer.weights.entry for restorer in networks.loaded]
-        entries = loaded or [networks.default]
+        loaded = tuple(self._workers_networks.values()) or tuple(restorer.facts() for restorer in networks.loaded)
+        entries = list({network.entry.id: network.entry for network in loaded}.values()) or [networks.default]
         facts = next(iter(self._facts)) if len(self._facts) == 1 else None
-        if facts is None and networks.loaded:
-            facts = networks.loaded[0].describe()
+        if facts is None and loaded:
+            facts = loaded[0].run
         return BatchReport(
             task=self._plan.task,
             ok=summary.ok,

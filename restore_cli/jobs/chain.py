@@ -11,11 +11,15 @@ from dataclasses import replace
 from math import prod
 
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
+from restore_cli.inference.allocator import keep_freed_memory
+from restore_cli.inference.facts import RunFacts
 from restore_cli.inference.progress import OnProgress, part_of
-from restore_cli.inference.restorer import Restorer, RunFacts
+from restore_cli.inference.restorer import Restorer
 from restore_cli.jobs.ledger import digest_of_bytes
+from restore_cli.jobs.networks import Transfer
+from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.steps import Step
-from restore_cli.weights.load import LoadedWeights
+from restore_cli.weights.load import LoadedWeights, load_weights
 
 
 class Chain(Restorer):
@@ -95,3 +99,24 @@ class Chain(Restorer):
             return [None] * len(self._restorers)
         own = [pixels * prod(one.scale for one in self._restorers[:i]) ** 2 for i in range(len(self._restorers))]
         return [part_of(progress, before=sum(own[:i]), own=units, total=sum(own)) for i, units in enumerate(own)]
+
+
+def load_chain(plan: JobPlan, transfer: Transfer) -> Chain:
+    """Load the networks of a plan's steps, fetched if need be.
+
+    Args:
+        plan: What to do.
+        transfer: Told of downloads.
+
+    Raises:
+        WeightsError: If a file cannot be had or is not what it claims.
+        DeviceError: If the device is not there.
+    """
+    keep_freed_memory()
+    restorers = []
+    for step in plan.steps:
+        entry = step.entry()
+        with transfer(entry.file) as progress:
+            weights = load_weights(entry, offline=plan.weights.offline, progress=progress)
+        restorers.append(Restorer(weights, replace(plan.run, sigma=step.sigma, strength=step.strength)))
+    return Chain(plan.steps, restorers)

@@ -22,18 +22,21 @@ from restore_cli.weights.store import Progress, fetch, locate
 
 if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage
+    from restore_cli.inference.facts import NetworkFacts, RunFacts
     from restore_cli.inference.restorer import Restorer
+    from restore_cli.jobs.result import JobResult
     from restore_cli.jobs.targets import ImageJob
     from restore_cli.weights.manifest import WeightsEntry
 
-# Images looked at for the network that is loaded before the work begins; broken ones are rare.
-_LOOKED_AT_FIRST = 3
+LOOKED_AT_FIRST = 3
+"""So many images are looked at for the network that is loaded before the work begins; broken ones are rare."""
 
 Transfer = Callable[[str], AbstractContextManager[Progress | None]]
 """Takes the name of a file that is about to be fetched, yields who is told how far it is."""
 
 
-def _untold(_name: str) -> AbstractContextManager[Progress | None]:
+def untold(_name: str) -> AbstractContextManager[Progress | None]:
+    """Tell nobody of a download."""
     return contextlib.nullcontext()
 
 
@@ -50,7 +53,7 @@ class NetworkSource(Protocol):
         """Return the networks that were needed so far."""
         ...
 
-    def prepare(self, jobs: Sequence[ImageJob]) -> None:
+    def prepare(self, jobs: Sequence[ImageJob], *, only_fetch: bool = False) -> None:
         """Load the network of the first image, so that what is missing is found before the work begins."""
         ...
 
@@ -75,6 +78,13 @@ class NetworkSource(Protocol):
         ...
 
 
+def facts_of_run(networks: NetworkSource, result: JobResult) -> RunFacts | None:
+    """Return how the image of a result was run, None where it was not."""
+    if result.status != "ok" or result.size_in is None:
+        return None
+    return next(r for r in networks.loaded if r.weights.entry.id == result.weights).describe(result.size_in)
+
+
 class LoadedNetwork:
     """Give every image of a plan the same network, loaded before: a chain of several, or one that a server keeps.
 
@@ -97,7 +107,7 @@ class LoadedNetwork:
         """Return it."""
         return (self._restorer,)
 
-    def prepare(self, jobs: Sequence[ImageJob]) -> None:
+    def prepare(self, jobs: Sequence[ImageJob], *, only_fetch: bool = False) -> None:
         """Do nothing: it is loaded."""
 
     def choose(self, image: DecodedImage) -> Choice:  # noqa: ARG002 -- as the others
@@ -135,11 +145,11 @@ class Networks:
     """
 
     def __init__(
-        self, plan: JobPlan, *, transfer: Transfer | None = None, on_load: Callable[[Restorer], None] | None = None
+        self, plan: JobPlan, *, transfer: Transfer | None = None, on_load: Callable[[NetworkFacts], None] | None = None
     ) -> None:
         self.chooser = Chooser(plan.weights)
         self._plan = plan
-        self._transfer = transfer or _untold
+        self._transfer = transfer or untold
         self._on_load = on_load
         self._restorers: dict[str, Restorer] = {}
         self._digests: dict[str, str] = {}
@@ -155,11 +165,12 @@ class Networks:
         """Return the networks that were needed so far."""
         return tuple(self._restorers.values())
 
-    def prepare(self, jobs: Sequence[ImageJob]) -> None:
+    def prepare(self, jobs: Sequence[ImageJob], *, only_fetch: bool = False) -> None:
         """Load the network of the first image, so that what is missing is found before the work begins.
 
         Args:
             jobs: What is to be done; nothing is loaded where there is nothing.
+            only_fetch: Only see to it that its file is here, for other processes to load.
 
         Raises:
             WeightsError: If its file cannot be had or is not what it claims.
@@ -168,9 +179,13 @@ class Networks:
         if not jobs:
             return
         chooser = self.chooser
-        looked_at = jobs[:_LOOKED_AT_FIRST] if chooser.depends_on_image else ()
+        looked_at = jobs[:LOOKED_AT_FIRST] if chooser.depends_on_image else ()
         choice = next(filter(None, (chooser.choose_for(job, self._plan.read) for job in looked_at)), None)
-        self.restorer(chooser.default if choice is None else choice.entry)
+        entry = chooser.default if choice is None else choice.entry
+        if not only_fetch:
+            self.restorer(entry)
+        elif self._plan.weights.path is None:
+            self._fetch(entry)
 
     def choose(self, image: DecodedImage) -> Choice:
         """Return which weights an image gets."""
@@ -246,5 +261,5 @@ class Networks:
             weights = load_weights(entry, request.path, offline=request.offline, progress=advance)
         restorer = Restorer(weights, self._plan.run)
         if self._on_load is not None:
-            self._on_load(restorer)
+            self._on_load(restorer.facts())
         return restorer

@@ -58,6 +58,7 @@ def run_jobs(
     deliver: Deliver | None = None,
     observe: Observe | None = None,
     progress: Follow | None = None,
+    ledgers: Ledgers | None = None,
 ) -> Summary:
     """Restore every image of a plan.
 
@@ -71,6 +72,7 @@ def run_jobs(
         observe: Takes each job with its image before and after, in another thread, ahead of its result; an image whose
             result is not "ok" may come too.
         progress: Takes each job and how far its image is in the network, in another thread.
+        ledgers: Those of the output folders, to be kept open for the next plan; None opens and closes them.
 
     Returns:
         The counts; storage, a device or weights that are gone end the run early and are named there.
@@ -84,7 +86,15 @@ def run_jobs(
 
     for job in plan.skipped:
         report(JobResult(source=job.source, target=job.target, status="skipped"))
-    fatal = _Coordinator(plan, networks, report, stop, deliver, observe, progress).run()
+    own = _ledgers_of(plan, networks) if ledgers is None else None
+    kept = own if ledgers is None else ledgers
+    try:
+        if kept is not None:
+            kept.read_attempts(plan.jobs)
+        fatal = _Coordinator(plan, networks, report, stop, deliver, observe, progress, kept).run()
+    finally:
+        if own is not None:
+            own.close()
     return Summary(**counts, seconds=time.monotonic() - started, fatal=fatal)
 
 
@@ -104,13 +114,14 @@ class _Coordinator:
         deliver: Deliver | None,
         observe: Observe | None,
         progress: Follow | None,
+        ledgers: Ledgers | None,
     ) -> None:
         self._progress = progress
         self._plan = plan
         self._networks = networks
         self._deliver = deliver
         self._observe = observe
-        self._ledgers = _ledgers_of(plan, networks)
+        self._ledgers = ledgers
         self._report = report
         self._stop = stop
         self._most = max(1, plan.jobs_in_flight)
@@ -141,8 +152,6 @@ class _Coordinator:
                         time.sleep(_POLL_SECONDS)
             finally:
                 self._leaving.set()  # after an interrupt the pools would wait for the image in the net
-                if self._ledgers is not None:
-                    self._ledgers.close()
         return self._fatal
 
     def _take_up(self, readers: Executor) -> None:
@@ -264,9 +273,7 @@ def _ledgers_of(plan: JobPlan, networks: NetworkSource) -> Ledgers | None:
     """Return the ledgers of a plan's output folders, None where none is kept."""
     if all(job.home is None for job in plan.jobs):
         return None
-    ledgers = Ledgers(networks.recipes() if plan.write.resume else ())
-    ledgers.read_attempts(plan.jobs)
-    return ledgers
+    return Ledgers(networks.recipes() if plan.write.resume else ())
 
 
 def _read(job: ImageJob, plan: JobPlan, networks: NetworkSource, ledgers: Ledgers | None) -> Read:

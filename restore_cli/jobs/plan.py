@@ -17,8 +17,9 @@ from restore_cli.imaging.formats import SUFFIXES, WRITABLE_FORMATS, output_forma
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.ledger import Ledger
 from restore_cli.jobs.sources import PassedOver, Selection, expand_patterns, find_sources
+from restore_cli.jobs.steps import Step
 from restore_cli.jobs.targets import Destination, ImageJob, plan_jobs, settle
-from restore_cli.settings import PathSettings, ReadSettings, RunSettings, WriteSettings
+from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
 
 STREAM = "-"
 """How standard input and standard output are written among paths; a file of that name is `./-`."""
@@ -32,10 +33,12 @@ class JobPlan:
         weights: Which weights, and for which task.
         jobs: Images in the order they are worked on; targets are distinct.
         skipped: Images left out because their output exists (`--existing skip`) or is proved done (`--resume`).
+        steps: The steps of a chain, whose networks take the place of `weights`; empty for one network.
         run: How the network runs.
         read: How images are read.
         write: How results are written.
-        jobs_in_flight: How many images are read ahead and encoded behind the one in the net.
+        workers: Who shares the images, under `write.resume` alone; None for this process.
+        jobs_in_flight: How many images are read ahead and encoded behind the one in the net, of each worker.
         fail_fast: Stop at the first image that fails.
         retry_failed: Try images again that ended their process as often as they may.
         one_by_one: Write each image down as begun before it is decoded, not only before it meets the network; for
@@ -47,9 +50,11 @@ class JobPlan:
     weights: WeightsRequest
     jobs: tuple[ImageJob, ...]
     skipped: tuple[ImageJob, ...] = ()
+    steps: tuple[Step, ...] = ()
     run: RunSettings = field(default_factory=RunSettings)
     read: ReadSettings = field(default_factory=ReadSettings)
     write: WriteSettings = field(default_factory=WriteSettings)
+    workers: Workers | None = None
     jobs_in_flight: int = 2
     fail_fast: bool = False
     retry_failed: bool = False

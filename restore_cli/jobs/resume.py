@@ -24,7 +24,7 @@ from restore_cli.weights.entry import WeightsEntry
 
 # They change how fast an image is restored, or rounding far below a level of 8 bits, but not what is requested: a
 # batch may be resumed on another machine.
-_SETTINGS_OF_THE_MACHINE = {"device", "threads", "compile"}
+_SETTINGS_OF_THE_MACHINE = {"device", "threads", "compile", "share"}
 _SETTINGS_OF_THE_RUN = {"existing", "resume", "keep_times"}
 
 

@@ -37,7 +37,16 @@ OTHER_VALUES: dict[str, Any] = {
 def test_every_option_is_passed_on() -> None:
     for options in (RunOptions(), FileOptions()):
         for option in fields(options):
-            if option.name in {"jobs", "dry_run", "fail_fast", "retry_failed", "report", "background", "compare"}:
+            if option.name in {
+                "jobs",
+                "workers",
+                "dry_run",
+                "fail_fast",
+                "retry_failed",
+                "report",
+                "background",
+                "compare",
+            }:
                 continue  # taken as they are, each with a test of its own
             assert passed_on(replace(options, **{option.name: OTHER_VALUES[option.name]})) != passed_on(options), option
 

@@ -1,0 +1,100 @@
+"""What one of several workers does, wherever it runs: load the network once, then restore what it is given.
+
+Stages 3 to 7. It is the pipeline of a single run; only who watches is elsewhere, and is told by messages.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from dataclasses import replace
+
+from restore_cli._version import __version__
+from restore_cli.errors import RestoreError, WeightsError
+from restore_cli.inference.facts import NetworkFacts
+from restore_cli.inference.progress import ImageProgress
+from restore_cli.jobs.crew import Advanced, Batch, Done, Finished, Loaded, Order, Ready, Tell
+from restore_cli.jobs.networks import LoadedNetwork, Networks, NetworkSource, facts_of_run, untold
+from restore_cli.jobs.pipeline import run_jobs
+from restore_cli.jobs.result import JobResult
+from restore_cli.jobs.resume import Ledgers
+from restore_cli.jobs.targets import ImageJob
+
+
+class Worker:
+    """A worker with its network.
+
+    Args:
+        order: What it is to do.
+        tell: Takes its messages, from several threads.
+
+    Raises:
+        RestoreError: If weights or the device cannot be had, or are not those that were meant.
+    """
+
+    def __init__(self, order: Order, tell: Tell) -> None:
+        require_version(order.version)
+        self._order = order
+        self._tell = tell
+        self._networks = self._load()
+        self._ledgers = Ledgers(order.recipes)
+        tell(Ready())
+
+    def restore(self, batch: Batch, stop: threading.Event) -> None:
+        """Restore some images; `stop` as in `run_jobs`."""
+        plan = replace(self._order.plan, jobs=batch.jobs, one_by_one=batch.one_by_one)
+        summary = run_jobs(
+            plan,
+            self._networks,
+            on_result=self._result,
+            stop=stop,
+            progress=self._progress if self._order.follow else None,
+            ledgers=self._ledgers,
+        )
+        self._tell(Finished(fatal=summary.fatal))
+
+    def close(self) -> None:
+        """Let go of what tells which images were begun."""
+        self._ledgers.close()
+
+    def _load(self) -> NetworkSource:
+        plan = self._order.plan
+        if plan.steps:
+            from restore_cli.jobs.chain import load_chain
+
+            chain = load_chain(plan, untold)
+            self._loaded(chain.facts())
+            return LoadedNetwork(plan, chain)
+        networks = Networks(plan, on_load=self._loaded)
+        networks.prepare(self._order.first)
+        return networks
+
+    def _loaded(self, network: NetworkFacts) -> None:
+        if network.digest not in {recipe.weights for recipe in self._order.recipes}:
+            msg = f"{network.path} of a worker is not the file of the same name where the run was begun"
+            raise WeightsError(msg, hint="copy it there")
+        self._tell(Loaded(network=network))
+
+    def _progress(self, job: ImageJob, progress: ImageProgress) -> None:
+        self._tell(Advanced(target=job.target, progress=progress))
+
+    def _result(self, result: JobResult) -> None:
+        if result.error is not None:
+            keep_traceback(result.error)
+        self._tell(Done(result=result, facts=facts_of_run(self._networks, result)))
+
+
+def require_version(version: str) -> None:
+    """Refuse to work for another version of the program.
+
+    Raises:
+        RestoreError: If it is one.
+    """
+    if version != __version__:
+        msg = f"a worker has restore {__version__}, the run was begun by {version}"
+        raise RestoreError(msg, hint="install the same version everywhere")
+
+
+def keep_traceback(error: BaseException) -> None:
+    """Put an error's traceback among its notes, which travel to other processes; frames and causes do not."""
+    error.add_note("".join(traceback.format_exception(error)))

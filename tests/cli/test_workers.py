@@ -1,0 +1,153 @@
+"""--workers from argv to files, with real processes: whoever dies of what, each image arrives once or is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from restore_cli.jobs.attempts import ATTEMPTS_NAME
+from restore_cli.jobs.ledger import LEDGER_NAME
+from tests.cli.conftest import Ran, Run, environment, image
+
+Tiny = Callable[..., Path]
+
+# The program, but for images that end their process as the system's memory guard would: those 13 pixels wide whenever
+# they meet the network, those 11 wide the first time. Ones 17 wide wait there until they are told to leave.
+_PROGRAM = """
+import os, sys
+from restore_cli.cli import app
+from restore_cli.inference.restorer import Restorer
+from restore_cli.inference.work import StopRequestedError
+restore_image = Restorer.restore_image
+def deadly(self, image, **settings):
+    if image.width == 11 and not os.path.exists("met"):
+        open("met", "w").close()
+        os.kill(os.getpid(), 9)
+    if image.width == 13:
+        os.kill(os.getpid(), 9)
+    if image.width == 17:
+        settings["stop"].wait()
+        raise StopRequestedError
+    return restore_image(self, image, **settings)
+Restorer.restore_image = deadly
+if __name__ == "__main__":
+    sys.exit(app.run(sys.argv[1:]))
+"""
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """Start that program at the head of a process group of its own, to which its workers belong."""
+    script = Path("program.py")  # a file, since workers import it too
+    script.write_text(_PROGRAM)
+    return subprocess.Popen(
+        [sys.executable, script, *map(str, arguments)], env=environment(), text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> Ran:
+    out, err = process.communicate(timeout=200)
+    return Ran(code=process.returncode, out=out, err=err)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 100
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def is_over(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def results(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).glob("*.png")}
+
+
+def written(folder: str) -> list[str]:
+    """Return the names that the ledger says were written, as often as it says so."""
+    lines = [json.loads(line) for line in Path(folder, LEDGER_NAME).read_text().splitlines()]
+    return sorted(line["target"] for line in lines if "output" in line)
+
+
+def test_two_workers_of_whom_images_kill_some_leave_what_one_process_leaves(run: Run, tiny: Tiny):
+    for index in range(24):
+        image(f"in/{index:02}.png", size=(11 if index == 5 else 18 + index, 7))
+    command = ("denoise", "--weights", tiny("denoise", scale=1), "--threads", "1")
+    assert run(*command, "in", "one").code == 0
+    image("in/deadly.png", size=(13, 7))
+
+    ran = finish(start(*command, "in", "two", "--workers", "2", "--json"))
+
+    assert ran.code == 1
+    assert "in/deadly.png: it ended its process twice; say --retry-failed" in ran.err
+    records = [json.loads(line) for line in ran.out.splitlines()]
+    assert Path("met").exists()
+    assert [record["source"] for record in records if record.get("status") == "failed"] == ["in/deadly.png"]
+    assert (records[-1]["ok"], records[-1]["failed"], records[-1]["device"]) == (24, 1, "cpu")
+    assert results("two") == results("one")
+    assert written("two") == written("one") == sorted(results("one"))
+    counted = json.loads(run("status", "--json", "two").out)
+    assert (counted["done"], counted["failed"], counted["begun"]) == (24, 1, 0)
+
+    assert run(*command, "in", "two", "--resume", "--retry-failed").code == 0
+    assert len(written("two")) == 25
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interruption_ends_all_workers_in_good_order(tiny: Tiny, here: Path):
+    for index in range(6):
+        image(f"in/{index}.png", size=(17, 7))
+    process = start("denoise", "--weights", tiny("denoise", scale=1), "in", "out", "--workers", "2")
+    wait_until(lambda: Path("out", ATTEMPTS_NAME).exists())
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of them
+    ran = finish(process)
+    assert (ran.code, "Traceback" in ran.err) == (130, False)
+    assert "0 restored, 6 not done" in ran.err
+    wait_until(lambda: is_over(process.pid))
+    assert not Path("out", ATTEMPTS_NAME).exists()  # no image is suspected
+
+
+@pytest.mark.exhaustive
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_workers_do_not_outlive_a_run_that_was_killed(tiny: Tiny, here: Path):
+    for index in range(6):
+        image(f"in/{index}.png", size=(17, 7))
+    process = start("denoise", "--weights", tiny("denoise", scale=1), "in", "out", "--workers", "2")
+    wait_until(lambda: Path("out", ATTEMPTS_NAME).exists())
+    process.kill()
+    finish(process)
+    wait_until(lambda: is_over(process.pid))
+    assert not Path("out", ATTEMPTS_NAME).exists()
+
+
+@pytest.mark.exhaustive
+def test_a_chain_is_shared_too(run: Run):
+    for index in range(6):
+        image(f"in/{index}.png", size=(18 + index, 7))
+    command = ("run", "denoise:25,sr:2", "--device", "cpu", "--threads", "1")
+    assert run(*command, "in", "one").code == 0
+    assert finish(start(*command, "in", "two", "--workers", "2")).code == 0
+    assert results("two") == results("one")
+    assert "6 skipped" in run(*command, "in", "two", "--resume").err
+
+
+def test_what_does_not_go_with_workers_is_refused(run: Run, tiny: Tiny):
+    image("a.png")
+    command = ("denoise", "--weights", tiny("denoise", scale=1), "a.png", "--workers", "2")
+    ran = run(*command, "-o", "b.png", "--compare", "page.html")
+    assert (ran.code, "--workers and --compare contradict each other" in ran.err) == (2, True)
+    assert run(*command, "-o", "-").code == 2
