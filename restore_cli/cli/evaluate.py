@@ -210,6 +210,7 @@ class ResultOptions:
     restore eval sr --scale 4 --clean photos/                       the bundled weights against bicubic
     restore eval sr --scale 4 --clean Set5/HR --degraded Set5/LR    inputs from files, paired by name
     restore eval sr --clean HR/ -m ramit-1 -m ramit-slim --html report.html
+    restore eval sr --clean HR/ -m ramit-lite-sr-x4 -m unet-sr-x4-photo     plain weights beside those for photos
     restore eval denoise --sigma 25 --clean McMaster/ --pad symmetric --context global
     restore eval dejpeg --quality 40 --clean McMaster/
     restore eval derain --clean Rain100L/HQ --degraded Rain100L/LQ --json --csv scores.csv

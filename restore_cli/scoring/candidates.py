@@ -123,6 +123,11 @@ def load_candidate(
 
 
 def _listed(model: str | None, protocol: Protocol, manifest: Manifest) -> ChosenWeights:
+    # A full id may be of another form of the task: sr beside sr --photo on the same images.
+    for entry in manifest.entries:
+        if entry.id == model and (entry.task, entry.scale) == (protocol.task, protocol.scale):
+            _refuse_other_purpose(entry, protocol, model)
+            return ChosenWeights(entry=entry, label=entry.id)
     entry = manifest.select(
         model,
         task=protocol.task,
@@ -157,12 +162,12 @@ def _existing(text: str) -> Path:
     return path
 
 
-def _refuse_other_purpose(entry: WeightsEntry, protocol: Protocol, path: Path) -> None:
+def _refuse_other_purpose(entry: WeightsEntry, protocol: Protocol, name: Path | str) -> None:
     same = (entry.task, entry.scale) == (protocol.task, protocol.scale) and entry.channels >= protocol.channels
     if not same:
         factor = f" x{entry.scale}" if entry.scale > 1 else ""
         gray = " gray" if entry.channels == 1 else ""
-        raise UsageError(f"{path} is for {entry.task}{factor}{gray}, not for {protocol.subject}")
+        raise UsageError(f"{name} is for {entry.task}{factor}{gray}, not for {protocol.subject}")
 
 
 def _with_distinct_labels(chosen: Iterable[ChosenWeights]) -> tuple[ChosenWeights, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from restore_cli.weights.manifest import load_manifest
 from tests.cli.conftest import Ran, Run, image
 
 Tiny = Callable[..., Path]
@@ -261,6 +262,18 @@ class TestFaults:
         assert (ran.code, ran.out) == (2, "")
         assert "run pip install 'restore-cli[lpips]'" in ran.err
         assert ran.err.count("\n") == 1
+
+
+def test_weights_for_clean_images_and_for_photos_are_held_beside_each_other(run: Run):
+    manifest = load_manifest()
+    plain, photo = (manifest.select(task="sr", scale=4, variant=variant).id for variant in (None, "photo"))
+    clean_folder("a.png", size=(48, 48))
+    ran = run("eval", "sr", "--scale", 4, "--clean", "clean", "-m", plain, "-m", photo, "--threads", 1)
+    assert ran.code == 0
+    assert [line.split()[0] for line in ran.out.splitlines()[-3:]] == ["bicubic", plain, photo]
+    refused = run("eval", "sr", "--scale", 2, "--clean", "clean", "-m", plain)
+    assert refused.code == 2
+    assert plain in refused.err
 
 
 def test_the_help_has_examples(run: Run):
