@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 MAX_PIXELS = 89_500_000
+USUAL_QUALITY = 95
 
 Existing = Literal["error", "skip", "overwrite", "rename"]
 Context = Literal["mixed", "local", "global", "tile"]
@@ -124,7 +125,7 @@ class WriteSettings:
     """
 
     format: str | None = None
-    quality: int = 95
+    quality: int = USUAL_QUALITY
     lossless: bool = False
     strip: bool = False
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)

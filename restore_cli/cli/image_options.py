@@ -66,7 +66,11 @@ class ImageOptions:
     ] = 95
     lossless: Annotated[
         bool,
-        typer.Option("--lossless", rich_help_panel=WRITING, help="WebP, HEIF and JXL without loss, as PNG and TIFF."),
+        typer.Option(
+            "--lossless",
+            rich_help_panel=WRITING,
+            help="WebP, HEIF and JXL without loss, as PNG and TIFF; a lossless WebP stays so.",
+        ),
     ] = False
     strip: Annotated[
         bool,

@@ -46,6 +46,8 @@ MOST_BYTES = MAX_PIXELS * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
 
 # Formats whose decoders give 8 bits of colour, however many there are.
 _CUT_BY_DECODERS = ("AVIF", "HEIF", "JXL")
+# Formats without a box that says which way is up.
+_TURNED_BY_XMP = ("JPEG", "PNG", "WEBP", "TIFF")
 # What a decoder can tell beside pixels, where a container was not taken apart.
 _TOLD_BY_DECODERS = ("exif", "xmp", "icc_profile", "dpi")
 
@@ -170,7 +172,7 @@ def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettin
     with decoding(lenient=settings.allow_damaged):
         decoded = _decode_parts(parts, format_name, settings)
         parts, alpha = decoded.parts, decoded.planes.alpha
-        metadata = read_metadata(parts)
+        metadata = read_metadata(parts, turned_by_xmp=format_name in _TURNED_BY_XMP)
         srgb = to_srgb(decoded.planes.color, parts.icc_profile or None)
     notes = _notes(name, format_name, decoded)
     format_read = decoded.format
@@ -182,6 +184,7 @@ def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettin
         alpha=alpha,
         bit_depth=srgb.samples.dtype.itemsize * 8,
         format=format_read,
+        lossless=parts.lossless,
         icc_profile=srgb.icc_profile,
         exif=metadata.exif,
         xmp=metadata.xmp,

@@ -22,6 +22,7 @@ class DecodedImage:
         alpha: float32 (H, W) in [0, 1], or None where the file is opaque by format.
         bit_depth: Bits a channel of the source, 8 or 16; the output keeps it where the format can.
         format: The source's format as Pillow names it ("PNG", "JPEG", ...).
+        lossless: Whether the source was stored without loss, in a format that has a choice.
         icc_profile: Profile that fits `pixels` as they are now, embedded in the output; None if untagged.
         exif: EXIF block with orientation 1, or None.
         xmp: XMP packet, or None.
@@ -36,6 +37,7 @@ class DecodedImage:
     alpha: FloatImage | None = None
     bit_depth: int = 8
     format: str = "PNG"
+    lossless: bool = False
     icc_profile: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None

@@ -19,6 +19,7 @@ from restore_cli.imaging.containers.writers import WRITERS, too_long_for_jpeg
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
 from restore_cli.imaging.formats import EXTRA_BY_FORMAT, WRITABLE_FORMATS, output_format, suffix_of
 from restore_cli.imaging.modes import integers_from
+from restore_cli.settings import USUAL_QUALITY
 
 __all__ = ["WHITE", "check_format", "check_size", "encode", "losses", "output_format", "suffix_of"]
 
@@ -73,7 +74,7 @@ def encode(
     image: DecodedImage,
     *,
     format: str,  # noqa: A002 - Pillow's word for it
-    quality: int = 95,
+    quality: int = USUAL_QUALITY,
     lossless: bool = False,
     strip: bool = False,
     background: Background = WHITE,
@@ -87,7 +88,8 @@ def encode(
         image: Pixels, finite, and what to embed.
         format: One of PNG, JPEG (4:4:4), WEBP, TIFF, AVIF (4:4:4), PPM, HEIF (4:4:4), JXL.
         quality: 1..100, of JPEG, WebP, AVIF, HEIF and JPEG XL.
-        lossless: Keep every 8-bit value; PNG, TIFF and PPM always do.
+        lossless: Keep every 8-bit value; PNG, TIFF and PPM always do, and so does a WebP whose source did, unless a
+            quality other than the usual one is asked for.
         strip: Leave EXIF, XMP, IPTC, texts and resolution out (the colour profile stays).
         background: What transparency is laid on, where the format knows none.
 
@@ -108,8 +110,9 @@ def encode(
     samples = _drawn(image, limits, background)
     kept = replace(image, exif=None, xmp=None, iptc=None, text=(), dpi=None) if strip else image
     kept = replace(kept, icc_profile=_profile_for(samples, image))
+    as_source = image.lossless and image.format == format == "WEBP" and quality == USUAL_QUALITY
     try:
-        return WRITERS[format](samples, kept, quality, lossless)
+        return WRITERS[format](samples, kept, quality, lossless or as_source)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise EncodeError(f"the {format} encoder failed: {reason}") from error
@@ -168,8 +171,8 @@ def losses(
     left = [_WORDS[name] for name in names if getattr(image, name) and name not in limits.keeps]
     if limits.keeps and "resolution" in left:
         left.remove("resolution")  # where there is EXIF it stands there
-    if format == "JXL" and "colour profile" in left and image.icc_profile == srgb_profile():
-        left.remove("colour profile")  # what an untagged JPEG XL means
+    if format == "JXL" and "colour profile" in left:
+        left.remove("colour profile")  # it fits pixels in sRGB's encoding, which is what an untagged JPEG XL means
     if left:
         lost.append(f"{format} carries no {' and no '.join(left)}: left out")
     if format == "JPEG" and not strip:

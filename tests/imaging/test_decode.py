@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.decode import SUFFIXES, decode, decode_bytes
@@ -387,3 +387,37 @@ def test_images_are_decoded_side_by_side() -> None:
 )
 def test_netpbm_of_any_kind_fills_the_range(text: bytes, expected: list[list[int]]) -> None:
     assert samples(decode_bytes(text, "x"))[..., 0].tolist() == expected
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("exif", [None, {"Make": "Maker"}, {"Orientation": 3}])
+def test_xmp_says_which_way_is_up_where_exif_does_not(format_name: str, exif: dict[str, object] | None) -> None:
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6"/></x:xmpmeta>'
+    options: dict[str, object] = {} if exif is None else {"exif": exif_with(**exif)}
+    if format_name == "TIFF":
+        options = {"tiffinfo": {700: packet, **({274: 3} if exif == {"Orientation": 3} else {})}}
+    elif format_name == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", packet.decode())
+        options |= {"pnginfo": text}
+    else:
+        options |= {"xmp": packet}
+    image = decode_bytes(saved(pattern(), format_name, **options), "x")
+    assert (image.height, image.width) == ((20, 28) if exif == {"Orientation": 3} else (28, 20))
+    assert b'Orientation="1"' in (image.xmp or b"")
+
+
+@pytest.mark.parametrize("between", [chunk(b"tEXt", b"Title\0x"), chunk(b"gAMA", b"\0\0\xb1\x8f")])
+def test_pixel_chunks_of_a_png_that_are_torn_apart_are_damage(between: bytes) -> None:
+    pixels = pattern(4, 4, 1)[..., 0]
+    data = saved(pixels, "PNG")
+    start = data.index(b"IDAT") - 4
+    (length,) = struct.unpack_from(">I", data, start)
+    body = data[start + 8 : start + 8 + length]
+    halves = chunk(b"IDAT", body[:5]), chunk(b"IDAT", body[5:])
+    rest = data[start + 12 + length :]
+    together, torn = (data[:start] + gap.join(halves) + rest for gap in (b"", between))
+    assert decode_bytes(together, "x.png", strict=True).warnings == ()
+    with pytest.raises(DecodeError, match=r"^x\.png: it is damaged: its parts are out of order"):
+        decode_bytes(torn, "x.png")
+    assert np.array_equal(samples(decode_bytes(torn, "x.png", allow_damaged=True))[..., 0], pixels)

@@ -15,7 +15,7 @@ from restore_cli.imaging.color.profiles import gray_profile, srgb_profile
 from restore_cli.imaging.decode import decode_bytes
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode, losses, output_format, suffix_of
-from tests.imaging.files import exif_with, opened, pattern, saved
+from tests.imaging.files import chunk, exif_with, opened, packed, pattern, png, saved
 
 LOSSLESS = ["PNG", "TIFF", "PPM"]
 WRITTEN = ["PNG", "JPEG", "WEBP", "TIFF", "AVIF", "PPM"]
@@ -93,6 +93,43 @@ def test_deep_images_carry_all_that_was_said_too() -> None:
         for name in ("icc_profile", "xmp", *more):
             assert getattr(again, name) == getattr(image, name), (format_name, name)
         assert losses(image, format=format_name) == ()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"Comment\0one\0two", (("Comment", "one\ntwo"),)),
+        (b"Comment\0one\0\0", (("Comment", "one"),)),
+        (b"Schl\xfcssel\0Wert", (("Schl\u00fcssel", "Wert"),)),
+        (b"Comment", (("Comment", ""),)),
+    ],
+)
+def test_odd_texts_of_a_png_lose_no_word(body: bytes, text: tuple[tuple[str, str], ...], bits: int) -> None:
+    rows = packed(pattern(4, 4).reshape(4, -1), bits)
+    image = decode_bytes(png(4, 4, bits, 2, rows, chunk(b"tEXt", body), chunk(b"tEXt", body)), "x", strict=True)
+    assert image.text == text * 2
+    again = encode(image, format="PNG")
+    assert decode_bytes(again, "x", strict=True).text == text * 2
+    assert opened(again).info[text[0][0]] == text[0][1]
+
+
+def test_a_text_without_a_name_is_left_out_with_a_word() -> None:
+    image = decode_bytes(png(1, 1, 8, 0, [b"\0"], chunk(b"tEXt", b"\0text")), "x")
+    assert (image.text, len(image.warnings)) == ((), 1)
+
+
+@pytest.mark.parametrize("animated", [False, True])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_webp_is_written_back_without_loss_if_it_came_so(*, animated: bool, lossless: bool) -> None:
+    frames = {"save_all": True, "append_images": [Image.fromarray(pattern(seed=4))]} if animated else {}
+    first = saved(pattern(seed=3), "WEBP", lossless=lossless, xmp=XMP, **frames)
+    image = decode_bytes(first, "x")
+    shown = opened(first).convert("RGB")
+    assert np.array_equal(np.rint(image.pixels * 255), np.asarray(shown))
+    again = opened(encode(image, format="WEBP"))
+    assert np.array_equal(np.asarray(again), np.asarray(shown)) == lossless
+    assert b"VP8L" not in encode(image, format="WEBP", quality=80)
 
 
 @pytest.mark.parametrize("text", [(("Title", "plain"),), (("Title", "J\u00f6rg"), ("Comment", "two\nlines"))])

@@ -98,7 +98,22 @@ def _dissect_webp(data: bytes) -> Parts:
         raise UnreadableError(msg)
     damage = None if 8 + length <= len(data) else TRUNCATED
     frames = _count_by_lengths(data, b"RIFF", 8)
-    return Parts(core=data[: 8 + length], size=(height, width), gray=False, frames=frames, damage=damage)
+    core = data[: 8 + length]
+    return Parts(
+        core=core, size=(height, width), gray=False, frames=frames, lossless=_is_lossless_webp(core), damage=damage
+    )
+
+
+def _is_lossless_webp(core: bytes) -> bool:
+    """Tell how the first image is coded, which may lie in the first frame of an animation."""
+    position = 12
+    for _ in range(MOST_PARTS):
+        kind = core[position : position + 4]
+        if kind in (b"VP8L", b"VP8 ") or len(core) < position + 8:
+            return kind == b"VP8L"
+        (length,) = struct.unpack_from("<I", core, position + 4)
+        position += 24 if kind == b"ANMF" else 8 + length + length % 2
+    return False
 
 
 def _dissect_bmp(data: bytes) -> Parts:

@@ -39,7 +39,7 @@ _STALE_TAGS = frozenset(
 )
 _STALE_EXIF_TAGS = frozenset({_Tag.ExifImageWidth, _Tag.ExifImageHeight})
 
-_XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>)\s*)[2-8]')
+_XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>)\s*)([2-8])')
 _BROKEN_XMP = "its XMP is broken and was left out"
 _BROKEN_EXIF = "its EXIF data is broken and was left out"
 # What the resolution fields of all written formats can hold.
@@ -65,14 +65,19 @@ class Metadata:
     warnings: tuple[str, ...]
 
 
-def read_metadata(parts: Parts) -> Metadata:
-    """Read the metadata of a file taken apart; never fails."""
+def read_metadata(parts: Parts, *, turned_by_xmp: bool = False) -> Metadata:
+    """Read the metadata of a file taken apart; never fails.
+
+    Args:
+        parts: The file.
+        turned_by_xmp: Whether XMP says which way is up where nothing else does.
+    """
     warnings: list[str] = []
-    orientation, exif, dpi = _UPRIGHT, None, _sane_dpi(parts.dpi)
+    orientation, exif, dpi = _orientation_of_xmp(parts) if turned_by_xmp else _UPRIGHT, None, _sane_dpi(parts.dpi)
     if parts.exif is not None:
         try:
             block = read_exif(parts.exif)
-            orientation = block.first.integer(_Tag.Orientation, _UPRIGHT)
+            orientation = block.first.integer(_Tag.Orientation, orientation)
             dpi = dpi or _dpi_of_exif(block.first)
             exif = _kept_exif(block)
         except Exception:  # noqa: BLE001 - hostile EXIF raises nearly anything, and the image is sound without it
@@ -92,6 +97,11 @@ def read_metadata(parts: Parts) -> Metadata:
         dpi=dpi,
         warnings=tuple(warnings),
     )
+
+
+def _orientation_of_xmp(parts: Parts) -> int:
+    match = _XMP_ORIENTATION.search(parts.xmp or b"")
+    return int(match[2]) if match else _UPRIGHT
 
 
 def turned(image: npt.NDArray[Scalar], orientation: int) -> npt.NDArray[Scalar]:

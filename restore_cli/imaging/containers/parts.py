@@ -34,6 +34,7 @@ class Parts:
         gray: Whether it is gray; None where only a decoder can tell.
         frames: How many images the file holds.
         bits: Bits a channel, where its header tells; more than 8 means that a plain decoder would cut them.
+        lossless: Whether it is stored without loss, in a format that has a choice.
         damage: Why this cannot be the whole image, or None if the container gives no such sign.
         orientation: How the image is to be turned where the container says so itself; None leaves it to EXIF.
         exif: EXIF block.
@@ -50,6 +51,7 @@ class Parts:
     gray: bool | None = None
     frames: int = 1
     bits: int = 8
+    lossless: bool = False
     damage: str | None = None
     orientation: int | None = None
     exif: bytes | None = None

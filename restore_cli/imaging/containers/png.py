@@ -53,8 +53,11 @@ _COLOR_CHUNKS = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
 _COLOR_UNITS = 100_000
 _RGB_MATRIX, _FULL_RANGE = 0, 1
 _XMP_KEYWORD = "XML:com.adobe.xmp"
-_EXIF_KEYWORD = "Raw profile type exif"
+_RAW_PROFILE = "Raw profile type"
+_EXIF_KEYWORD = f"{_RAW_PROFILE} exif"
 _MOST_TEXTS = 256
+_UNPRINTABLE = {*range(32), *range(127, 161)}
+_OUT_OF_ORDER = f"{DAMAGED}: its parts are out of order"
 _LEFT_OUT = "a damaged or oversized part of its metadata was left out"
 
 
@@ -101,8 +104,8 @@ def dissect_png(data: bytes) -> Parts:
     if found.damage is None and found.pixel_bytes * _MOST_DEFLATION < height * row_bytes:
         found.damage = TRUNCATED
     color = _color_of(found)
-    text = dict(found.text)
-    xmp, raw_exif, raw_iptc = (text.pop(key, None) for key in (_XMP_KEYWORD, _EXIF_KEYWORD, RAW_IPTC_KEYWORD))
+    special = dict(found.text)
+    xmp, raw_exif, raw_iptc = (special.get(key) for key in (_XMP_KEYWORD, _EXIF_KEYWORD, RAW_IPTC_KEYWORD))
     return Parts(
         core=b"".join(found.core),
         size=(height, width),
@@ -115,7 +118,7 @@ def dissect_png(data: bytes) -> Parts:
         icc_profile=color.icc_profile,
         iptc=None if raw_iptc is None else read_raw_iptc(raw_iptc),
         dpi=found.dpi,
-        text=tuple((key, value) for key, value in text.items() if not key.startswith("Raw profile type")),
+        text=tuple((key, text) for key, text in found.text if not key.startswith((_XMP_KEYWORD, _RAW_PROFILE))),
         warnings=(*([color.warning] if color.warning else []), *([_LEFT_OUT] if found.left_out else [])),
     )
 
@@ -226,7 +229,7 @@ def _read_header(data: bytes) -> tuple[int, int, int, int]:
 
 def _walk(data: bytes, found: _Found) -> None:
     view = memoryview(data)
-    position = 8
+    position, last = 8, b""
     for _ in range(MOST_PARTS):
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 8 + length
@@ -234,6 +237,9 @@ def _walk(data: bytes, found: _Found) -> None:
             found.rest = chunk(kind, data[position + 8 : end])
         (stored,) = struct.unpack_from(">I", data, end)
         whole = zlib.crc32(view[position + 4 : end]) == stored
+        if kind == b"IDAT" and b"IDAT" in found.kinds and last != b"IDAT":
+            found.damage = found.damage or _OUT_OF_ORDER
+        last = kind
         if kind in _PIXEL_CHUNKS:
             if not whole:
                 part = "pixels" if kind == b"IDAT" else kind.decode()
@@ -325,7 +331,11 @@ def _read_text(kind: bytes, body: bytes, room: int) -> tuple[str, str]:
     if len(value) > room:
         msg = "its text is too long"
         raise ValueError(msg)
-    return key.decode("latin-1"), value.decode(coding, "replace")
+    if not key.strip() or set(key) & _UNPRINTABLE:
+        msg = "its text has no name"
+        raise ValueError(msg)
+    # Texts may hold no zeros; they end words in files of programs that think of them as terminators.
+    return key.decode("latin-1"), value.rstrip(b"\0").replace(b"\0", b"\n").decode(coding, "replace")
 
 
 def _disorder(kinds: list[bytes], color_type: int) -> str | None:
@@ -333,11 +343,11 @@ def _disorder(kinds: list[bytes], color_type: int) -> str | None:
     pixels = [place for place, kind in enumerate(kinds) if kind == b"IDAT"]
     if not pixels:
         return f"{DAMAGED}: it holds no pixels"
-    out_of_place = pixels[-1] - pixels[0] >= len(pixels) or kinds.count(b"IHDR") > 1 or kinds.count(b"PLTE") > 1
+    out_of_place = kinds.count(b"IHDR") > 1 or kinds.count(b"PLTE") > 1
     for kind in (b"PLTE", b"tRNS"):
         out_of_place |= kind in kinds and kinds.index(kind) > pixels[0]
     if out_of_place:
-        return f"{DAMAGED}: its parts are out of order"
+        return _OUT_OF_ORDER
     if color_type == _PALETTE and b"PLTE" not in kinds:
         return f"{DAMAGED}: its palette is missing"
     return None

@@ -89,8 +89,8 @@ def _png_texts(kept: DecodedImage) -> Iterator[tuple[str, str]]:
         yield RAW_IPTC_KEYWORD, write_raw_iptc(kept.iptc)
     for keyword, value in kept.text:
         name = keyword.strip()[:79]
-        if name and name.isascii() and name.isprintable():
-            yield name, value.replace("\0", "")
+        if name and name.isprintable() and ord(max(name)) < 256:
+            yield name, value.replace("\0", "\n")
 
 
 def _is_plain(keyword: str, value: str) -> bool:
@@ -105,7 +105,7 @@ def _png_chunks(kept: DecodedImage) -> Iterator[bytes]:
         yield chunk(b"pHYs", struct.pack(">IIB", *(round(dpi / _METRES_PER_INCH) for dpi in kept.dpi), 1))
     for keyword, value in _png_texts(kept):
         if _is_plain(keyword, value):
-            yield chunk(b"tEXt", f"{keyword}\0{value}".encode("ascii"))
+            yield chunk(b"tEXt", f"{keyword}\0{value}".encode("latin-1"))
         else:
             yield chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + value.encode("utf-8", "replace"))
     if kept.exif is not None:
