@@ -13,6 +13,7 @@ from restore_cli.cli.comparison import Comparison
 from restore_cli.cli.conclusion import Conclusion
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
+from restore_cli.errors import ImageError
 from restore_cli.jobs.batch import Batch, BatchReport, BatchWatcher, without_done
 from restore_cli.jobs.choose import Choice, sigma_warning, trained_sigma
 from restore_cli.jobs.networks import Networks, NetworkSource
@@ -169,29 +170,20 @@ def tell_sigma(sigma: float, entry: WeightsEntry, out: Output) -> None:
         out.note(f"sigma {sigma:g}: {entry.id}, trained at sigma {trained_sigma(entry)}")
 
 
-def show_plan(plan: JobPlan, out: Output) -> None:
-    """Show what a batch would do: a line or an object an image, and the weights."""
+def show_plan(plan: JobPlan, out: Output) -> int:
+    """Show what a batch would do: a line or an object an image, and the weights; return the exit code."""
     networks = Networks(plan, transfer=out.transfer_progress)
     chooser = networks.chooser
     if plan.write.resume:
         plan = without_done(plan, networks)
     used: dict[str, WeightsEntry] = {}
+    refused = 0
     for job in plan.jobs:
         choice = chooser.choose_for(job, plan.read)
         if choice is not None:
             used[choice.entry.id] = choice.entry
             _tell_choice(choice, job.source_name, out)
-        scene = job.source_name if job.right is None else f"{job.source_name} + {job.right}"
-        out.data(f"{scene} -> {job.target}")
-        out.record(
-            {
-                "type": "image",
-                "source": str(job.source),
-                "target": str(job.target),
-                "status": "planned",
-                "weights": None if choice is None else choice.entry.id,
-            }
-        )
+        refused += not show_planned(job, plan, choice or Choice(entry=chooser.default), out)
     for job in plan.skipped:
         out.data(f"{job.source_name} -> {job.target} (exists, skipped)")
         out.record({"type": "image", "source": str(job.source), "target": str(job.target), "status": "skipped"})
@@ -200,7 +192,8 @@ def show_plan(plan: JobPlan, out: Output) -> None:
     out.record(
         {
             "type": "summary",
-            "planned": len(plan.jobs),
+            "planned": len(plan.jobs) - refused,
+            "failed": refused,
             "skipped": len(plan.skipped),
             "task": plan.task,
             "model": entries[0].model,
@@ -210,7 +203,32 @@ def show_plan(plan: JobPlan, out: Output) -> None:
     )
     for entry, place in zip(entries, places, strict=True):
         out.note(f"{entry.id}: {place or 'would be fetched first'}")
-    out.note(f"{len(plan.jobs)} to restore, {len(plan.skipped)} to skip; nothing was touched")
+    return tell_planned(plan, refused, out)
+
+
+def show_planned(job: ImageJob, plan: JobPlan, choice: Choice, out: Output) -> bool:
+    """Show what would become of an image; return whether a run would not refuse it ahead of the network."""
+    from restore_cli.jobs.check import check_image
+
+    record: dict[str, Any] = {"type": "image", "source": str(job.source), "target": str(job.target)}
+    try:
+        if not job.from_stdin:
+            check_image(job, plan, scale=choice.entry.scale)
+    except ImageError as error:
+        out.error(error)
+        out.record({**record, "status": "failed", "weights": None, "error": str(error)})
+        return False
+    scene = job.source_name if job.right is None else f"{job.source_name} + {job.right}"
+    out.data(f"{scene} -> {job.target}")
+    out.record({**record, "status": "planned", "weights": choice.entry.id})
+    return True
+
+
+def tell_planned(plan: JobPlan, refused: int, out: Output, what: str = "") -> int:
+    """Tell how many images a run would restore; return the exit code of one that restores nothing else."""
+    counts = [f"{len(plan.jobs) - refused} to restore", *([f"{refused} refused"] if refused else [])]
+    out.note(f"{what}{', '.join([*counts, f'{len(plan.skipped)} to skip'])}; nothing was touched")
+    return ImageError.exit_code if refused else 0
 
 
 def _tell_choice(choice: Choice, source: str, out: Output) -> None:

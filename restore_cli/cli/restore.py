@@ -226,7 +226,8 @@ def _restore(
     if isinstance(weights.sigma, float):
         tell_sigma(weights.sigma, Chooser(weights).default, out)
     if files.dry_run:
-        show_plan(plan, out)
+        if code := show_plan(plan, out):
+            raise typer.Exit(code)
         return
     require_own_place(files.report, plan)
     if files.compare is not None:

@@ -6,14 +6,16 @@ Stage 1, ASK.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Annotated
 
 import typer
 
+from restore_cli.cli.batch import show_batch, show_planned, tell_planned
 from restore_cli.cli.options import FileOptions, MessageOptions, Offline, Paths, RunOptions
 from restore_cli.cli.registration import command
 from restore_cli.cli.restore import require_own_place
-from restore_cli.jobs.choose import WeightsRequest
+from restore_cli.jobs.choose import Choice, WeightsRequest
 from restore_cli.jobs.networks import LoadedNetwork
 from restore_cli.jobs.plan import JobPlan, plan_images
 from restore_cli.jobs.sources import PassedOver
@@ -84,12 +86,12 @@ def run(
         warnings=tuple(passed_over.warnings),
     )
     if files.dry_run:
-        for job in plan.jobs:
-            out.data(f"{job.source_name} -> {job.target}")
-        out.note(f"{ids}: {len(plan.jobs)} to restore, {len(plan.skipped)} to skip; nothing was touched")
+        chained = Choice(entry=replace(parsed[-1].entry(), id=ids, scale=prod(step.scale for step in parsed)))
+        refused = sum(not show_planned(job, plan, chained, out) for job in plan.jobs)
+        if code := tell_planned(plan, refused, out, f"{ids}: "):
+            raise typer.Exit(code)
         return
     require_own_place(files.report, plan)
-    from restore_cli.cli.batch import show_batch
 
     with out.report(files.report, overwrite=files.existing == "overwrite", append=files.resume):
         from restore_cli.jobs.chain import load_chain

@@ -21,7 +21,7 @@ from restore_cli.imaging.color.srgb import to_srgb
 from restore_cli.imaging.containers.container import declared_pixels, dissect
 from restore_cli.imaging.containers.deep_tiff import is_deep_tiff, read_deep_tiff
 from restore_cli.imaging.containers.jpeg_scans import fault_of_scans
-from restore_cli.imaging.containers.metadata import read_metadata, turned
+from restore_cli.imaging.containers.metadata import TURNS_THAT_SWAP_SIDES, read_metadata, turned
 from restore_cli.imaging.containers.netpbm import read_netpbm, read_netpbm_header
 from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableError
 from restore_cli.imaging.containers.pillow import decoding, load, open_as
@@ -89,16 +89,49 @@ def decode_bytes(
         DecodeError: If the bytes are no whole image of a format we read, or it is too large.
     """
     settings = ReadSettings(max_pixels=max_pixels, strict=strict, allow_damaged=allow_damaged)
-    format_name = format_of_bytes(data)
-    if format_name is None:
-        hint = f"images are read from {', '.join(READABLE_FORMATS)}"
-        raise DecodeError(f"{name}: it is {foreign_kind(data)}", hint=hint)
-    with _one_line(name, format_name):
-        require_plugin(format_name)
+    with _known(data, name) as format_name:
         image = _decode_known(data, name, format_name, settings)
     if strict and image.warnings:
         raise DecodeError(f"{name}: {image.warnings[0]}", hint="leave --strict out to take it as it is")
     return image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What is known of an image before its pixels are decoded.
+
+    Attributes:
+        height: In pixels, once it is upright.
+        width: The same.
+        format: As Pillow names it.
+    """
+
+    height: int
+    width: int
+    format: str
+
+
+def inspect(data: bytes, name: str, settings: ReadSettings) -> Header:
+    """Refuse what `decode_bytes` refuses before it decodes, and tell what is known by then.
+
+    Args:
+        data: The whole file.
+        name: What messages call it.
+        settings: How it would be read.
+
+    Raises:
+        DecodeError: If the bytes are surely no whole image of a format we read, or it is too large.
+    """
+    with _known(data, name) as format_name:
+        parts = _dissected(data, format_name, settings)
+        size = parts.size
+        if size is None:
+            with decoding(), open_as(format_name, parts.core) as image:
+                size, parts = (image.height, image.width), _told_by(image, parts)
+            _check_size(size, settings.max_pixels)
+        orientation = read_metadata(parts, turned_by_xmp=format_name in _TURNED_BY_XMP).orientation
+    height, width = size[::-1] if orientation in TURNS_THAT_SWAP_SIDES else size
+    return Header(height=height, width=width, format=format_name)
 
 
 def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
@@ -126,6 +159,18 @@ def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
             raise DecodeError(f"{path}: it is larger ({size} bytes) than any image of its kind that is read")
         file.seek(0)
         return file.read(most_bytes)
+
+
+@contextmanager
+def _known(data: bytes, name: str) -> Iterator[str]:
+    """Give the format of an image file, and turn whatever is raised into one line."""
+    format_name = format_of_bytes(data)
+    if format_name is None:
+        hint = f"images are read from {', '.join(READABLE_FORMATS)}"
+        raise DecodeError(f"{name}: it is {foreign_kind(data)}", hint=hint)
+    with _one_line(name, format_name):
+        require_plugin(format_name)
+        yield format_name
 
 
 @contextmanager
@@ -162,13 +207,19 @@ class _Decoded:
     damage: str | None = None
 
 
-def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettings) -> DecodedImage:
+def _dissected(data: bytes, format_name: str, settings: ReadSettings) -> Parts:
+    """Take a file apart, and refuse it if it is too large or damaged."""
     parts = dissect(format_name, data)
     _check_size(parts.size, settings.max_pixels)
     if format_name == "PNG" and parts.damage is None and is_png_short(parts.core):
         parts = replace(parts, damage=TRUNCATED)
     if parts.damage is not None and not settings.allow_damaged:
         raise UnreadableError(parts.damage)
+    return parts
+
+
+def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettings) -> DecodedImage:
+    parts = _dissected(data, format_name, settings)
     with decoding(lenient=settings.allow_damaged):
         decoded = _decode_parts(parts, format_name, settings)
         parts, alpha = decoded.parts, decoded.planes.alpha

@@ -22,11 +22,12 @@ from typing import get_args
 from restore_cli.errors import DeviceError, ImageError, RestoreError, StorageError, TargetExistsError, WeightsError
 from restore_cli.imaging.decode import decode_bytes, read_file
 from restore_cli.imaging.decoded_image import DecodedImage
-from restore_cli.imaging.encode import check_format, check_size, encode, losses, output_format
-from restore_cli.imaging.fit import check_result, fitted, fitted_size
+from restore_cli.imaging.encode import encode, losses
+from restore_cli.imaging.fit import fitted
 from restore_cli.inference.device import is_out_of_memory
 from restore_cli.inference.progress import ImageProgress, OnProgress
 from restore_cli.inference.runner import StopRequestedError
+from restore_cli.jobs.check import check_output, written_format
 from restore_cli.jobs.choose import Choice
 from restore_cli.jobs.flight import AHEAD_OF_THE_NET, BEFORE_WRITING, Flight, Ran, Read, Stage, Written
 from restore_cli.jobs.ledger import Recipe, digest_of_bytes, digest_of_views
@@ -320,13 +321,7 @@ def _restore(
 ) -> Ran:
     """Run the net and bring its result to the requested size, unless that could not be written."""
     restorer = networks.restorer(choice.entry, stop)
-    height, width = image.height * restorer.scale, image.width * restorer.scale
-    check_result(height, width, plan.read)
-    height, width = fitted_size(height, width, plan.write.size)
-    check_result(height, width, plan.read)
-    format_name = _format_of(image, job, plan.write)
-    check_format(format_name, lossless=plan.write.lossless)
-    check_size(height, width, format=format_name)
+    format_name = check_output(image.height, image.width, image.format, job, plan, scale=restorer.scale)
     restored = restorer.restore_image(image, stop=stop, sigma=choice.sigma, progress=progress)
     restored = fitted(restored, plan.write.size)
     if plan.read.strict:
@@ -363,7 +358,7 @@ def _write(image: DecodedImage, job: ImageJob, plan: JobPlan, proof: _Proof | No
     settings = plan.write
     if proof is not None:
         proof.ledgers.accept(proof.recipe)
-    format_name = _format_of(image, job, settings)
+    format_name = written_format(image.format, job, settings)
     data = encode(
         image,
         format=format_name,
@@ -396,10 +391,6 @@ def _publish(data: bytes, job: ImageJob, proof: _Proof | None, *, overwrite: boo
     # In place the target is what a link points to.
     like = None if job.from_stdin else Like(source=job.source, takes_its_place=job.is_in_place, keeps_times=keep_times)
     publish(data, job.target, overwrite=overwrite, like=like)
-
-
-def _format_of(image: DecodedImage, job: ImageJob, settings: WriteSettings) -> str:
-    return settings.format or output_format(image.format, job.target.suffix)
 
 
 def _named_fault(error: BaseException, flight: Flight) -> RestoreError:

@@ -198,6 +198,35 @@ class TestDryRun:
         }
         assert (summary["planned"], summary["weights"], summary["weights_path"]) == (1, "ramit-sr-x2", None)
 
+    @pytest.mark.parametrize("command", [["sr", "--scale", "4"], ["run", "denoise,sr:4"]])
+    def test_a_dry_run_refuses_what_the_run_refuses(self, run: Run, command: list[str]):
+        image("in/fine.png")
+        Image.new("L", (8, 5000)).save("in/tall.webp")
+        Image.new("1", (3000, 400)).save("in/wide.tif")
+        Path("in/cut.png").write_bytes(image("x.png", size=(64, 64)).read_bytes()[:400])
+        Path("in/empty.png").touch()
+        limits = ["--max-pixels", "1000000"]
+        for more, reasons in (
+            ([], {"tall.webp": "more than WEBP holds", "cut.png": "truncated", "empty.png": "it is empty"}),
+            (limits, {"wide.tif": "--max-pixels"}),
+            (["--long-side", "400", "--format", "webp", "--exclude", "*.png"], {}),
+        ):
+            planned = run(*command, "--dry-run", "--json", *more, "in", "out")
+            failed = {line["source"]: line["error"] for line in json_lines(planned) if line.get("status") == "failed"}
+            assert planned.code == (1 if failed else 0)
+            assert not Path("out").exists()
+            assert failed.keys() >= {f"in/{name}" for name in reasons}
+            for name, reason in reasons.items():
+                assert reason in failed[f"in/{name}"]
+                assert planned.err.count(failed[f"in/{name}"]) == 1
+        names = [f"in/{name}" for name in ("tall.webp", "cut.png", "empty.png")]
+        ran = json_lines(run(*command, "--json", *names, "out/"))
+        planned = json_lines(run(*command, "--json", "--dry-run", *names, "out2/"))
+        told = [
+            [(line["source"], line["error"]) for line in lines if line["type"] == "image"] for lines in (ran, planned)
+        ]
+        assert told[0] == told[1]
+
 
 class TestFaults:
     def test_a_bad_file_is_one_line_and_the_others_are_restored(self, sr: Run):
@@ -396,7 +425,6 @@ class TestWeights:
 class TestGray:
     def chosen(self, run: Run, *arguments: str) -> list[str | None]:
         ran = run("denoise", "-m", "ramit", "--dry-run", "--json", *arguments)
-        assert ran.code == 0, ran.err
         return [line["weights"] for line in json_lines(ran)[:-1]]
 
     def test_each_gray_image_gets_the_gray_network_whatever_lies_beside_it(self, run: Run):

@@ -22,7 +22,8 @@ from restore_cli.imaging.containers.tiff import Directory, shorts
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 _UPRIGHT = 1
-_TURNS_THAT_SWAP_SIDES = (5, 6, 7, 8)
+TURNS_THAT_SWAP_SIDES = (5, 6, 7, 8)
+"""Orientations of images that lie on their side."""
 
 _Tag = ExifTags.Base
 # Tags of an EXIF block's first directory that describe how samples were stored, or hold what is kept elsewhere.
@@ -88,7 +89,7 @@ def read_metadata(parts: Parts, *, turned_by_xmp: bool = False) -> Metadata:
     orientation = orientation if parts.orientation is None else parts.orientation
     if orientation not in range(1, 9):
         orientation = _UPRIGHT
-    if dpi is not None and orientation in _TURNS_THAT_SWAP_SIDES:
+    if dpi is not None and orientation in TURNS_THAT_SWAP_SIDES:
         dpi = dpi[::-1]
     return Metadata(
         orientation=orientation,
