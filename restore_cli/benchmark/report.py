@@ -11,6 +11,7 @@ from typing import Any
 from restore_cli.benchmark.growth import growths
 from restore_cli.benchmark.machine import Environment
 from restore_cli.benchmark.rows import Row
+from restore_cli.pages.printable import printable
 
 SCHEMA = "restore-bench/3"
 
@@ -41,4 +42,4 @@ class Report:
             writer.writerow(
                 {key: json.dumps(value) if isinstance(value, list) else value for key, value in row.items()}
             )
-        return text.getvalue()
+        return printable(text.getvalue(), keeping="\n")

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import traceback
-import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -24,30 +23,10 @@ import typer
 
 from restore_cli.cli.progress import WorkStatus
 from restore_cli.errors import RestoreError, StorageError, UsageError
+from restore_cli.pages.printable import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, bidi marks, surrogates, line and paragraph ends
-_BYTE_SURROGATES = range(0xDC80, 0xDD00)  # how Python holds the undecodable bytes 0x80..0xff of a file name
-
-
-def printable(text: str) -> str:
-    r"""Escape what could move a cursor, fake a line or fail to encode.
-
-    Example:
-        >>> printable("line\nbreak \udcff")
-        'line\\nbreak \\xff'
-    """
-    if text.isprintable():
-        return text
-    return "".join(_escaped(c) if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
-
-
-def _escaped(character: str) -> str:
-    if ord(character) in _BYTE_SURROGATES:
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
 
 
 class Output:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from restore_cli.comparison.entry import Entry, Scores, View
 from restore_cli.pages.document import document, read_text
+from restore_cli.pages.printable import printable
 from restore_cli.pages.viewer import Pane, viewer
 
 TITLE = "Restored, before and after"
@@ -36,7 +37,7 @@ def comparison_page(entries: Sequence[Entry], folder: Path, *, facts: Sequence[s
     count = f"{len(entries)} image{'' if len(entries) == 1 else 's'}"
     if left_out:
         count = f"the {len(entries)} most changed of {len(entries) + left_out} images"
-    told = "".join(f"<li>{escape(_readable(fact))}</li>" for fact in (count, *facts))
+    told = "".join(f"<li>{escape(printable(fact))}</li>" for fact in (count, *facts))
     cards = "".join(_card(entry, folder) for entry in entries)
     body = (
         f'<header><h1>Before and after</h1><ul class="facts">{told}</ul></header>'
@@ -53,8 +54,8 @@ def _card(entry: Entry, folder: Path) -> str:
     panes = [_pane("Most changed place", entry.place)] if entry.place is not None else []
     panes.append(_pane("Whole image", entry.whole, full))
     items = "".join(f"<li>{item}</li>" for item in [*_numbers(entry), *_links(entry, folder)])
-    name = _readable(entry.name)
-    notes = "".join(f'<p class="note">{escape(_readable(note))}</p>' for note in entry.notes)
+    name = printable(entry.name)
+    notes = "".join(f'<p class="note">{escape(printable(note))}</p>' for note in entry.notes)
     return f'<article class="pair"><h2>{escape(name)}</h2><ul>{items}</ul>{viewer(name, panes)}{notes}</article>'
 
 
@@ -117,8 +118,3 @@ def _address(path: Path | None, folder: Path) -> str:
 
 def _inside(data: bytes) -> str:
     return f"data:image/webp;base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _readable(text: str) -> str:
-    """Return a name that can be written as UTF-8, whatever bytes it has."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -24,7 +24,7 @@ from restore_cli.imaging.containers.jpeg_scans import fault_of_scans
 from restore_cli.imaging.containers.metadata import TURNS_THAT_SWAP_SIDES, read_metadata, turned
 from restore_cli.imaging.containers.netpbm import read_netpbm, read_netpbm_header
 from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableError
-from restore_cli.imaging.containers.pillow import decoding, load, open_as
+from restore_cli.imaging.containers.pillow import decoding, load, open_as, reason_of
 from restore_cli.imaging.containers.plugins import require_plugin
 from restore_cli.imaging.containers.png import is_deep_color_png, is_png_short, read_deep_png
 from restore_cli.imaging.decoded_image import DecodedImage
@@ -187,7 +187,7 @@ def _one_line(name: str, format_name: str) -> Iterator[None]:
     except MemoryError as error:
         raise DecodeError(f"{name}: it needs more memory to decode than there is") from error
     except Exception as error:
-        raise DecodeError(f"{name}: it cannot be decoded as {format_name}: {_words_of(error)}") from error
+        raise DecodeError(f"{name}: it cannot be decoded as {format_name}: {reason_of(error)}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,10 +318,3 @@ def _bytes_of(value: object) -> bytes | None:
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape") or None
     return value or None if isinstance(value, bytes) else None
-
-
-def _words_of(error: Exception) -> str:
-    words = " ".join(str(error).split()).partition(". ")[0]
-    if words.startswith("decoder error"):  # and a number of Pillow's, for whatever libtiff has met
-        return "its compressed data is damaged"
-    return words if " " in words else f"{type(error).__name__} {words}".strip()

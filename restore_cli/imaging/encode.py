@@ -113,9 +113,10 @@ def encode(
     as_source = image.lossless and image.format == format == "WEBP" and quality == USUAL_QUALITY
     try:
         return WRITERS[format](samples, kept, quality, lossless or as_source)
+    except (EncodeError, MemoryError):
+        raise
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise EncodeError(f"the {format} encoder failed: {reason}") from error
+        raise EncodeError(f"the {format} encoder cannot write it", hint="add --format png") from error
 
 
 def check_format(format: str, *, lossless: bool = False) -> None:  # noqa: A002 - as in `encode`

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from restore_cli.imaging.color.srgb import Color
+from restore_cli.imaging.containers.parts import UnreadableError
 from restore_cli.imaging.decoded_image import FloatImage
 from restore_cli.imaging.layout import Layout
 
@@ -46,7 +47,7 @@ def separate(image: Image.Image, layout: Layout) -> Separated:
         layout: How its file stores samples.
 
     Raises:
-        ValueError: If the mode is none an image is stored in, or samples lie outside the range it stands for.
+        UnreadableError: If the mode is none an image is stored in, or samples lie outside the range it stands for.
     """
     key = image.info.get("transparency")
     if image.mode in _DEEP_GRAY_MODES:
@@ -63,7 +64,7 @@ def separate(image: Image.Image, layout: Layout) -> Separated:
     if image.mode in ("L", "RGB", "CMYK", "LAB"):
         return Separated(color=image, alpha=_alpha_from_key(image, key, layout.top or _TOP_8_BIT))
     msg = f"its pixel mode {image.mode} is not read"
-    raise ValueError(msg)
+    raise UnreadableError(msg)
 
 
 def floats_from(samples: npt.NDArray[Any]) -> FloatImage:
@@ -110,7 +111,7 @@ def _separate_deep_gray(image: Image.Image, layout: Layout, key: object) -> Sepa
     top = 1.0 if image.mode == "F" else layout.top or _TOP_16_BIT
     if not np.isfinite(samples).all() or samples.min() < 0 or samples.max() > top:
         msg = f"its samples are not all within 0 and {top:g}"
-        raise ValueError(msg)
+        raise UnreadableError(msg)
     alpha = (samples != key).astype(np.float32) if isinstance(key, int) else None
     if layout.white_is_zero:
         samples = top - samples

@@ -1,7 +1,8 @@
 """The frame of a page: its head, its style, and the parts that all pages lay out alike.
 
 A page is a string that a browser shows without a network, light or dark as its reader likes. Most have no script.
-Everything that comes from a person (names of files, of weights) is escaped here or by whoever writes it into markup.
+Everything that comes from a person (names of files, of weights) is escaped by whoever writes it into markup, and what a
+terminal would obey (`less page.html`) here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from html import escape
 from importlib import resources
 
 from restore_cli._version import __version__
+from restore_cli.pages.printable import printable
 
 
 def document(title: str, body: str, *, style: str = "", script: str = "") -> str:
@@ -35,12 +37,13 @@ def document(title: str, body: str, *, style: str = "", script: str = "") -> str
         )
         end = f"<script>{script}</script>"
     footer = f'<footer class="faint">Made by restore {escape(__version__)}.</footer>'
-    return (
+    page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"{policy}<title>{escape(title)}</title><style>\n{style}</style></head>"
         f"<body><main>{body}{footer}</main>{end}</body></html>\n"
     )
+    return printable(page, keeping="\n\t")
 
 
 def read_text(name: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from restore_cli.pages.printable import printable
 from restore_cli.scoring.protocol import Protocol
 from restore_cli.weights.manifest import Score
 
@@ -231,7 +232,7 @@ def report_csv(report: Report) -> str:
             writer.writerow(["reported", *common, candidate.label, "", *values, ""])
             differences = [_csv_number(report.difference(candidate, metric)) for metric in metrics]
             writer.writerow(["difference", *common, candidate.label, "", *differences, ""])
-    return text.getvalue()
+    return printable(text.getvalue(), keeping="\n")
 
 
 def _candidate_json(report: Report, candidate: CandidateFacts) -> dict[str, Any]:

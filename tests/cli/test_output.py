@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from restore_cli.cli.output import Output, printable
+from restore_cli.cli.output import Output
 from restore_cli.errors import StorageError, UsageError
+from restore_cli.pages.printable import printable
 from tests.cli.conftest import environment
 
 Captured = pytest.CaptureFixture[str]

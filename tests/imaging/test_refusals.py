@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import tracemalloc
@@ -15,6 +16,7 @@ from PIL import Image, ImageFile
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.containers.header import is_gray
+from restore_cli.imaging.containers.plugins import require_plugin
 from restore_cli.imaging.decode import decode, decode_bytes
 from tests.imaging.files import chunk, packed, pattern, png, saved
 
@@ -333,3 +335,32 @@ def test_a_png_whose_pixels_end_a_row_early_is_refused(bits: int, *, interlaced:
     assert decode_bytes(short, "x", allow_damaged=True).warnings == (
         "only what could be decoded is used: it is truncated",
     )
+
+
+WORDS_OF_DECODERS = re.compile(
+    r"Error|Exception|b\'|b\"|decoder|encoder|0x[0-9a-f]|not processed|cannot identify|-\d|\bstruct\b"
+    r"|broken data stream|buffer|codec|unpack|pixel mode|index out"
+)
+
+
+@pytest.mark.parametrize("kind", [*FORMATS, "JXL", "HEIF"])
+@pytest.mark.parametrize("lenient", [False, True])
+def test_no_word_of_a_decoder_reaches_a_person(kind: str, *, lenient: bool) -> None:
+    if kind in ("JXL", "HEIF"):
+        pytest.importorskip("pillow_jxl" if kind == "JXL" else "pillow_heif")
+        require_plugin(kind)
+    random = np.random.default_rng(17)
+    data = file_of(kind) if kind in FORMATS else saved(pattern(), kind)
+    for _ in range(40):
+        damaged = bytearray(data)
+        for position in random.integers(12, len(data), int(random.integers(1, 9))):
+            damaged[position] = int(random.integers(0, 256))
+        if random.random() < 0.3:
+            del damaged[int(random.integers(12, len(data))) :]
+        try:
+            lines = decode_bytes(bytes(damaged), "holiday.dat", max_pixels=100_000, allow_damaged=lenient).warnings
+        except DecodeError as error:
+            lines = (str(error),)
+        for line in lines:
+            assert not WORDS_OF_DECODERS.search(line), line
+            assert "\n" not in line

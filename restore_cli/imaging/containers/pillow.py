@@ -17,6 +17,11 @@ from functools import cache
 
 from PIL import Image, ImageFile, _imaging
 
+from restore_cli.imaging.containers.parts import TRUNCATED
+
+_SIGNS_OF_AN_END = ("truncated", "end of", "not enough", "incomplete")
+_SIGNS_OF_A_KIND = ("mode", "support", "not implemented", "unrecognized", "cannot handle", "unknown")
+
 
 class _Settings:
     """Pillow's settings while images are decoded: set by the first thread to enter, put back by the last to leave.
@@ -86,8 +91,18 @@ def load(image: ImageFile.ImageFile, *, lenient: bool = False) -> str | None:
     except (OSError, ValueError, SyntaxError) as error:
         if not lenient or image.tile or image.im is None:  # nothing was decoded
             raise
-        return " ".join(str(error).split())
+        return reason_of(error)
     return None
+
+
+def reason_of(error: Exception) -> str:
+    """Say in our words why a decoder gave up; its own are for programmers, or numbers."""
+    words = str(error).lower()
+    if isinstance(error, EOFError) or any(sign in words for sign in _SIGNS_OF_AN_END):
+        return TRUNCATED
+    if any(sign in words for sign in _SIGNS_OF_A_KIND):
+        return "its kind of samples or compression is not read"
+    return "its compressed data is damaged"
 
 
 @cache

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin
 
+from restore_cli.errors import EncodeError
 from restore_cli.imaging.containers.deep_png import chunk, write_deep_png
 from restore_cli.imaging.containers.exif import SIGNATURE, read_exif, without_orientation, write_exif
 from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, resources_of_iptc, write_raw_iptc
@@ -146,8 +147,7 @@ def _write_tiff(samples: Samples, kept: DecodedImage, quality: int, lossless: bo
     strips = [_deflated(samples[top : top + rows], directory.order) for top in range(0, height, rows)]
     lengths = np.array([len(strip) for strip in strips], dtype=np.int64)
     if lengths.sum() + len(told) > _MOST_TIFF_BYTES:
-        msg = "a TIFF ends at 4 GiB"
-        raise ValueError(msg)
+        raise EncodeError("a TIFF ends at 4 GiB", hint="add --format png")
     places = len(told) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
     values |= {
         _Tag.ImageWidth: longs(directory, [width]),
