@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage
     from restore_cli.inference.facts import NetworkFacts, RunFacts
     from restore_cli.inference.progress import ImageProgress
+    from restore_cli.metrics.noise_level import NoiseEstimate
     from restore_cli.weights.manifest import WeightsEntry
 
 
@@ -82,6 +83,7 @@ class _Teller(BatchWatcher):
         self._told = 0
         self._told_before: dict[Path, str | None] = {}
         self._told_of_tiles = False
+        self._told_advice: set[str] = set()
         self._entries: dict[str, WeightsEntry] = {}
 
     def transfer(self, name: str) -> AbstractContextManager[Progress | None]:
@@ -132,12 +134,16 @@ class _Teller(BatchWatcher):
         source = str(result.source) if job is None else job.source_name
         target = str(result.target) if job is None else job.target_name
         place = f"[{self._told}/{self._total}] {source}"
-        if result.sigma is not None:
-            self._out.note(_noise_note(source, result.sigma, self._entries.get(result.weights or "")))
+        if result.noise is not None:
+            self._out.note(_noise_note(source, result.noise, self._entries.get(result.weights or "")))
         told_before = self._told_before.pop(result.source, None)
         for warning in result.warnings:
             if warning != told_before:
                 self._out.warn(f"{source}: {warning}")
+        for advice in result.advice:
+            tell = self._out.detail if advice.kind in self._told_advice else self._out.note
+            tell(f"{source}: {advice.text}")
+            self._told_advice.add(advice.kind)
         if result.status == "ok":
             if job is None or not job.to_stdout:
                 self._out.image_path(str(result.target))
@@ -154,11 +160,12 @@ class _Teller(BatchWatcher):
         self._out.record(_result_json(result))
 
 
-def _noise_note(source: str, sigma: float, entry: WeightsEntry | None) -> str:
+def _noise_note(source: str, noise: NoiseEstimate, entry: WeightsEntry | None) -> str:
     chosen = ""
     if entry is not None and entry.sigma_range is not None and not entry.bundled:
         chosen = f": {entry.id}, trained at sigma {trained_sigma(entry)}"
-    return f"{source}: noise of about sigma {sigma:.1f}{chosen}"
+    apart = "" if noise.chroma is None else f" (luma {noise.luma:.1f}, chroma {noise.chroma:.1f})"
+    return f"{source}: noise of about sigma {noise.sigma:.1f}{apart}{chosen}"
 
 
 def tell_sigma(sigma: float, entry: WeightsEntry, out: Output) -> None:
@@ -232,9 +239,9 @@ def tell_planned(plan: JobPlan, refused: int, out: Output, what: str = "") -> in
 
 
 def _tell_choice(choice: Choice, source: str, out: Output) -> None:
-    if choice.sigma is None:
+    if choice.noise is None:
         return
-    out.note(_noise_note(source, choice.sigma, choice.entry))
+    out.note(_noise_note(source, choice.noise, choice.entry))
     warning = sigma_warning(choice.entry, choice.sigma)
     if warning is not None:
         out.warn(f"{source}: {warning}")
@@ -255,7 +262,7 @@ def _result_json(result: JobResult) -> dict[str, Any]:
         "size_in": result.size_in,
         "size_out": result.size_out,
         "weights": result.weights,
-        "warnings": result.warnings,
+        "warnings": [*result.warnings, *(advice.text for advice in result.advice)],
         "error": None if result.error is None else str(result.error),
     }
 

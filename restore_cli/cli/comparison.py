@@ -63,7 +63,7 @@ class Comparison:
             after=None if job.to_stdout else result.target,
             name="standard input" if job.from_stdin else job.source.name,
             seconds=result.seconds,
-            notes=result.warnings,
+            notes=(*result.warnings, *(advice.text for advice in result.advice)),
         )
 
     def write(self, *facts: str) -> None:

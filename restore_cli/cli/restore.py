@@ -98,7 +98,7 @@ def denoise(
             "--sigma",
             parser=Sigma.parse,
             metavar="0..50|auto",
-            help="Strength of the noise on the 0..255 scale; auto estimates and tells it. "
+            help="Level of the noise on the 0..255 scale; auto estimates it in luma and chroma, and tells it. "
             "[default: the network finds it itself]",
         ),
     ] = None,

@@ -18,6 +18,7 @@ from PIL import Image, ImageFile
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.alpha import bleed_color
 from restore_cli.imaging.color.srgb import to_srgb
+from restore_cli.imaging.compression import jpeg_facts
 from restore_cli.imaging.containers.container import declared_pixels, dissect
 from restore_cli.imaging.containers.deep_tiff import is_deep_tiff, read_deep_tiff
 from restore_cli.imaging.containers.jpeg_scans import fault_of_scans
@@ -27,7 +28,7 @@ from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableErr
 from restore_cli.imaging.containers.pillow import decoding, load, open_as, reason_of
 from restore_cli.imaging.containers.plugins import require_plugin
 from restore_cli.imaging.containers.png import is_deep_color_png, is_png_short, read_deep_png
-from restore_cli.imaging.decoded_image import DecodedImage
+from restore_cli.imaging.decoded_image import DecodedImage, JpegFacts
 from restore_cli.imaging.formats import READABLE_FORMATS, SUFFIXES, foreign_kind, format_of_bytes, promised_format
 from restore_cli.imaging.layout import read_layout
 from restore_cli.imaging.modes import Separated, floats_from, separate
@@ -199,12 +200,14 @@ class _Decoded:
         parts: With what only the decoder could tell.
         format: As Pillow names it.
         damage: Why only a part could be decoded, or None.
+        jpeg: How strongly it was compressed, None where it is no JPEG.
     """
 
     planes: Separated
     parts: Parts
     format: str
     damage: str | None = None
+    jpeg: JpegFacts | None = None
 
 
 def _dissected(data: bytes, format_name: str, settings: ReadSettings) -> Parts:
@@ -226,7 +229,7 @@ def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettin
         metadata = read_metadata(parts, turned_by_xmp=format_name in _TURNED_BY_XMP)
         srgb = to_srgb(decoded.planes.color, parts.icc_profile or None)
     notes = _notes(name, format_name, decoded)
-    format_read = decoded.format
+    format_read, jpeg = decoded.format, decoded.jpeg
     del decoded  # a third of the memory that floats take, not to be held beside them
     pixels = floats_from(turned(srgb.samples, metadata.orientation))
     alpha = None if alpha is None else turned(alpha, metadata.orientation)
@@ -242,6 +245,7 @@ def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettin
         iptc=parts.iptc,
         text=parts.text,
         dpi=metadata.dpi,
+        jpeg=jpeg,
         warnings=(*notes, *parts.warnings, *metadata.warnings, *srgb.warnings),
     )
 
@@ -274,6 +278,7 @@ def _decode_parts(parts: Parts, format_name: str, settings: ReadSettings) -> _De
             parts=replace(told, frames=frames),
             format=format_name,
             damage=parts.damage or damage,
+            jpeg=jpeg_facts(image),
         )
 
 

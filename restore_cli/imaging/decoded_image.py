@@ -14,6 +14,19 @@ FloatImage = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
+class JpegFacts:
+    """How strongly a JPEG was compressed.
+
+    Attributes:
+        quality: On libjpeg's scale, 1..100, as its luma table tells it; other programs count otherwise.
+        chroma_is_halved: Whether it holds fewer samples of chroma than of luma (4:2:0, 4:2:2).
+    """
+
+    quality: int
+    chroma_is_halved: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecodedImage:
     """Hold one image in memory.
 
@@ -29,6 +42,7 @@ class DecodedImage:
         iptc: IPTC-IIM records, or None.
         text: Keywords and texts of a PNG.
         dpi: Horizontal and vertical resolution, or None.
+        jpeg: How strongly the source was compressed, None where it is no JPEG.
         right: Pixels of the right view of the scene, shaped as `pixels`; None where there is one view.
         warnings: What was decided or lost on the way, a line each, to be shown once.
     """
@@ -44,6 +58,7 @@ class DecodedImage:
     iptc: bytes | None = None
     text: tuple[tuple[str, str], ...] = ()
     dpi: tuple[float, float] | None = None
+    jpeg: JpegFacts | None = None
     right: FloatImage | None = None
     warnings: tuple[str, ...] = ()
 

@@ -20,6 +20,7 @@ from restore_cli.weights.manifest import Manifest, load_manifest
 if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
     from restore_cli.jobs.targets import ImageJob
+    from restore_cli.metrics.noise_level import NoiseEstimate
     from restore_cli.weights.manifest import WeightsEntry
 
 LARGEST_SIGMA = 50.0
@@ -60,11 +61,16 @@ class Choice:
 
     Attributes:
         entry: Which weights.
-        sigma: The noise level that was estimated in the image, None where nobody asked for it.
+        noise: What was estimated of the noise in the image, None where nobody asked for it.
     """
 
     entry: WeightsEntry
-    sigma: float | None = None
+    noise: NoiseEstimate | None = None
+
+    @property
+    def sigma(self) -> float | None:
+        """Return the estimated level of the noise on the 0..255 scale, None where nobody asked for it."""
+        return None if self.noise is None else self.noise.sigma
 
 
 class Chooser:
@@ -110,14 +116,10 @@ class Chooser:
         """
         if not self.depends_on_image:
             return Choice(entry=self._default)
-        sigma = None
-        if self._request.sigma == "auto":
-            from restore_cli.metrics.noise_level import estimate_sigma
-
-            sigma = estimate_sigma(image.pixels)
+        noise = estimated_noise(image) if self._request.sigma == "auto" else None
         channels = self._channels[-1] if len(self._channels) > 1 and is_gray(image.pixels) else self._channels[0]
-        level = self._request.sigma if sigma is None else min(sigma, LARGEST_SIGMA)
-        return Choice(entry=self._entry(channels, None if level == "auto" else level), sigma=sigma)
+        level = self._request.sigma if noise is None else min(noise.sigma, LARGEST_SIGMA)
+        return Choice(entry=self._entry(channels, None if level == "auto" else level), noise=noise)
 
     def choose_for(self, job: ImageJob, read: ReadSettings) -> Choice | None:
         """Return the weights of an image that is not read yet; None where it cannot be read.
@@ -175,6 +177,13 @@ class Chooser:
 def is_gray(pixels: FloatImage) -> bool:
     """Tell whether all channels of an image are equal; float32 (H, W, C)."""
     return all(bool((rows == rows[..., :1]).all()) for rows in (pixels[::_ROWS_APART], pixels))
+
+
+def estimated_noise(image: DecodedImage) -> NoiseEstimate:
+    """Estimate how strong the noise in an image is, in the light of what its file was."""
+    from restore_cli.metrics.noise_level import estimate_noise
+
+    return estimate_noise(image.pixels, chroma_is_halved=image.jpeg is not None and image.jpeg.chroma_is_halved)
 
 
 def task_of(name: str) -> Task:

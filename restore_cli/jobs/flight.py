@@ -13,6 +13,7 @@ from enum import Enum, auto
 
 from restore_cli.errors import RestoreError
 from restore_cli.imaging.decoded_image import DecodedImage
+from restore_cli.jobs.advice import Advice
 from restore_cli.jobs.choose import Choice, sigma_warning
 from restore_cli.jobs.ledger import Recipe
 from restore_cli.jobs.result import JobResult, Status
@@ -30,10 +31,11 @@ class Read:
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """An image that was restored, and what with, where a ledger asks for it."""
+    """An image that was restored, what with, where a ledger asks for it, and what would have helped it more."""
 
     image: DecodedImage
     recipe: Recipe | None
+    advice: tuple[Advice, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,7 @@ class Flight:
     since: float = 0.0
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+    advice: tuple[Advice, ...] = ()
     size_in: tuple[int, int] | None = None
     size_out: tuple[int, int] | None = None
     result: JobResult | None = None
@@ -101,7 +104,7 @@ class Flight:
         if isinstance(outcome, Read):
             self.image, self.digest, self.choice = outcome.image, outcome.digest, outcome.choice
         else:
-            self.image, self.recipe = outcome.image, outcome.recipe
+            self.image, self.recipe, self.advice = outcome.image, outcome.recipe, outcome.advice
         self.stage = _NEXT_STAGE[self.stage]
         self.warnings = (*self._warnings_of_choice(), *self.image.warnings)
         self.size_out = (self.image.height, self.image.width)
@@ -122,8 +125,9 @@ class Flight:
             seconds=self.seconds,
             error=error,
             warnings=self.warnings,
+            advice=self.advice,
             size_in=self.size_in,
             size_out=self.size_out if status == "ok" else None,
             weights=None if self.choice is None else self.choice.entry.id,
-            sigma=None if self.choice is None else self.choice.sigma,
+            noise=None if self.choice is None else self.choice.noise,
         )

@@ -27,6 +27,7 @@ from restore_cli.imaging.fit import fitted
 from restore_cli.inference.device import is_out_of_memory
 from restore_cli.inference.progress import ImageProgress, OnProgress
 from restore_cli.inference.runner import StopRequestedError
+from restore_cli.jobs.advice import advice_on, clipping_warning
 from restore_cli.jobs.check import check_output, written_format
 from restore_cli.jobs.choose import Choice
 from restore_cli.jobs.flight import AHEAD_OF_THE_NET, BEFORE_WRITING, Flight, Ran, Read, Stage, Written
@@ -323,12 +324,16 @@ def _restore(
     restorer = networks.restorer(choice.entry, stop)
     format_name = check_output(image.height, image.width, image.format, job, plan, scale=restorer.scale)
     restored = restorer.restore_image(image, stop=stop, sigma=choice.sigma, progress=progress)
+    clipping = clipping_warning(image, restored, plan.task)
+    if clipping is not None:
+        restored = replace(restored, warnings=(*restored.warnings, clipping))
+    advice = advice_on(image, restored, choice, plan.weights, plan.run)
     restored = fitted(restored, plan.write.size)
     if plan.read.strict:
         _refuse_losses(restored, plan.write, format_name)
     if observe is not None:
         observe(job, image, restored)
-    return Ran(image=restored, recipe=None if job.home is None else networks.recipe(choice.entry))
+    return Ran(image=restored, recipe=None if job.home is None else networks.recipe(choice.entry), advice=advice)
 
 
 def _refuse_losses(image: DecodedImage, settings: WriteSettings, format_name: str) -> None:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from restore_cli.errors import RestoreError
+
+if TYPE_CHECKING:
+    from restore_cli.jobs.advice import Advice
+    from restore_cli.metrics.noise_level import NoiseEstimate
 
 Status = Literal["ok", "skipped", "failed", "stopped"]
 
@@ -26,10 +30,11 @@ class JobResult:
         seconds: Time spent on it in all stages, waiting not counted.
         error: Why it failed, the file named; an unforeseen fault is its `__cause__`.
         warnings: What was decided or lost on the way, a line each.
+        advice: What would have helped it more.
         size_in: (height, width) read, None if it could not be.
         size_out: (height, width) written, None if nothing was.
         weights: Id of the weights the image got, None if it was not read.
-        sigma: The noise level estimated in it (0..255 scale), None where nobody asked for it.
+        noise: What was estimated of its noise, None where nobody asked for it.
     """
 
     source: Path
@@ -38,10 +43,11 @@ class JobResult:
     seconds: float = 0.0
     error: RestoreError | None = None
     warnings: tuple[str, ...] = ()
+    advice: tuple[Advice, ...] = ()
     size_in: tuple[int, int] | None = None
     size_out: tuple[int, int] | None = None
     weights: str | None = None
-    sigma: float | None = None
+    noise: NoiseEstimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,7 +139,7 @@ class Networks:
             weights=entry.id,
             seconds=result.seconds,
             size=result.size_out,
-            warnings=result.warnings,
+            warnings=(*result.warnings, *(advice.text for advice in result.advice)),
         )
 
     def _restorer(self, entry: WeightsEntry, run: RunSettings) -> Restorer:
