@@ -45,7 +45,19 @@ def noise(*shape: int) -> np.ndarray:
 
 
 def test_the_public_names_are_all_there_and_no_others():
-    assert restore_cli.__all__ == ["Restorer", "__version__", "list_weights", "load_restorer", "restore"]
+    verbs = {
+        "bench",
+        "compare",
+        "evaluate",
+        "list_weights",
+        "load_restorer",
+        "restore",
+        "restore_files",
+        "serve",
+        "train",
+    }
+    assert set(restore_cli.__all__) == {*verbs, "Restorer", "__version__"}
+    assert all(callable(getattr(restore_cli, verb)) and getattr(restore_cli, verb).__doc__ for verb in verbs)
     assert all(hasattr(restore_cli, name) for name in restore_cli.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Restore'"):
         restore_cli.Restore  # noqa: B018  (asking is the test)
@@ -98,8 +110,8 @@ def test_a_path_gives_a_pil_image(enlarge: Restorer, tmp_path: Path, as_path: ty
 def test_what_is_no_image_is_refused(enlarge: Restorer, tmp_path: Path):
     with pytest.raises(DecodeError, match="cannot be read"):
         enlarge(tmp_path / "absent.png")
-    with pytest.raises(TypeError, match="expected a PIL image or a numpy array"):
-        enlarge([1, 2, 3])  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="expected a path, bytes, an open file, a PIL image"):
+        enlarge([1, 2, 3])
     with pytest.raises(ValueError, match="within 0 and 1"):
         enlarge(np.full((4, 4, 3), 255.0))
 
@@ -130,7 +142,7 @@ def test_a_file_that_is_missing_or_says_nothing_of_itself_is_refused(tmp_path: P
     import torch
 
     torch.save({}, anonymous)
-    with pytest.raises(UsageError, match="name a weights id, and the file as its path"):
+    with pytest.raises(UsageError, match="name a weights id, and the file as path"):
         load_restorer(str(anonymous))
 
 

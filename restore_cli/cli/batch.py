@@ -6,6 +6,8 @@ Stage 1, ASK, on its way back: `restore.py` says what is wanted, `jobs.batch` do
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,8 @@ from restore_cli.cli.conclusion import Conclusion
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.errors import ImageError
-from restore_cli.jobs.batch import Batch, BatchReport, BatchWatcher, without_done
-from restore_cli.jobs.choose import Choice, sigma_warning, trained_sigma
-from restore_cli.jobs.networks import Networks, NetworkSource
+from restore_cli.jobs.batch import Batch, BatchReport, BatchWatcher, networks_of, without_done
+from restore_cli.jobs.choose import Choice, Chooser, sigma_warning, trained_sigma
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.targets import ImageJob
@@ -36,7 +37,6 @@ def show_batch(
     *,
     debug: bool = False,
     compare: Path | None = None,
-    networks: NetworkSource | None = None,
 ) -> int:
     """Restore every image of a plan, tell how it goes, and return the exit code.
 
@@ -45,7 +45,6 @@ def show_batch(
         out: Where to tell it.
         debug: Show the traceback of each image that fails.
         compare: Where a page goes that shows each image before and after; None for none.
-        networks: Networks that were loaded before; None lets them be chosen for each image.
 
     Raises:
         RestoreError: If the weights or the device cannot be had; no image was touched.
@@ -54,8 +53,8 @@ def show_batch(
         out.warn(warning)
     with Comparison(compare, plan, out) as comparison:
         teller = _Teller(out, plan, comparison, debug=debug)
-        batch = Batch(plan, teller, networks)
         with out.image_progress(len(plan.jobs) + len(plan.skipped), "loading"):
+            batch = Batch(plan, teller)
             batch.prepare()
             out.image_now(plan.task)
             with stop_on_signals() as asked:
@@ -179,22 +178,27 @@ def tell_sigma(sigma: float, entry: WeightsEntry, out: Output) -> None:
 
 def show_plan(plan: JobPlan, out: Output) -> int:
     """Show what a batch would do: a line or an object an image, and the weights; return the exit code."""
-    networks = Networks(plan, transfer=out.transfer_progress)
-    chooser = networks.chooser
     if plan.write.resume:
-        plan = without_done(plan, networks)
+        plan = without_done(plan, networks_of(plan, out.transfer_progress))
+    chooser = None if plan.steps else Chooser(plan.weights)
+    chain = [step.entry() for step in plan.steps]
+    if chooser is None:
+        ids = ", ".join(entry.id for entry in chain)
+        default = replace(chain[-1], id=ids, scale=prod(entry.scale for entry in chain))
+    else:
+        default = chooser.default
     used: dict[str, WeightsEntry] = {}
     refused = 0
     for job in plan.jobs:
-        choice = chooser.choose_for(job, plan.read)
+        choice = None if chooser is None else chooser.choose_for(job, plan.read)
         if choice is not None:
             used[choice.entry.id] = choice.entry
             _tell_choice(choice, job.source_name, out)
-        refused += not show_planned(job, plan, choice or Choice(entry=chooser.default), out)
+        refused += not _show_planned(job, plan, choice or Choice(entry=default), out)
     for job in plan.skipped:
         out.data(f"{job.source_name} -> {job.target} (exists, skipped)")
         out.record({"type": "image", "source": str(job.source), "target": str(job.target), "status": "skipped"})
-    entries = tuple(used.values()) or (chooser.default,)
+    entries = tuple(chain or used.values()) or (default,)
     places = [plan.weights.path or locate(entry) for entry in entries]
     out.record(
         {
@@ -204,16 +208,18 @@ def show_plan(plan: JobPlan, out: Output) -> int:
             "skipped": len(plan.skipped),
             "task": plan.task,
             "model": entries[0].model,
-            "weights": _only([entry.id for entry in entries]),
+            "weights": default.id if chain else _only([entry.id for entry in entries]),
             "weights_path": _only([None if place is None else str(place) for place in places]),
         }
     )
     for entry, place in zip(entries, places, strict=True):
         out.note(f"{entry.id}: {place or 'would be fetched first'}")
-    return tell_planned(plan, refused, out)
+    counts = [f"{len(plan.jobs) - refused} to restore", *([f"{refused} refused"] if refused else [])]
+    out.note(f"{', '.join([*counts, f'{len(plan.skipped)} to skip'])}; nothing was touched")
+    return ImageError.exit_code if refused else 0
 
 
-def show_planned(job: ImageJob, plan: JobPlan, choice: Choice, out: Output) -> bool:
+def _show_planned(job: ImageJob, plan: JobPlan, choice: Choice, out: Output) -> bool:
     """Show what would become of an image; return whether a run would not refuse it ahead of the network."""
     from restore_cli.jobs.check import check_image
 
@@ -229,13 +235,6 @@ def show_planned(job: ImageJob, plan: JobPlan, choice: Choice, out: Output) -> b
     out.data(f"{scene} -> {job.target}")
     out.record({**record, "status": "planned", "weights": choice.entry.id})
     return True
-
-
-def tell_planned(plan: JobPlan, refused: int, out: Output, what: str = "") -> int:
-    """Tell how many images a run would restore; return the exit code of one that restores nothing else."""
-    counts = [f"{len(plan.jobs) - refused} to restore", *([f"{refused} refused"] if refused else [])]
-    out.note(f"{what}{', '.join([*counts, f'{len(plan.skipped)} to skip'])}; nothing was touched")
-    return ImageError.exit_code if refused else 0
 
 
 def _tell_choice(choice: Choice, source: str, out: Output) -> None:

@@ -57,17 +57,6 @@ class SubjectOptions:
         ),
     ] = None
 
-    def names(self) -> tuple[str, ...]:
-        """Return the models and ids that were named.
-
-        Raises:
-            UsageError: If no network was named at all.
-        """
-        names = split(self.model)
-        if not names and not self.weights:
-            raise UsageError("no network was named", hint="name one or several with --model, such as --model ramit")
-        return names
-
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionOptions:
@@ -221,21 +210,6 @@ class ReportOptions:
             help="Growth that is let pass: 0.1 is a tenth.",
         ),
     ] = 0.1
-
-    def check(self) -> None:
-        """Refuse what could not be written, before minutes are spent on it.
-
-        Raises:
-            UsageError: What was refused.
-        """
-        for option, file in (("--csv", self.csv), ("--html", self.html)):
-            if file is None:
-                continue
-            if not file.parent.is_dir():
-                raise UsageError(f"{option} {file}: there is no folder {file.parent}", hint="make it first")
-            if file.is_dir() or (file.exists() and self.existing != "overwrite"):
-                hint = "name another" if file.is_dir() else "name another, or say --existing overwrite"
-                raise UsageError(f"{option}: {file} exists", hint=hint)
 
 
 def settings_of(conditions: ConditionOptions, measuring: MeasuringOptions) -> BenchSettings:

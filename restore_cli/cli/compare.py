@@ -37,7 +37,7 @@ _Result = Annotated[
     restore compare noisy.png denoised.png --truth clean.png   tells PSNR and SSIM too
     """,
 )
-def compare(
+def show_compared(
     before: _Image,
     after: _Result,
     truth: Annotated[
@@ -52,23 +52,19 @@ def compare(
     messages: MessageOptions,
 ) -> None:
     """Show images before and after on a page, with a slider between them."""
-    from restore_cli.comparison.files import compare_files, find_pairs, require_place, write_page
-    from restore_cli.comparison.gallery import Gallery
+    from restore_cli.comparison.files import Pair, compare, find_pairs
 
     out = messages.open()
-    page = after.absolute().with_name(f"{after.absolute().stem}_compared.html") if output is None else output
-    pairs = find_pairs(before, after, truth)
-    require_place(page)
-    gallery = Gallery(len(pairs))
-    failed = 0
-    with out.image_progress(len(pairs), "comparing"):
-        for number, (error, pair) in enumerate(zip(compare_files(pairs, gallery), pairs, strict=True), start=1):
-            if error is not None:
-                failed += 1
-                out.error(error)
-            out.image_done(None if error is not None else f"[{number}/{len(pairs)}] {pair[0]} and {pair[1]}")
-    gallery.close()
-    for entry in gallery.entries():
+    total = len(find_pairs(before, after, truth))
+
+    def show(number: int, total: int, pair: Pair, error: ImageError | None) -> None:
+        if error is not None:
+            out.error(error)
+        out.image_done(None if error is not None else f"[{number}/{total}] {pair[0]} and {pair[1]}")
+
+    with out.image_progress(total, "comparing"):
+        compared = compare(before, after, output, truth=truth, progress=show)
+    for entry in compared.entries:
         scores = entry.scores
         out.record(
             {
@@ -81,10 +77,9 @@ def compare(
                 "ssim": None if scores is None else [_finite(scores.before[1]), _finite(scores.after[1])],
             }
         )
-    if gallery.taken:
-        write_page(gallery, page)
-        out.data(str(page))
-    if failed:
+    if compared.page is not None:
+        out.data(str(compared.page))
+    if compared.failures:
         raise typer.Exit(ImageError.exit_code)
 
 

@@ -1,14 +1,13 @@
 """`restore eval`: how good are weights, in numbers that compare with papers, under a protocol that is named.
 
-Stage 1, ASK: from options to pairs, a protocol and weights, with everything checked that can be before torch is loaded.
-`scoring` carries it out; how scores are taken stands in `scoring/`.
+Stage 1, ASK: options to a call of `scoring.run.evaluate`, whose progress and results `scores` shows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,12 +15,7 @@ from restore_cli.cli.options import RESULTS, WEIGHTS, MessageOptions, NetworkOpt
 from restore_cli.cli.registration import command
 from restore_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    from restore_cli.cli.scoring import ResultPlaces
-    from restore_cli.scoring.protocol import ScoringRequest
-
 IMAGES = "Images"
-DEFAULT_SCALE = 4
 
 app = typer.Typer()
 
@@ -194,14 +188,6 @@ class ResultOptions:
         ),
     ] = False
 
-    def places(self) -> ResultPlaces:
-        """Return where results go."""
-        from restore_cli.cli.scoring import ResultPlaces
-
-        return ResultPlaces(
-            csv=self.csv, html=self.html, images=self.save_images, overwrite=self.existing == "overwrite"
-        )
-
 
 @command(
     app,
@@ -230,70 +216,38 @@ def evaluate(
     The floor is bicubic enlarging for sr, the degraded image itself elsewhere. Every number carries the name of the
     protocol it was taken under; figures that were reported of the weights stand beside ours.
     """
-    from restore_cli.scoring.pairs import find_pairs
-    from restore_cli.scoring.protocol import choose_protocol
+    from restore_cli.cli.scores import Shown, conclude
+    from restore_cli.scoring.run import evaluate as evaluate_images
 
     out = messages.open()
-    settings, places = run.settings(), results.places()
-    protocol = choose_protocol(_request(task, images, lpips=results.lpips))
-    pairs = find_pairs(images.clean, images.degraded, scale=protocol.scale, words=images.words())
-
-    from restore_cli.cli.scoring import Wanted, score
-    from restore_cli.scoring.candidates import choose_weights
-    from restore_cli.weights.manifest import load_manifest
-
-    weights = choose_weights(candidates.model or (), candidates.weights or (), protocol, load_manifest())
-    wanted = Wanted(
-        pairs=pairs,
-        protocol=protocol,
-        weights=weights,
-        settings=settings,
-        dataset=images.dataset,
-        offline=candidates.offline,
-    )
-    report = score(wanted, places, out)
+    watcher = Shown(out)
+    with watcher:
+        report = evaluate_images(
+            task,
+            images.clean,
+            images.degraded,
+            scale=images.scale,
+            sigma=images.sigma,
+            quality=images.quality,
+            gray=images.gray,
+            variant="photo" if images.photo else "real" if images.real else images.kind,
+            protocol=images.protocol,
+            dataset=images.dataset,
+            words=images.words(),
+            models=candidates.model or (),
+            weights=candidates.weights or (),
+            lpips=results.lpips,
+            run=run.settings(),
+            offline=candidates.offline,
+            csv=results.csv,
+            html=results.html,
+            save_images=results.save_images,
+            overwrite=results.existing == "overwrite",
+            watcher=watcher,
+        )
+    conclude(report, out)
+    for file in (results.csv, results.html):
+        if file is not None:
+            out.note(f"wrote {file}")
     if report.failures:
         raise typer.Exit(1)
-
-
-def _request(task: str, images: ImageOptions, *, lpips: bool) -> ScoringRequest:
-    """Check that the options belong to the task.
-
-    Raises:
-        UsageError: If the task is unknown or an option is another task's.
-    """
-    from restore_cli.scoring.protocol import ScoringRequest
-    from restore_cli.tasks import task_names
-    from restore_cli.weights.entry import did_you_mean
-
-    if task not in task_names():
-        known = ", ".join(task_names())
-        raise UsageError(f"unknown task {task!r}{did_you_mean(task, task_names())} (known: {known})")
-    owners = {
-        "--scale": (("sr",), images.scale is not None),
-        "--photo": (("sr",), images.photo),
-        "--sigma": (("denoise",), images.sigma is not None),
-        "--quality": (("dejpeg",), images.quality is not None),
-        "--gray": (("denoise", "dejpeg"), images.gray),
-        "--real": (("denoise",), images.real),
-        "--kind": (("deblur",), images.kind is not None),
-    }
-    for option, (tasks, is_given) in owners.items():
-        if is_given and task not in tasks:
-            raise UsageError(f"{option} belongs to {' and '.join(tasks)}, not to {task}", hint="leave it out")
-    variant = {
-        "sr": "photo" if images.photo else None,
-        "denoise": "real" if images.real else None,
-        "deblur": images.kind or "motion",
-    }.get(task)
-    return ScoringRequest(
-        task=task,
-        paired=images.degraded is not None,
-        protocol=images.protocol,
-        scale=(images.scale or DEFAULT_SCALE) if task == "sr" else 1,
-        channels=1 if images.gray else 3,
-        sigma=images.sigma,
-        quality=images.quality,
-        variant=variant,
-        lpips=lpips,
-    )

@@ -1,7 +1,7 @@
 """The commands that restore images: sr, denoise, dejpeg, derain, lowlight, deblur.
 
 Stage 1, ASK: from options to a plan, with everything checked that can be before torch is loaded. The commands
-differ in the few options of their task; all else is one function, `_restore`.
+differ in the few options of their task; all else is one function, `restore_batch`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from restore_cli.errors import UsageError
 from restore_cli.jobs.batch import BatchRequest, plan_batch
 from restore_cli.jobs.choose import LARGEST_SIGMA, Chooser, WeightsRequest
 from restore_cli.jobs.plan import JobPlan
+from restore_cli.jobs.steps import Step
 
 app = typer.Typer()
 
@@ -75,7 +76,7 @@ def sr(
 ) -> None:
     """Enlarge images 2, 3 or 4 times."""
     request = weights.request("sr", scale=scale, variant="photo" if photo else None)
-    _restore(request, paths, files, run, messages)
+    restore_batch(request, paths, files, run, messages)
 
 
 @command(
@@ -117,7 +118,7 @@ def denoise(
     request = weights.request(
         "denoise", sigma=None if sigma is None else sigma.level, gray=gray, variant="real" if real else None
     )
-    _restore(request, paths, files, run, messages)
+    restore_batch(request, paths, files, run, messages)
 
 
 @command(
@@ -132,7 +133,7 @@ def dejpeg(
     paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: SameSizeOptions, messages: MessageOptions
 ) -> None:
     """Take the artefacts of JPEG out of images, of whichever quality."""
-    _restore(weights.request("dejpeg"), paths, files, run, messages)
+    restore_batch(weights.request("dejpeg"), paths, files, run, messages)
 
 
 @command(app, "derain", examples="restore derain street.jpg\nrestore derain --recursive rainy/ dry/")
@@ -140,7 +141,7 @@ def derain(
     paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: SameSizeOptions, messages: MessageOptions
 ) -> None:
     """Take rain streaks out of images."""
-    _restore(weights.request("derain"), paths, files, run, messages)
+    restore_batch(weights.request("derain"), paths, files, run, messages)
 
 
 @command(app, "lowlight", examples="restore lowlight night.jpg\nrestore lowlight dark/ light/")
@@ -148,7 +149,7 @@ def lowlight(
     paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: SameSizeOptions, messages: MessageOptions
 ) -> None:
     """Lighten images taken in the dark."""
-    _restore(weights.request("lowlight"), paths, files, run, messages)
+    restore_batch(weights.request("lowlight"), paths, files, run, messages)
 
 
 @command(
@@ -164,9 +165,14 @@ def lowlight(
 def deblur(
     paths: Paths,
     kind: Annotated[
-        Literal["motion", "defocus", "dual-pixel"],
-        typer.Option("--kind", help="Where the blur comes from; dual-pixel: defocus seen in two views of a sensor."),
-    ] = "motion",
+        Literal["motion", "defocus", "dual-pixel"] | None,
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            show_default=False,
+            help="Where the blur comes from: motion (default), defocus, or dual-pixel (defocus in two views).",
+        ),
+    ] = None,
     right: Annotated[
         Path | None,
         typer.Option(
@@ -186,19 +192,35 @@ def deblur(
         msg = "--kind dual-pixel restores two views of a scene, and only the left one is named"
         raise UsageError(msg, hint="name the right view, or the folder of right views, with --right")
     if kind != "dual-pixel" and right is not None:
-        raise UsageError(f"--right belongs to --kind dual-pixel, not to {kind}", hint="leave it out")
-    _restore(weights.request("deblur", variant=kind), paths, files, run, messages, right)
+        raise UsageError(f"--right belongs to --kind dual-pixel, not to {kind or 'motion'}", hint="leave it out")
+    restore_batch(weights.request("deblur", variant=kind), paths, files, run, messages, right=right)
 
 
-def _restore(
+def restore_batch(
     weights: WeightsRequest,
     paths: list[str],
     files: FileOptions,
     run: RunOptions,
     messages: MessageOptions,
+    *,
     right: Path | None = None,
+    steps: tuple[Step, ...] = (),
 ) -> None:
-    """Plan, and carry out or show."""
+    """Plan a batch, and carry it out or show it.
+
+    Args:
+        weights: Which weights, and for which task.
+        paths: INPUT... [OUTPUT] as typed.
+        files: Which files, how they are read and written.
+        run: How networks run.
+        messages: What is reported.
+        right: Right views, for a network that takes two.
+        steps: Several tasks one after the other, in place of the one of `weights`.
+
+    Raises:
+        RestoreError: If nothing can be restored.
+        typer.Exit: If images failed.
+    """
     out = messages.open()
     files = run.sharing(files)
     # An estimated level is each image's own and travels with it.
@@ -207,6 +229,7 @@ def _restore(
         BatchRequest(
             weights=weights,
             paths=files.path_settings(paths),
+            steps=steps,
             right=right,
             run=replace(run.settings(), sigma=level),
             read=files.read_settings(),
@@ -229,7 +252,7 @@ def _restore(
         if code := show_plan(plan, out):
             raise typer.Exit(code)
         return
-    require_own_place(files.report, plan)
+    _require_own_place(files.report, plan)
     if files.compare is not None:
         from restore_cli.comparison.files import require_place
 
@@ -240,7 +263,7 @@ def _restore(
         raise typer.Exit(code)
 
 
-def require_own_place(report: Path | None, plan: JobPlan) -> None:
+def _require_own_place(report: Path | None, plan: JobPlan) -> None:
     """Refuse a report that would overwrite an image."""
     if report is None:
         return

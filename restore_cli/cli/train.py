@@ -1,7 +1,6 @@
 """`restore train`: train a network from folders of images; below it `export` makes weights, `report` draws curves.
 
-Stage 1, ASK: options to a `TrainRequest`, whose options are in `train_options`. What is said on the way is in
-`training`; what is trained and how is in `training/`.
+Stage 1, ASK: options (`train_options`) to a `TrainRequest`, which `training.run` carries out and `training` here shows.
 """
 
 from __future__ import annotations
@@ -9,19 +8,18 @@ from __future__ import annotations
 import shlex
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from restore_cli.cli.options import Device, MessageOptions
 from restore_cli.cli.registration import command, command_of_its_own
+from restore_cli.cli.signals import stop_on_signals
 from restore_cli.cli.train_options import ImageOptions, RunFolderOptions, SpeedOptions, TaskOptions
 from restore_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from restore_cli.cli.output import Output
     from restore_cli.training.request import TrainRequest
-    from restore_cli.training.session import Machine, Session
 
 # What may change while a run is resumed, because it changes nothing but the speed and the memory.
 _FREE_SPEED = {"device", "threads", "compile", "checkpoint_activations"}
@@ -56,31 +54,26 @@ def train(
         raise UsageError("there is no folder for the run", hint="give --out runs/NAME")
     out = messages.open()
     request = _request(images, chosen, speed, run)
-    machine = _machine(speed, images.cache_budget)
 
-    from restore_cli.cli.training import tell_estimate, tell_plan, train_session
-    from restore_cli.training.processes import joined
-    from restore_cli.training.session import prepare
+    from restore_cli.cli.training import Shown, conclude, show_estimate
+    from restore_cli.training.run import find_machine, run_training
 
-    with joined(machine.processes, machine.device):
-        session = prepare(request, machine, run.out)
-        if machine.processes.leads:
-            tell_plan(session, machine, out)
-            if run.samples is not None:
-                _draw_samples(session, run.samples, out)
-        if run.dry_run and machine.processes.leads:
-            tell_estimate(session, machine, out)
-        elif run.out is not None and not run.dry_run:
-            train_session(session, machine, run.out, out)
-
-
-def _draw_samples(session: Session, page: Path, out: Output) -> None:
-    from restore_cli.training.samples import write_samples
-
-    if page.exists():
-        raise UsageError(f"{page} exists", hint="name another --samples, or remove it")
-    write_samples(session, page)
-    out.note(f"samples: {page}")
+    machine = find_machine(
+        speed.device,
+        threads=speed.threads,
+        compile=speed.compile,
+        recompute=speed.checkpoint_activations,
+        cache_mebibytes=images.cache_budget,
+    )
+    if run.out is None or run.dry_run:
+        show_estimate(request, machine, run.out, out, samples=run.samples)
+        return
+    with stop_on_signals() as asked:
+        training = run_training(request, machine, run.out, watcher=Shown(out, run.samples), stop=asked.stop)
+    if machine.processes.leads:
+        conclude(training, request, out)
+    if training.stopped:
+        raise typer.Exit(asked.exit_code or 1)
 
 
 @command(
@@ -171,6 +164,7 @@ def report(
 
 def _request(images: ImageOptions, chosen: TaskOptions, speed: SpeedOptions, run: RunFolderOptions) -> TrainRequest:
     """Return what the options ask for, or what the run to resume was asked for."""
+    from restore_cli.training.recipes import recipe_of_task
     from restore_cli.training.request import TrainRequest
     from restore_cli.training.run_file import NAME, read_run
 
@@ -184,19 +178,26 @@ def _request(images: ImageOptions, chosen: TaskOptions, speed: SpeedOptions, run
         raise UsageError(f"{run.out} holds a run already", hint="go on with --resume, or name another --out")
     if not images.data:
         raise UsageError("there are no images to train on", hint="give --data DIR")
+    recipe = chosen.recipe
+    if recipe is None:
+        variant = "photo" if chosen.photo else None
+        recipe = recipe_of_task(chosen.task, scale=chosen.scale, gray=chosen.gray, variant=variant).name
+
+    from restore_cli.training.run import absolute, source_of
+
     return TrainRequest(
-        recipe=chosen.recipe or _recipe_name(chosen),
-        data=_paths(images.data),
-        degraded=_paths(images.degraded),
-        val=_paths(images.val),
-        val_degraded=_paths(images.val_degraded),
+        recipe=recipe,
+        data=absolute(images.data),
+        degraded=absolute(images.degraded or ()),
+        val=absolute(images.val or ()),
+        val_degraded=absolute(images.val_degraded or ()),
         steps=chosen.steps,
         minutes=chosen.minutes,
         batch=chosen.batch,
         patch=chosen.patch,
         rate=chosen.lr,
         optimiser=chosen.optimiser,
-        warm_start=_source(chosen.warm_start),
+        warm_start=source_of(chosen.warm_start),
         freeze=tuple(chosen.freeze or ()),
         freeze_until=chosen.freeze_until,
         seed=chosen.seed,
@@ -217,53 +218,3 @@ def _refuse_changes(group: Any, free: set[str]) -> None:
         if field.name not in free and getattr(group, field.name) != field.default:
             option = f"--{field.name.replace('_', '-')}"
             raise UsageError(f"{option} cannot change while a run is resumed", hint="leave it out with --resume")
-
-
-def _recipe_name(chosen: TaskOptions) -> str:
-    from restore_cli.tasks import task_names
-    from restore_cli.training.recipes import default_recipe
-
-    if chosen.task is None:
-        raise UsageError("there is no task to train for", hint=f"give --task {'|'.join(task_names())} or --recipe NAME")
-    if chosen.task not in task_names():
-        raise UsageError(f"unknown task {chosen.task!r}", hint=f"known: {', '.join(task_names())}")
-    if chosen.task == "sr" and chosen.scale is None:
-        raise UsageError("super-resolution needs a factor", hint="give --scale 2, 3 or 4")
-    variant: Literal["photo", "motion"] | None = "photo" if chosen.photo else None
-    if chosen.task == "deblur":
-        variant = "motion"
-    return default_recipe(chosen.task, chosen.scale or 1, 1 if chosen.gray else 3, variant).name
-
-
-def _machine(speed: SpeedOptions, cache_mebibytes: int) -> Machine:
-    import torch
-
-    from restore_cli.inference.device import choose_device
-    from restore_cli.training.processes import processes_from_environment
-    from restore_cli.training.session import Machine
-
-    processes = processes_from_environment()
-    if speed.threads is not None:
-        torch.set_num_threads(speed.threads)
-    torch.set_flush_denormal(True)
-    setting = speed.device
-    device = choose_device(setting).device
-    if processes.count > 1 and device.type == "cuda" and ":" not in setting:
-        device = torch.device("cuda", processes.local_rank)
-        torch.cuda.set_device(device)
-    return Machine(
-        device=device,
-        processes=processes,
-        compile=speed.compile,
-        recompute=speed.checkpoint_activations,
-        cache_mebibytes=cache_mebibytes,
-    )
-
-
-def _paths(given: list[Path] | None) -> tuple[str, ...]:
-    # Absolute, so that a run may be resumed from another folder.
-    return tuple(str(path.absolute()) for path in given or ())
-
-
-def _source(given: str | None) -> str | None:
-    return str(Path(given).absolute()) if given is not None and Path(given).exists() else given

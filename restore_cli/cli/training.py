@@ -1,4 +1,4 @@
-"""Run a training session and say how it goes: the plan first, then a line an interval, all on stderr.
+"""Show a training to a person: the plan first, then a line an interval, all on stderr.
 
 Stage 1, ASK, on the way back; loads torch.
 """
@@ -9,20 +9,21 @@ import math
 import shlex
 from pathlib import Path
 
-import typer
-
 from restore_cli.cli.output import Output
-from restore_cli.cli.signals import stop_on_signals
+from restore_cli.errors import UsageError
 from restore_cli.inference.memory import GIB
 from restore_cli.training.estimate import estimate_memory, measure_seconds
 from restore_cli.training.images import MEBIBYTE, named
 from restore_cli.training.journal import Interval
 from restore_cli.training.page import NAME as PAGE
-from restore_cli.training.run_file import NAME, write_run
-from restore_cli.training.session import Machine, Session, make_loop
+from restore_cli.training.processes import joined
+from restore_cli.training.request import TrainRequest
+from restore_cli.training.run import Training, TrainingWatcher
+from restore_cli.training.samples import write_samples
+from restore_cli.training.session import Machine, Session, prepare
 
 
-def tell_plan(session: Session, machine: Machine, out: Output) -> None:
+def _show_plan(session: Session, machine: Machine, out: Output, samples: Path | None) -> None:
     """Say what is going to be trained, and how."""
     recipe, timeline = session.recipe, session.state.timeline
     length = f"{timeline.steps} steps" if session.request.minutes is None else f"{session.request.minutes:g} minutes"
@@ -56,10 +57,36 @@ def tell_plan(session: Session, machine: Machine, out: Output) -> None:
         out.note(f"validation: {session.validation.metric} of {recipe.floor} {session.facts.floor:.3f} dB")
     else:
         out.warn("nothing is held out (--val): the last weights are kept, not the best")
+    if samples is not None:
+        if samples.exists():
+            raise UsageError(f"{samples} exists", hint="name another --samples, or remove it")
+        write_samples(session, samples)
+        out.note(f"samples: {samples}")
 
 
-def tell_estimate(session: Session, machine: Machine, out: Output) -> None:
-    """Say what the training would take: memory by a rehearsal without numbers, time by a few real steps."""
+def show_estimate(
+    request: TrainRequest, machine: Machine, folder: Path | None, out: Output, *, samples: Path | None = None
+) -> None:
+    """Show what would be trained and what it would take: memory by a rehearsal without numbers, time by a few steps.
+
+    Args:
+        request: What is asked for.
+        machine: Where it would run.
+        folder: The run's folder, None for none yet.
+        out: Where to show it.
+        samples: Where a page goes that shows what the network would be shown; None for none.
+
+    Raises:
+        RestoreError: If it could not be trained.
+    """
+    with joined(machine.processes, machine.device):
+        session = prepare(request, machine, folder)
+        if machine.processes.leads:
+            _show_plan(session, machine, out, samples)
+            _show_costs(session, machine, out)
+
+
+def _show_costs(session: Session, machine: Machine, out: Output) -> None:
     memory = estimate_memory(session, machine)
     kinds = (("state", memory.state), ("a step", memory.step), ("a validation", memory.validation))
     parts = ", ".join(f"{name} {_size(size)}" for name, size in kinds if size)
@@ -77,52 +104,50 @@ def tell_estimate(session: Session, machine: Machine, out: Output) -> None:
     out.note(f"time: about {_duration(seconds)}{length} (from a few real steps, uncompiled, without validations)")
 
 
-def train_session(session: Session, machine: Machine, folder: Path, out: Output) -> None:
-    """Train to the end, or until a signal asks to stop.
+def conclude(training: Training, request: TrainRequest, out: Output) -> None:
+    """Say what became of a training, where it is, and what to do with it."""
+    if training.stopped:
+        out.warn(f"stopped behind step {training.step}, which is saved; go on with --resume")
+        return
+    recipe = request.adjusted_recipe()
+    if training.score is not None:
+        gain = "" if training.floor is None else f", {training.score - training.floor:+.3f} dB against {recipe.floor}"
+        out.note(f"best validation {training.score:.3f} dB behind step {training.score_step}{gain}")
+    out.note(f"curves: {training.folder / PAGE}")
+    out.note(f"weights to use: restore train export {shlex.quote(str(training.folder))} -o {recipe.name}.safetensors")
+    out.data(str(training.folder))
 
-    Raises:
-        typer.Exit: After a signal, with its code; the state is saved.
+
+class Shown(TrainingWatcher):
+    """Show a training while it runs.
+
+    Args:
+        out: Where.
+        samples: Where a page goes that shows what the network is shown; None for none.
     """
-    leads = machine.processes.leads
-    if leads:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / NAME).is_file():
-            write_run(folder, session.request, session.facts)
-    machine.processes.wait()
-    with stop_on_signals() as asked:
-        loop = make_loop(session, machine, folder, on_interval=lambda interval: _tell(interval, out), stop=asked.stop)
-        if session.state.step and leads:
-            out.note(f"resumed behind step {session.state.step}")
-        try:
-            loop.run()
-        except KeyboardInterrupt as error:
-            if leads:
-                out.warn(f"stopped behind step {session.state.step}, which is saved; go on with --resume")
-            raise typer.Exit(asked.exit_code or 1) from error
-    if leads:
-        _tell_end(session, folder, out)
 
+    def __init__(self, out: Output, samples: Path | None = None) -> None:
+        self._out = out
+        self._samples = samples
 
-def _tell_end(session: Session, folder: Path, out: Output) -> None:
-    """Say what came of it, where it is, and what to do with it."""
-    best, floor = session.state.best, session.facts.floor
-    if best is not None:
-        gain = "" if floor is None else f", {best.score - floor:+.3f} dB against {session.recipe.floor}"
-        out.note(f"best validation {best.score:.3f} dB behind step {best.step}{gain}")
-    out.note(f"curves: {folder / PAGE}")
-    out.note(f"weights to use: restore train export {shlex.quote(str(folder))} -o {session.recipe.name}.safetensors")
-    out.data(str(folder))
+    def prepared(self, session: Session, machine: Machine) -> None:
+        """Show what is going to be trained, and how."""
+        _show_plan(session, machine, self._out, self._samples)
 
+    def resumed(self, step: int) -> None:
+        """Say where a run goes on."""
+        self._out.note(f"resumed behind step {step}")
 
-def _tell(interval: Interval, out: Output) -> None:
-    line = (
-        f"step {interval.step}/{interval.steps} {interval.progress:.1%} loss {interval.loss:.5f} "
-        f"rate {interval.rate:.2e} {interval.images_per_second:.1f} patches/s left {_duration(interval.seconds_left)}"
-    )
-    if interval.score is None:
-        out.note(line)
-    else:
-        out.note(f"{line} validation {interval.score:.3f} dB{' (best)' if interval.best else ''}")
+    def interval(self, interval: Interval) -> None:
+        """Show a line of the log."""
+        line = (
+            f"step {interval.step}/{interval.steps} {interval.progress:.1%} loss {interval.loss:.5f} "
+            f"rate {interval.rate:.2e} {interval.images_per_second:.1f} patches/s "
+            f"left {_duration(interval.seconds_left)}"
+        )
+        if interval.score is not None:
+            line += f" validation {interval.score:.3f} dB{' (best)' if interval.best else ''}"
+        self._out.note(line)
 
 
 def _duration(seconds: float) -> str:

@@ -1,11 +1,14 @@
-"""Compare files that exist: two images or two folders, and write the page of any comparison."""
+"""Compare files that exist (`restore_cli.compare`, which `restore compare` calls), and write any comparison's page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from restore_cli.comparison.entry import scores_of
+from restore_cli.comparison.entry import Entry, scores_of
 from restore_cli.comparison.gallery import Gallery
 from restore_cli.comparison.page import TITLE, comparison_page
 from restore_cli.errors import ImageError, UsageError
@@ -18,6 +21,68 @@ Pair = tuple[Path, Path, Path | None]
 
 _FIRST_CHARACTERS = 2000
 _RESULT_FACTOR = 16  # results may have so many times the pixels of an input
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What became of a comparison.
+
+    Attributes:
+        page: The page that was written, None where no images could be compared.
+        entries: What was compared, the most changed first.
+        failures: Why the others could not be.
+    """
+
+    page: Path | None
+    entries: tuple[Entry, ...]
+    failures: tuple[ImageError, ...]
+
+
+def compare(
+    before: str | os.PathLike[str],
+    after: str | os.PathLike[str],
+    page: str | os.PathLike[str] | None = None,
+    *,
+    truth: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int, Pair, ImageError | None], None] | None = None,
+) -> Compared:
+    """Write a page that shows images before and after, with a slider between them.
+
+    Args:
+        before: An image or a folder.
+        after: The same kind; in a folder the image after has the name of the one before, with anything behind it that
+            begins with an underscore.
+        page: Where the page goes; None for beside `after`, named after it.
+        truth: The perfect image or a folder of them: adds PSNR and SSIM.
+        progress: Called for each pair with its number, how many there are, the pair, and why it failed or None.
+
+    Returns:
+        The page, and what was measured of each pair.
+
+    Raises:
+        UsageError: If images do not exist or fit, or the page would cost somebody a file.
+        StorageError: If it cannot be written.
+
+    Example:
+        >>> from restore_cli import compare
+        >>> compare("scans/", "clean/", "page.html").entries[0].change.mean      # doctest: +SKIP
+        0.034
+    """
+    last = Path(after)
+    place = last.absolute().with_name(f"{last.absolute().stem}_compared.html") if page is None else Path(page)
+    pairs = find_pairs(Path(before), last, None if truth is None else Path(truth))
+    require_place(place)
+    failures = []
+    with contextlib.closing(Gallery(len(pairs))) as gallery:
+        for number, pair in enumerate(pairs, start=1):
+            error = _compare_pair(pair, gallery)
+            if error is not None:
+                failures.append(error)
+            if progress is not None:
+                progress(number, len(pairs), pair, error)
+    if gallery.taken:
+        write_page(gallery, place)
+    return Compared(page=place if gallery.taken else None, entries=gallery.entries(), failures=tuple(failures))
 
 
 def find_pairs(before: Path, after: Path, truth: Path | None = None) -> tuple[Pair, ...]:
@@ -53,28 +118,22 @@ def find_pairs(before: Path, after: Path, truth: Path | None = None) -> tuple[Pa
     return tuple(pairs)
 
 
-def compare_files(pairs: Sequence[Pair], gallery: Gallery) -> Iterator[ImageError | None]:
-    """Compare pairs of files, one by one; yield why one could not be, None for those that are entries now.
-
-    Args:
-        pairs: What to compare.
-        gallery: Takes the entries.
-    """
-    for before, after, truth in pairs:
-        try:
-            first = decode(before)
-            second = decode(after, max_pixels=_RESULT_FACTOR * MAX_PIXELS)
-            scores = None
-            if truth is not None:
-                scores = scores_of(first, second, decode(truth, max_pixels=_RESULT_FACTOR * MAX_PIXELS))
-            gallery.observe(str(after), first, second)
-            gallery.take(str(after), before=before, after=after, name=before.name, scores=scores)
-        except ImageError as error:
-            yield error
-        except ValueError as error:
-            yield ImageError(f"{truth}: {error}", hint="look at --truth")
-        else:
-            yield None
+def _compare_pair(pair: Pair, gallery: Gallery) -> ImageError | None:
+    """Compare one pair of files; return why it could not be, None if the gallery has it."""
+    before, after, truth = pair
+    try:
+        first = decode(before)
+        second = decode(after, max_pixels=_RESULT_FACTOR * MAX_PIXELS)
+        scores = None
+        if truth is not None:
+            scores = scores_of(first, second, decode(truth, max_pixels=_RESULT_FACTOR * MAX_PIXELS))
+        gallery.observe(str(after), first, second)
+        gallery.take(str(after), before=before, after=after, name=before.name, scores=scores)
+    except ImageError as error:
+        return error
+    except ValueError as error:
+        return ImageError(f"{truth}: {error}", hint="look at --truth")
+    return None
 
 
 def require_place(page: Path) -> None:

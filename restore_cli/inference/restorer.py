@@ -6,19 +6,16 @@ settled here; how an image of any size gets through a network is `engine`'s busi
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
 
 from restore_cli.errors import ImageError, UsageError
-from restore_cli.imaging.convert import KeptImage, PilImage, as_kind_of, decoded_from, pil_image_of
-from restore_cli.imaging.decode import decode
+from restore_cli.imaging.convert import ImageFile, KeptImage, PilImage, converted
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.conditioned import ConditionedNetwork
@@ -70,17 +67,27 @@ class Restorer:
         if self._settings.threads is not None:
             torch.set_num_threads(self._settings.threads)
 
+    def __repr__(self) -> str:
+        facts = self.describe()
+        return f"<{type(self).__name__} {self.weights.entry.id} on {facts.device} in {facts.dtype}>"
+
     @overload
-    def __call__(self, image: str | os.PathLike[str], *, progress: OnProgress | None = ...) -> PilImage: ...
+    def __call__(self, image: ImageFile, *, progress: OnProgress | None = ...) -> PilImage: ...
     @overload
     def __call__(self, image: KeptImage, *, progress: OnProgress | None = ...) -> KeptImage: ...
+    @overload
+    def __call__(self, image: list[KeptImage], *, progress: OnProgress | None = ...) -> list[KeptImage]: ...
+    @overload
+    def __call__(self, image: list[Any], *, progress: OnProgress | None = ...) -> list[Any]: ...
     def __call__(self, image: Any, *, progress: OnProgress | None = None) -> Any:
         """Restore an image and return the same kind; what a person should know comes as Python warnings.
 
         Args:
-            image: The path of a file, which gives a PIL image; a PIL image; or an array (H, W), (H, W, 1), (H, W, 3) or
-                (H, W, 4), gray, RGB or RGBA, uint8, uint16, or float32 or float64 in [0, 1].
-            progress: Told how far the network is, as in `lambda p: print(f"{p.done} of {p.total}")`.
+            image: A file (its path, its bytes, or one that is open for reading bytes), which gives a PIL image; a PIL
+                image; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), gray, RGB or RGBA, uint8, uint16, or floats
+                in [0, 1]; a tensor of these dtypes, (H, W), (C, H, W) or (N, C, H, W); or a list of any of these, one
+                after the other.
+            progress: Called with how far the network is, as in `lambda p: print(f"{p.done} of {p.total}")`.
 
         Raises:
             DecodeError: If a file is no image.
@@ -88,11 +95,17 @@ class Restorer:
             ValueError: If its shape, dtype or range are not as above, or the network does not take its channels.
             RestoreError: As in `restore_pixels`.
         """
-        is_path = isinstance(image, str | os.PathLike)
-        restored = self.restore_image(decode(Path(image)) if is_path else decoded_from(image), progress=progress)
-        for line in restored.warnings:
+        lines: list[str] = []
+
+        def restore_one(one: DecodedImage) -> DecodedImage:
+            restored = self.restore_image(one, progress=progress)
+            lines.extend(restored.warnings)
+            return restored
+
+        result = converted(image, restore_one)
+        for line in lines:
             warnings.warn(line, stacklevel=2)
-        return pil_image_of(restored) if is_path else as_kind_of(restored, image)
+        return result
 
     @property
     def weights(self) -> LoadedWeights:

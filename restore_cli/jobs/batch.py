@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from restore_cli.errors import RestoreError
 from restore_cli.jobs.choose import Chooser, WeightsRequest, task_of
-from restore_cli.jobs.networks import LOOKED_AT_FIRST, Networks, NetworkSource, facts_of_run
+from restore_cli.jobs.networks import LOOKED_AT_FIRST, LoadedNetwork, Networks, NetworkSource, Transfer, facts_of_run
 from restore_cli.jobs.plan import JobPlan, plan_images
 from restore_cli.jobs.result import JobResult, Summary
 from restore_cli.jobs.resume import Ledgers, split_done
 from restore_cli.jobs.sources import PassedOver
+from restore_cli.jobs.steps import Step, suffix_of_steps
 from restore_cli.jobs.targets import ImageJob, target_folders
 from restore_cli.jobs.views import pair_views
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
@@ -41,6 +43,7 @@ class BatchRequest:
     Attributes:
         weights: Which weights, and for which task.
         paths: Which files.
+        steps: Several tasks one after the other, in place of the task of `weights`; empty for that one.
         right: Right views of the scenes, for a network that takes two.
         run: How the network runs.
         read: How images are read.
@@ -53,6 +56,7 @@ class BatchRequest:
 
     weights: WeightsRequest
     paths: PathSettings
+    steps: tuple[Step, ...] = ()
     right: Path | None = None
     run: RunSettings = field(default_factory=RunSettings)
     read: ReadSettings = field(default_factory=ReadSettings)
@@ -136,14 +140,22 @@ def plan_batch(request: BatchRequest) -> JobPlan:
         UsageError: If the request contradicts itself, or nothing serves it.
         WeightsError: If the weights file is missing or damaged, or nothing is bundled for the request.
     """
-    entry = Chooser(request.weights).default
-    paths = replace(request.paths, task_suffix=task_of(request.weights.task).suffix(entry.scale))
+    weights = request.weights
+    if request.steps:
+        for step in request.steps:
+            step.entry()  # what nothing serves is refused here
+        weights = replace(weights, task=",".join(step.text for step in request.steps))
+        suffix = suffix_of_steps(request.steps)
+    else:
+        suffix = task_of(weights.task).suffix(Chooser(weights).default.scale)
+    paths = replace(request.paths, task_suffix=suffix)
     passed_over = PassedOver()
     jobs, skipped = plan_images(paths, request.write, passed_over=passed_over)
     if request.right is not None:
         jobs = pair_views(jobs, request.right)
     return JobPlan(
-        weights=request.weights,
+        weights=weights,
+        steps=request.steps,
         jobs=jobs,
         skipped=skipped,
         run=request.run,
@@ -169,6 +181,29 @@ def without_done(plan: JobPlan, networks: NetworkSource) -> JobPlan:
     return replace(plan, jobs=to_do, skipped=(*plan.skipped, *done))
 
 
+def networks_of(
+    plan: JobPlan, transfer: Transfer, on_load: Callable[[NetworkFacts], None] | None = None
+) -> NetworkSource:
+    """Return the networks of a plan: a chain, loaded now, where it has steps; else those that its images choose among.
+
+    Args:
+        plan: What is to be done.
+        transfer: Takes the name of a file that is about to be fetched, yields who takes how far it is.
+        on_load: Called with each network that was loaded.
+
+    Raises:
+        RestoreError: If weights or the device cannot be had.
+    """
+    if not plan.steps:
+        return Networks(plan, transfer=transfer, on_load=on_load)
+    from restore_cli.jobs.chain import load_chain
+
+    chain = load_chain(plan, transfer)
+    if on_load is not None and plan.workers is None:  # else the workers report theirs
+        on_load(chain.facts())
+    return LoadedNetwork(plan, chain)
+
+
 class Batch:
     """A plan that is carried out: `prepare`, then `run`.
 
@@ -183,9 +218,7 @@ class Batch:
     ) -> None:
         self._plan = plan
         self._watcher = watcher or BatchWatcher()
-        self._networks: NetworkSource = networks or Networks(
-            plan, transfer=self._watcher.transfer, on_load=self._watcher.loaded
-        )
+        self._networks = networks or networks_of(plan, self._watcher.transfer, self._watcher.loaded)
         self._crew = None if plan.workers is None else self._crew_of_workers()
         self._workers_networks: dict[tuple[str, str], NetworkFacts] = {}
         self._started = time.monotonic()
@@ -291,24 +324,6 @@ class Batch:
             digests=tuple(networks.digest(entry) for entry in entries),
             run=facts,
         )
-
-
-def run_batch(
-    plan: JobPlan, watcher: BatchWatcher | None = None, *, stop: threading.Event | None = None
-) -> BatchReport:
-    """Carry out a plan.
-
-    Args:
-        plan: What to do.
-        watcher: Told how it goes.
-        stop: As in `Batch.run`.
-
-    Raises:
-        RestoreError: If weights or the device cannot be had; no image was touched.
-    """
-    batch = Batch(plan, watcher)
-    batch.prepare()
-    return batch.run(stop)
 
 
 def _remove_unfinished(plan: JobPlan) -> None:

@@ -7,7 +7,7 @@ so that an image comes out the same whatever lies beside it in the folder. Loads
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -37,11 +37,12 @@ class WeightsRequest:
         task: Command name of the task.
         model: A model's name or a weights id; None for the bundled weights.
         path: A weights file of the user's own.
-        scale: Factor of super-resolution; None leaves it to the weights file, or else to the task's default.
+        scale: Factor of super-resolution; None leaves it to the weights that are named, or else to the task's default.
         sigma: Noise level on the 0..255 scale, "auto" to estimate it in each image, None where it is unknown or not
             the task.
         gray: Whether the gray network is wanted; None where each image decides.
-        variant: Special form of the task ("photo", "motion", ...), None for the plain one.
+        variant: Special form of the task ("photo", "real", "motion", ...); None leaves it to the weights that are
+            named, or else to the task's default, which is the plain form where it has one.
         offline: Never touch the network.
     """
 
@@ -85,7 +86,7 @@ class Chooser:
     """
 
     def __init__(self, request: WeightsRequest) -> None:
-        self._request = request
+        self._request = request = _completed(request)
         if request.path is not None and not request.path.is_file():
             raise WeightsError(f"{request.path} is no file", hint="look at --weights")
         self._own = _entry_of_file(request, request.path) if request.path and request.model is None else None
@@ -222,11 +223,25 @@ def trained_sigma(entry: WeightsEntry) -> str:
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
+def _completed(request: WeightsRequest) -> WeightsRequest:
+    """Return a request with the scale and variant that the named weights have, or else those of the task."""
+    task = task_of(request.task)
+    if request.path is not None and request.model is None:
+        return request  # the file says both
+    named = next((entry for entry in load_manifest().entries if entry.id == request.model), None)
+    scale, variant = (task.default_scale, task.default_variant) if named is None else (named.scale, named.variant)
+    return replace(
+        request,
+        scale=scale if request.scale is None else request.scale,
+        variant=variant if request.variant is None else request.variant,
+    )
+
+
 def _select(manifest: Manifest, request: WeightsRequest, channels: int, sigma: float | None) -> WeightsEntry:
     return manifest.select(
         request.model,
         task=request.task,
-        scale=task_of(request.task).default_scale if request.scale is None else request.scale,
+        scale=1 if request.scale is None else request.scale,
         channels=channels,
         sigma=sigma,
         variant=request.variant,

@@ -49,8 +49,8 @@ class JobPlan:
 
     weights: WeightsRequest
     jobs: tuple[ImageJob, ...]
-    skipped: tuple[ImageJob, ...] = ()
     steps: tuple[Step, ...] = ()
+    skipped: tuple[ImageJob, ...] = ()
     run: RunSettings = field(default_factory=RunSettings)
     read: ReadSettings = field(default_factory=ReadSettings)
     write: WriteSettings = field(default_factory=WriteSettings)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from math import prod
 
 from restore_cli.errors import UsageError
-from restore_cli.jobs.choose import LARGEST_SIGMA
+from restore_cli.jobs.choose import LARGEST_SIGMA, Chooser, WeightsRequest
 from restore_cli.tasks import get_task, task_names
 from restore_cli.weights.entry import WeightsEntry
-from restore_cli.weights.manifest import load_manifest
 
 _SCALES = (2, 3, 4)
 _LARGEST_FACTOR = 16
@@ -43,16 +42,7 @@ class Step:
             UsageError: If nothing serves it.
             WeightsError: If nothing is bundled for it.
         """
-        manifest = load_manifest()
-        named = next((entry for entry in manifest.entries if entry.id == self.model), None)
-        return manifest.select(
-            self.model,
-            task=self.task,
-            scale=self.scale,
-            channels=3 if named is None else named.channels,
-            sigma=self.sigma,
-            variant=named.variant if named is not None else "motion" if self.task == "deblur" else None,
-        )
+        return Chooser(WeightsRequest(task=self.task, model=self.model, scale=self.scale, sigma=self.sigma)).default
 
 
 def parse_steps(text: str) -> tuple[Step, ...]:

@@ -58,15 +58,13 @@ class RestoreRequest:
         Raises:
             UsageError: If nothing serves the request, or only weights that are not on this machine.
         """
-        named = next((entry for entry in load_manifest().entries if entry.id == self.weights), None)
         chooser = Chooser(
             WeightsRequest(
                 task=self.task,
                 model=self.weights,
                 scale=self.scale,
                 sigma=self.sigma,
-                gray=None if self.task == "denoise" else False,
-                variant=self.variant if named is None else named.variant,
+                variant=self.variant,
                 offline=True,
             )
         )
@@ -117,7 +115,7 @@ def parse_request(values: Mapping[str, str]) -> RestoreRequest:
         scale=int(scale),
         sigma=sigma,
         strength=strength,
-        variant="photo" if photo else "motion" if task == "deblur" else None,
+        variant="photo" if photo else None,
         format=format_named(values["format"]) if values.get("format") else None,
         quality=int(_number(values, "quality", 95, 1, 100)),
     )

@@ -18,7 +18,7 @@ from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
-from restore_cli.errors import ImageError, StorageError, TargetExistsError
+from restore_cli.errors import ImageError, StorageError, TargetExistsError, UsageError
 from restore_cli.storage.ownership import Like, first_mode, keep_times, take_place
 
 try:
@@ -42,6 +42,27 @@ _FAULTS_OF_THE_NAME = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EI
 # File systems without hard links (FAT, some network shares) answer with one of these.
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 _CANNOT_SYNC_FOLDERS = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
+def require_place(option: str, file: Path | None, *, overwrite: bool, makes_folder: bool = False) -> None:
+    """Refuse a file that could not be written, before work is spent on what it would hold.
+
+    Args:
+        option: What messages call it.
+        file: The file; None for none.
+        overwrite: Whether a file that exists may be replaced.
+        makes_folder: Whether its folder will be made.
+
+    Raises:
+        UsageError: If its folder does not exist, or something is in its place.
+    """
+    if file is None:
+        return
+    if not makes_folder and not file.parent.is_dir():
+        raise UsageError(f"{option} {file}: there is no folder {file.parent}", hint="make it first")
+    if file.is_dir() or (file.exists() and not overwrite):
+        hint = "name another" if file.is_dir() else "name another, or say --existing overwrite"
+        raise UsageError(f"{option}: {file} exists", hint=hint)
 
 
 def publish(data: bytes, target: Path, *, overwrite: bool, like: Like | None = None) -> None:

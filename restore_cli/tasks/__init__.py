@@ -57,6 +57,7 @@ class Task:
             is no noise to speak of.
         variants: Special forms that `degrade` and the manifest know.
         default_scale: Factor from input to output size where nobody names one.
+        default_variant: Special form where nobody names one, for a task without a plain form.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Task:
     ) = None
     variants: tuple[str, ...] = field(default=())
     default_scale: int = 1
+    default_variant: str | None = None
 
 
 def task_names() -> tuple[str, ...]:

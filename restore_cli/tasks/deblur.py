@@ -65,4 +65,5 @@ TASK = Task(
     crop_border=lambda _scale: 0,
     degrade=degrade,
     variants=("motion", "defocus"),
+    default_variant="motion",
 )

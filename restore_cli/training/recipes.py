@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from restore_cli.errors import UsageError
 from restore_cli.models import NetworkChoice, Preset, presets
 from restore_cli.models.ramit.presets import Network as Ramit
-from restore_cli.tasks import task_names
+from restore_cli.tasks import get_task, task_names
 
 if TYPE_CHECKING:
     from restore_cli.models import Config
@@ -185,6 +185,29 @@ def default_recipe(task: str, scale: int, channels: int, variant: str | None) ->
     raise UsageError(
         f"no recipe of ours is for {' '.join(filter(None, words))}", hint="name one with --recipe; see --help"
     )
+
+
+def recipe_of_task(
+    task: str | None, *, scale: int | None = None, gray: bool = False, variant: str | None = None
+) -> Recipe:
+    """Return our own recipe of a task as a person names it.
+
+    Args:
+        task: Command name of the task; None is refused with what there is.
+        scale: 2, 3 or 4 for super-resolution.
+        gray: Whether for gray images.
+        variant: Special form of the task, None for its usual one.
+
+    Raises:
+        UsageError: If there is no such task, its factor is missing, or no recipe is for that combination.
+    """
+    if task is None:
+        raise UsageError("there is no task to train for", hint=f"give --task {'|'.join(task_names())} or --recipe NAME")
+    if task not in task_names():
+        raise UsageError(f"unknown task {task!r}", hint=f"known: {', '.join(task_names())}")
+    if task == "sr" and scale is None:
+        raise UsageError("super-resolution needs a factor", hint="give --scale 2, 3 or 4")
+    return default_recipe(task, scale or 1, 1 if gray else 3, variant or get_task(task).default_variant)
 
 
 _BLIND = (0.0, 50.0)

@@ -33,6 +33,7 @@ __all__ = [
     "Score",
     "Source",
     "WeightsEntry",
+    "list_weights",
     "load_manifest",
     "manifest_text",
     "parse_manifest",
@@ -228,6 +229,17 @@ def load_manifest(path: Path | None = None) -> Manifest:
         return parse_manifest(data)
     except ManifestError as error:
         raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def list_weights() -> tuple[WeightsEntry, ...]:
+    """Return all weights that are known, whether they are on this machine or not.
+
+    Example:
+        >>> from restore_cli import list_weights
+        >>> [entry.id for entry in list_weights() if entry.task == "sr" and entry.model == "ramit"]
+        ['ramit-sr-x2', 'ramit-sr-x3', 'ramit-sr-x4']
+    """
+    return load_manifest().entries
 
 
 def _own_manifest() -> Path:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restore_cli.comparison.files import compare_files, write_page
-from restore_cli.comparison.gallery import Gallery
+from restore_cli import compare
 from tests.browser import Browser
 
 pytestmark = pytest.mark.slow
@@ -21,10 +20,7 @@ SPLIT = "parseFloat(document.querySelector('.pane:not([hidden])').style.getPrope
 def test_the_page_works_in_a_browser(tmp_path: Path, width: int, dark: bool) -> None:
     for name, level in (("before", 40), ("after", 200)):
         Image.fromarray(np.full((1500, 1600, 3), level, np.uint8)).save(tmp_path / f"{name}.png")
-    gallery = Gallery(1)
-    assert list(compare_files([(tmp_path / "before.png", tmp_path / "after.png", None)], gallery)) == [None]
-    gallery.close()
-    write_page(gallery, tmp_path / "page.html")
+    assert compare(tmp_path / "before.png", tmp_path / "after.png", tmp_path / "page.html").failures == ()
     browser = Browser(tmp_path / "profile", width=width, dark=dark)
     try:
         browser.open((tmp_path / "page.html").as_uri())

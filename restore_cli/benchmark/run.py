@@ -1,0 +1,101 @@
+"""Measure networks, from names to a report: `restore_cli.bench`, which `restore bench` calls too and watches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from restore_cli.benchmark.cases import BenchSettings, Case, cases_of, select_entries
+from restore_cli.benchmark.machine import describe_environment
+from restore_cli.benchmark.report import Report
+from restore_cli.benchmark.rows import Row, measure_rows
+from restore_cli.benchmark.timing import Stage
+from restore_cli.errors import UsageError
+from restore_cli.inference.device import choose_device, choose_dtype
+from restore_cli.weights.file import entry_from_file
+from restore_cli.weights.load import load_weights
+from restore_cli.weights.manifest import WeightsEntry, load_manifest
+
+
+class BenchWatcher:
+    """Watch a measurement: what happens on the way goes to these methods, which do nothing here."""
+
+    def fits(self, path: Path, entry: WeightsEntry, digest: str) -> None:
+        """Take that a file is of the network that was named, which it does not say itself."""
+
+    def begun(self, cases: tuple[Case, ...]) -> None:
+        """Take what is going to be measured."""
+
+    def step(self, case: Case, stage: Stage, done: int, total: int | None) -> None:
+        """Take how far a case is: runs done of a stage, and their number where it is known."""
+
+    def measured(self, row: Row) -> None:
+        """Take a row."""
+
+
+def bench(
+    models: str | Sequence[str] = (),
+    *,
+    weights: Sequence[str | os.PathLike[str]] = (),
+    settings: BenchSettings | None = None,
+    watcher: BenchWatcher | None = None,
+) -> Report:
+    """Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory, energy.
+
+    Needs no weights file: the weights are random, which changes no number here. Every row is measured in a process of
+    its own, beside the machine's own ceilings.
+
+    Args:
+        models: Models' names or weights ids; a model has a row for each scale or task.
+        weights: Networks of your own, from files that say what they are; a file that does not must be of the one model
+            that is named.
+        settings: What is varied, and how long it may take.
+        watcher: Takes what happens on the way.
+
+    Returns:
+        The rows, with `to_json` and `to_csv`; those that could not be measured say why in `error` and do not raise.
+
+    Raises:
+        UsageError: If a name is unknown, no network was named, or settings contradict each other.
+        WeightsError: If a file cannot be read, or is of another network.
+        DeviceError: If the device is not available.
+
+    Example:
+        >>> from restore_cli import bench
+        >>> from restore_cli.benchmark.cases import BenchSettings
+        >>> (row,) = bench("ramit-lite-sr-x4", settings=BenchSettings(runs=0)).rows    # runs=0 only counts
+        >>> row.counts.params
+        359475
+    """
+    watcher, settings = watcher or BenchWatcher(), settings or BenchSettings()
+    entries = _entries([models] if isinstance(models, str) else models, [Path(file) for file in weights], watcher)
+    choice = choose_device(settings.device)
+    for dtype in settings.dtypes:  # refused here once and not in every row
+        choose_dtype(dtype, choice.device, measured_good=())
+    cases = cases_of(entries, settings)
+    environment = describe_environment(choice.device, choice.reason)
+    watcher.begun(cases)
+    rows = []
+    for row in measure_rows(cases, settings, watcher.step):
+        rows.append(row)
+        watcher.measured(row)
+    return Report(environment=environment, rows=tuple(rows))
+
+
+def _entries(models: Sequence[str], files: Sequence[Path], watcher: BenchWatcher) -> tuple[WeightsEntry, ...]:
+    """Find the networks that were named, those of the manifest first."""
+    entries = select_entries(load_manifest(), models)
+    if not entries and not files:
+        raise UsageError("no network was named", hint="name one or several with --model, such as --model ramit")
+    own = []
+    for path in files:
+        entry = entry_from_file(path)
+        if entry is not None:
+            own.append(entry)
+        elif len(entries) == 1:
+            watcher.fits(path, entries[0], load_weights(entries[0], path).digest)
+        else:
+            msg = f"{path} does not say of which network it is"
+            raise UsageError(msg, hint="name that one network with --model, and no other")
+    return (*entries, *own)
