@@ -79,6 +79,14 @@ class _LazyGroup(TyperGroup):
         """Return the names of the commands in the order of the help."""
         return list(COMMANDS)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that was typed, or say what to type."""
+        if args[0] in COMMANDS or args[0].startswith("-"):
+            return super().resolve_command(ctx, args)
+        from restore_cli.cli.mistakes import no_command
+
+        raise no_command(args, COMMANDS)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 -- Typer's signature
         """Write the names of the commands and their lines to `formatter`."""
         with formatter.section("Commands"):
@@ -104,7 +112,7 @@ app = typer.Typer(
 def _root(
     ctx: typer.Context,
     *,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Show the version.")] = False,
 ) -> None:
     """Restore degraded images: enlarge, take out noise and rain, lighten, sharpen."""
     if version:

@@ -26,7 +26,7 @@ from restore_cli.jobs.steps import Step, suffix_of_steps
 from restore_cli.jobs.targets import ImageJob, target_folders
 from restore_cli.jobs.views import pair_views
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
-from restore_cli.storage.publish import remove_unfinished
+from restore_cli.storage.publish import remove_unfinished, require_writable
 
 if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage
@@ -229,12 +229,14 @@ class Batch:
         """Leave out what is proved done (under `resume`), and load the network of the first image that is left.
 
         Raises:
-            RestoreError: If weights or the device cannot be had; no image was touched.
+            RestoreError: If weights, the device or a place for results cannot be had; no image was touched.
         """
         _remove_unfinished(self._plan)
         if self._plan.write.resume:
             self._plan = without_done(self._plan, self._networks)
         self._watcher.planned(self._plan)
+        for folder in target_folders(job for job in self._plan.jobs if not job.to_stdout):
+            require_writable(folder)
         self._networks.prepare(self._plan.jobs, only_fetch=self._crew is not None)
         if self._crew is not None and self._plan.jobs:
             with contextlib.ExitStack() as on_fault:

@@ -147,11 +147,21 @@ def find_sources(
             found.setdefault(str(source.path.absolute()), source)
     if not found:
         names = ", ".join(str(path) for path in inputs)
-        hint = "name the files themselves" if selection.recursive else "add -r to look into subfolders"
+        hint = "name a folder with images in it, or the images themselves"
+        if not selection.recursive and any(map(_has_folders, inputs)):
+            hint = "add -r to look into its subfolders" if len(inputs) == 1 else "add -r to look into their subfolders"
         if selection.include or selection.exclude:
             hint = "look at --include and --exclude"
         raise UsageError(f"no images in {names}", hint=hint)
     return tuple(found.values())
+
+
+def _has_folders(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.is_dir() for entry in entries)
+    except OSError:
+        return False
 
 
 def _require_some(inputs: Sequence[Path]) -> None:
@@ -161,7 +171,7 @@ def _require_some(inputs: Sequence[Path]) -> None:
         msg = f"{first} does not exist"
         if len(inputs) > 1:
             msg = f"none of the {len(inputs)} inputs exists, {first} the first"
-        raise UsageError(msg, hint=f"did you mean {nearest}?" if nearest else None)
+        raise UsageError(msg, hint=f"did you mean {nearest}?" if nearest else "look at its name")
 
 
 def _nearest_name(path: Path) -> Path | None:

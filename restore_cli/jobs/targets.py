@@ -175,7 +175,8 @@ def settle(
     if there and existing == "error":
         first = there[0].target
         msg = f"{first} exists already" if len(there) == 1 else f"{len(there)} outputs exist already, {first} the first"
-        raise UsageError(msg, hint="choose with --existing skip, overwrite or rename")
+        hint = "add --resume to go on with a batch, or --existing skip, overwrite or rename"
+        raise UsageError(msg, hint=hint)
     for job in there if existing == "overwrite" else ():
         if job.target.is_dir():
             raise UsageError(f"the output {job.target} is a folder", hint="move it away or choose another name")

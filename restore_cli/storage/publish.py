@@ -120,6 +120,26 @@ def make_folder(folder: Path) -> None:
         raise StorageError(reason) from error
 
 
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that no file can be made in, before work is spent on one; nothing is left there.
+
+    Args:
+        folder: Where files will go; of one that does not exist yet the nearest folder above is tried.
+
+    Raises:
+        StorageError: If a new file cannot be made.
+    """
+    path = folder.absolute()
+    existing = next((place for place in (path, *path.parents) if place.is_dir()), path)
+    try:
+        file, temporary = new_file(existing)
+        with file:
+            temporary.unlink()
+    except OSError as error:
+        msg = f"{folder}: nothing can be written there: {error.strerror or error}"
+        raise StorageError(msg, hint="choose another output") from error
+
+
 def remove_unfinished(folder: Path) -> int:
     """Remove the unfinished files that killed processes left in a folder, and return how many there were.
 

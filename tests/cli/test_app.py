@@ -14,7 +14,7 @@ import typer
 
 from restore_cli.cli import app, restore
 from restore_cli.cli.app import COMMANDS
-from tests.cli.conftest import Run, command, environment, run_apart
+from tests.cli.conftest import Run, command, environment, image, run_apart
 
 
 def test_the_list_of_commands_says_what_each_says_of_itself(here: Path):
@@ -57,7 +57,9 @@ def test_without_a_command_the_help_is_shown_and_the_code_is_usage(run: Run):
 def test_the_version_is_data(run: Run):
     from restore_cli import __version__
 
-    assert (run("--version").code, run("--version").out) == (0, f"restore {__version__}\n")
+    for option in ("--version", "-V"):
+        ran = run(option)
+        assert (ran.code, ran.out) == (0, f"restore {__version__}\n")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -78,7 +80,13 @@ def test_help_puts_options_under_headings(run: Run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["srr"], "No such command 'srr'. Did you mean 'sr'?; see 'restore --help'"),
+        (["srr"], "there is no command 'srr', did you mean 'sr'?; type `restore --help`"),
+        (["photo.jpg"], "photo.jpg is an image, not a command; type `restore sr photo.jpg` to enlarge it"),
+        (["."], ". is a folder, not a command; type `restore sr .`"),
+        (["upscale", "my photo.jpg"], "there is no command 'upscale'; type `restore sr 'my photo.jpg'`"),
+        (["help"], "there is no command 'help'; type `restore --help`"),
+        (["help", "sr"], "there is no command 'help'; type `restore sr --help`"),
+        (["SR"], "there is no command 'SR'; type `restore sr`"),
         (["sr", "--sale", "2", "a.png"], "No such option: --sale"),
         (["sr", "--scal", "2", "a.png"], "No such option: --scal"),
         (["sr", "--scale", "5", "a.png"], "Invalid value for '--scale'"),
@@ -97,14 +105,29 @@ def test_a_usage_error_is_one_line_and_code_2(run: Run, arguments: list[str], sa
 
 def test_an_error_of_ours_is_one_line_with_the_next_step(run: Run):
     ran = run("sr", "-m", "ramit", "gone.png")
-    assert (ran.code, ran.err) == (2, "restore: error: gone.png does not exist\n")
+    assert (ran.code, ran.err) == (2, "restore: error: gone.png does not exist; look at its name\n")
+
+
+def test_a_folder_without_images_says_where_to_look(run: Run):
+    Path("empty").mkdir()
+    assert "no images in empty; name a folder with images in it" in run("sr", "empty").err
+    Path("empty/below").mkdir()
+    assert "no images in empty; add -r to look into its subfolders" in run("sr", "empty").err
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that nobody may write to")
+def test_an_output_folder_that_cannot_be_written_is_found_before_the_network_is_loaded(run: Run):
+    image("a.png")
+    ran = run("sr", "a.png", "-o", "/proc/below/out.png")
+    assert (ran.code, ran.err.count("\n")) == (4, 1)
+    assert "/proc/below: nothing can be written there" in ran.err
 
 
 def test_a_traceback_comes_only_when_asked_for(run: Run):
     assert "Traceback" not in run("sr", "-m", "ramit", "gone.png").err
     ran = run("sr", "--debug", "-m", "ramit", "gone.png")
     assert ran.err.startswith("Traceback")
-    assert ran.err.endswith("restore: error: gone.png does not exist\n")
+    assert ran.err.endswith("restore: error: gone.png does not exist; look at its name\n")
 
 
 def test_a_fault_of_our_own_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch):

@@ -129,7 +129,7 @@ def test_a_file_that_no_ledger_tells_of_is_neither_taken_for_done_nor_replaced(d
     Path("out/a.png").write_bytes(b"mine")
     ran = denoise("in", "out", "--resume")
     assert ran.code == 2
-    assert "out/a.png exists already; choose with --existing" in ran.err
+    assert "out/a.png exists already; add --resume to go on with a batch, or --existing skip" in ran.err
     ran = denoise("in", "out", "--resume", "--existing", "skip", "--json")
     assert statuses(ran) == {"out/a.png": "skipped", "out/b.png": "ok"}
     assert Path("out/a.png").read_bytes() == b"mine"

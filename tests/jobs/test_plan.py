@@ -354,9 +354,7 @@ class TestWhatIsRefused:
 class TestExisting:
     def test_an_existing_output_is_refused_before_any_work(self):
         touch("in/a.png", "in/b.png", "out/a.png", "out/b.png")
-        with pytest.raises(
-            UsageError, match=r"2 outputs exist already, out/a\.png the first; choose with --existing skip"
-        ):
+        with pytest.raises(UsageError, match=r"2 outputs exist already, out/a\.png the first; add --resume to go on"):
             plan("in", "out")
 
     def test_skip_leaves_out_what_exists(self):
