@@ -14,8 +14,11 @@ from restore_cli.benchmark.timing import Stage
 from restore_cli.errors import UsageError
 from restore_cli.inference.device import choose_device, choose_dtype
 from restore_cli.weights.file import entry_from_file
+from restore_cli.weights.foreign import entry_of
 from restore_cli.weights.load import load_weights
 from restore_cli.weights.manifest import WeightsEntry, load_manifest
+
+_ANY_TASK = "denoise"  # of files that do not tell: what they are for changes no figure here
 
 
 class BenchWatcher:
@@ -48,8 +51,8 @@ def bench(
 
     Args:
         models: Models' names or weights ids; a model has a row for each scale or task.
-        weights: Networks of your own, from files that say what they are; a file that does not must be of the one model
-            that is named.
+        weights: Networks of your own, from files; one that does not say what it is, is of the one model that is named,
+            or without one of what its tensors tell.
         settings: What is varied, and how long it may take.
         watcher: Takes what happens on the way.
 
@@ -96,6 +99,5 @@ def _entries(models: Sequence[str], files: Sequence[Path], watcher: BenchWatcher
         elif len(entries) == 1:
             watcher.fits(path, entries[0], load_weights(entries[0], path).digest)
         else:
-            msg = f"{path} does not say of which network it is"
-            raise UsageError(msg, hint="name that one network with --model, and no other")
+            own.append(entry_of(path, task=_ANY_TASK))
     return (*entries, *own)

@@ -142,7 +142,7 @@ class CandidateOptions:
             "--weights",
             metavar="FILE",
             rich_help_panel=WEIGHTS,
-            help="Your own weights, again for several; NAME=FILE where a file does not say of which network it is.",
+            help="Your own weights, again for several; NAME=FILE where its tensors do not tell of which network it is.",
         ),
     ] = None
     offline: Offline = False

@@ -107,8 +107,8 @@ def list_weights(messages: MessageOptions) -> None:
 def info(names: NamesOrFiles, messages: MessageOptions) -> None:
     """Show all that is known of weights, or of a weights file.
 
-    Config, reported scores, licence, citation, digest and sources; of a file what it says of itself, without loading
-    it.
+    Config, reported scores, licence, citation, digest and sources; of a file what it says of itself, or what its
+    tensors tell.
     """
     out = messages.open()
     files = [name for name in names if _is_file(name)]
@@ -201,19 +201,41 @@ def _is_file(name: str) -> bool:
 
 
 def _file_facts(name: str) -> tuple[WeightsEntry | None, dict[str, Any]]:
-    """Return the entry in a file's header, if there is one, and all that is known of the file as a JSON object."""
+    """Return the entry of a file, if it carries one or is listed, and all that is known of it as a JSON object."""
     from restore_cli.training.provenance import training_command
     from restore_cli.weights.entry import entry_to_json
     from restore_cli.weights.file import facts_of
 
     facts = facts_of(Path(name))
-    own: dict[str, Any] = {} if facts.entry is None else entry_to_json(facts.entry)
-    trained = None if facts.entry is None else training_command(facts.entry)
+    entry = facts.entry or next((entry for entry in _known().entries if entry.sha256 == facts.sha256), None)
+    own: dict[str, Any] = {} if entry is None else entry_to_json(entry)
+    trained = None if entry is None else training_command(entry)
     if trained is not None:
         own["trained_with"] = trained
     kind = {"torch": "PyTorch checkpoint", "safetensors": "safetensors"}[facts.kind]
     seen = {"path": name, "kind": kind, "bytes": facts.bytes, "sha256": facts.sha256, "tensors": facts.tensors}
-    return facts.entry, {**own, **seen}
+    return entry, {**own, **seen, **({} if facts.entry is not None else _recognised_facts(Path(name)))}
+
+
+def _recognised_facts(path: Path) -> dict[str, Any]:
+    """Return what the tensors of a file of others tell."""
+    from restore_cli.weights.file import read_content
+    from restore_cli.weights.foreign import known_networks, recognised
+
+    found = recognised(read_content(path))
+    if found is None:
+        return {"network": f"not recognised; known are {known_networks()}"}
+    return {
+        "network": found.arch.paper,
+        "arch": found.arch.name,
+        "config": found.config.to_json(),
+        "task": found.task or "that of the command it is used with",
+        "scale": found.config.scale,
+        "channels": found.config.channels,
+        "tensors": found.tensors,
+        "numbers": found.numbers,
+        "dtype": ", ".join(found.dtypes),
+    }
 
 
 def _lines(name: str, value: Any, entry: WeightsEntry | None) -> list[str]:

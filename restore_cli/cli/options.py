@@ -77,7 +77,7 @@ WeightsFile = Annotated[
         "--weights",
         metavar="PATH",
         rich_help_panel=WEIGHTS,
-        help="Your own weights, .safetensors or .pth; a .pth needs --model to say of which network.",
+        help="Your own weights, .safetensors or .pth: recognised by its tensors, or of the network that --model names.",
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", rich_help_panel=WEIGHTS, help="Never touch the network.")]

@@ -21,7 +21,8 @@ from restore_cli.export.weights import entry_of_copy, smaller_file
 from restore_cli.models import get_architecture
 from restore_cli.storage.replace import replacing
 from restore_cli.weights.entry import WeightsEntry
-from restore_cli.weights.file import Content, entry_from_file
+from restore_cli.weights.file import Content
+from restore_cli.weights.foreign import entry_of
 from restore_cli.weights.load import LoadedWeights, load_content, load_weights
 from restore_cli.weights.manifest import load_manifest
 from restore_cli.weights.store import Progress
@@ -70,15 +71,11 @@ def export_weights(request: ExportRequest, *, progress: Progress | None = None) 
 
 
 def _entry_and_file(name: str) -> tuple[WeightsEntry, Path | None]:
-    """Return the manifest's entry of an id or model, or a file of the user's own and the entry in it."""
+    """Return the manifest's entry of an id or model, or a file of the user's own and what it is."""
     path = Path(name)
     if path.suffix.lower() not in _WEIGHTS_ENDINGS:
         return load_manifest().find(name), None
-    entry = entry_from_file(path)
-    if entry is None:
-        msg = f"{path} does not say of which network it is"
-        raise UsageError(msg, hint="export a weights id, or a file that `restore train export` made")
-    return entry, path
+    return entry_of(path), path
 
 
 def _place(request: ExportRequest, weights_id: str) -> Path:

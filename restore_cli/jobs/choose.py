@@ -2,7 +2,8 @@
 
 Stage 2, PLAN, and asked again for each image once it is read. A request for denoising leaves open whether the gray
 network or the one for colour is meant, and `sigma="auto"` which noise level; both are settled for each image by itself,
-so that an image comes out the same whatever lies beside it in the folder. Loads no torch.
+so that an image comes out the same whatever lies beside it in the folder. Loads no torch, but where a weights file of
+others must be recognised by its tensors.
 """
 
 from __future__ import annotations
@@ -249,11 +250,9 @@ def _select(manifest: Manifest, request: WeightsRequest, channels: int, sigma: f
 
 
 def _entry_of_file(request: WeightsRequest, path: Path) -> WeightsEntry:
-    from restore_cli.weights.file import entry_from_file
+    from restore_cli.weights.foreign import entry_of
 
-    entry = entry_from_file(path)
-    if entry is None:
-        raise UsageError(f"{path} does not say of which network it is", hint="add --model, such as --model ramit-1")
+    entry = entry_of(path, task=request.task)
     if entry.task != request.task:
         raise UsageError(f"{path} is for {entry.task}, not for {request.task}", hint=f"say `restore {entry.task}`")
     if request.scale not in (None, entry.scale):

@@ -13,10 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict, Unpack, overload
 
-from restore_cli.errors import UsageError
 from restore_cli.jobs.choose import Chooser, WeightsRequest, sigma_warning
 from restore_cli.settings import Context, Padding, RunSettings, Tile
-from restore_cli.weights.file import entry_from_file
+from restore_cli.weights.foreign import entry_of
 from restore_cli.weights.manifest import WeightsEntry, load_manifest
 
 if TYPE_CHECKING:
@@ -52,9 +51,9 @@ def load_restorer(
 
     Args:
         id_or_path: A weights id of `list_weights`, fetched if need be; or the name of a model, with `task` and
-            `scale` where it has weights for several; or a .safetensors file of this project, which says itself what it
-            is.
-        task: Command name of the task, for a model's name.
+            `scale` where it has weights for several; or a weights file, which says itself what it is or is recognised
+            by its tensors.
+        task: Command name of the task, for a model's name, or a file that does not tell.
         scale: Factor of super-resolution, for a model's name.
         path: A file that takes the place of the one of that id, such as a checkpoint of your own.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
@@ -118,10 +117,7 @@ def load_restorer(
     if isinstance(id_or_path, str) and file.suffix.lower() not in _WEIGHTS_SUFFIXES:
         entry = load_manifest().find(id_or_path, task=task, scale=scale)
         return _load(entry, None if path is None else Path(path), settings, offline=offline)
-    own = entry_from_file(file)
-    if own is None:
-        raise UsageError(f"{file} does not say of which network it is", hint="name a weights id, and the file as path")
-    return _load(own, file if path is None else Path(path), settings, offline=offline)
+    return _load(entry_of(file, task=task), file if path is None else Path(path), settings, offline=offline)
 
 
 class RestoreOptions(TypedDict, total=False):

@@ -253,6 +253,12 @@ def get_architecture(name: str) -> Arch:
     return arch
 
 
+def count_of(shapes: Shapes, prefix: str) -> int:
+    """Return how many numbered parts begin with a name, as "body.0", "body.1", ... begin with "body."."""
+    rests = (key.removeprefix(prefix) for key in shapes if key.startswith(prefix))
+    return len({number for rest in rests if (number := rest.partition(".")[0]).isdecimal()})
+
+
 def recognisable() -> tuple[Arch, ...]:
     """Import the architectures whose files of others can be recognised, and torch."""
     return tuple(arch for arch in map(get_architecture, architecture_names()) if arch.recognise is not None)

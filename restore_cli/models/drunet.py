@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from restore_cli.layers.json_config import JsonConfig
-from restore_cli.models import Arch
+from restore_cli.models import Arch, Shapes, count_of
 
 USUAL_LEVEL = 15.0 / 255.0
 """Standard deviation of the noise, on the scale of the pixels, where nobody says it: that of a grainy photo."""
@@ -148,6 +148,19 @@ def _level_plane(x: Tensor, level: Tensor | None) -> Tensor:
     return told[:, None, None, None].expand(-1, -1, *x.shape[2:])
 
 
+def _recognise(shapes: Shapes, task: str | None) -> Config | None:
+    """Return the configuration of the DRUNet that a file's tensors are of; None for another network."""
+    del task
+    head, tail = shapes.get("m_head.weight", ()), shapes.get("m_tail.weight", ())
+    if len(head) != 4 or not tail or "m_tail.bias" in shapes or "m_body.0.res.2.weight" not in shapes:
+        return None
+    if head[1] != tail[0] + 1:  # without a plane for the level it is the plain U-Net of the same authors
+        return None
+    blocks = count_of(shapes, "m_body.")
+    dims = tuple(shapes[f"m_down{scale}.{blocks}.weight"][0] for scale in range(1, _SCALES))
+    return Config(dims=(head[0], *dims), blocks=blocks, channels=tail[0])
+
+
 ARCH = Arch(
     name="drunet",
     config=Config,
@@ -157,4 +170,6 @@ ARCH = Arch(
     takes_level=True,
     paper="Plug-and-Play Image Restoration with Deep Denoiser Prior, arXiv 2008.13751",
     block=ResidualBlock,
+    recognise=_recognise,
+    task="denoise",
 )

@@ -22,7 +22,7 @@ from typing import ClassVar, Self
 from torch import Tensor, nn
 
 from restore_cli.layers.json_config import JsonConfig
-from restore_cli.models import Arch
+from restore_cli.models import Arch, Shapes, count_of
 
 _SCALES = 4
 
@@ -178,6 +178,17 @@ def _blocks(dim: int, count: int) -> list[nn.Module]:
     return [ResidualBlock(dim) for _ in range(count)]
 
 
+def _recognise(shapes: Shapes, task: str | None) -> Config | None:
+    """Return the configuration of the FBCNN that a file's tensors are of; None for another network."""
+    del task
+    head, embedding = shapes.get("m_head.weight", ()), shapes.get("qf_embed.0.weight", ())
+    if len(head) != 4 or not embedding:
+        return None
+    blocks = count_of(shapes, "m_body_encoder.")
+    dims = tuple(shapes[f"m_down{scale}.{blocks}.weight"][0] for scale in range(1, _SCALES))
+    return Config(dims=(head[0], *dims), blocks=blocks, quality_dim=embedding[0], channels=head[1])
+
+
 ARCH = Arch(
     name="fbcnn",
     config=Config,
@@ -186,4 +197,6 @@ ARCH = Arch(
     global_attention=True,
     paper="Towards Flexible Blind JPEG Artifacts Removal, arXiv 2109.14573",
     block=ResidualBlock,
+    recognise=_recognise,
+    task="dejpeg",
 )

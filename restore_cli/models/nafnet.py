@@ -25,7 +25,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.json_config import JsonConfig
 from restore_cli.layers.tensors import at_least_float32, autocast_off, channels_first, channels_last
-from restore_cli.models import Arch
+from restore_cli.models import Arch, Shapes, count_of
 
 _NORM_EPS = 1e-6
 
@@ -186,6 +186,22 @@ def _unit_of(config: Config) -> int:
     return config.unit
 
 
+def _recognise(shapes: Shapes, task: str | None) -> Config | None:
+    """Return the configuration of the NAFNet that a file's tensors are of; None for another network."""
+    del task
+    intro, ending = shapes.get("intro.weight", ()), shapes.get("ending.weight", ())
+    if len(intro) != 4 or not ending or "middle_blks.0.sca.1.weight" not in shapes:
+        return None
+    scales = range(count_of(shapes, "downs."))
+    return Config(
+        width=intro[0],
+        encoders=tuple(count_of(shapes, f"encoders.{scale}.") for scale in scales),
+        middle=count_of(shapes, "middle_blks."),
+        decoders=tuple(count_of(shapes, f"decoders.{scale}.") for scale in scales),
+        channels=ending[0],
+    )
+
+
 ARCH = Arch(
     name="nafnet",
     config=Config,
@@ -195,4 +211,5 @@ ARCH = Arch(
     global_attention=True,
     paper="Simple Baselines for Image Restoration, arXiv 2204.04676",
     block=Block,
+    recognise=_recognise,
 )

@@ -26,7 +26,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.json_config import JsonConfig
 from restore_cli.layers.tensors import channels_first, channels_last
-from restore_cli.models import Arch
+from restore_cli.models import Arch, Shapes, count_of
 
 _SCALES = 4
 _STAGES = 2 * _SCALES - 1
@@ -241,6 +241,25 @@ def _unit_of(config: Config) -> int:
     return config.unit
 
 
+def _recognise(shapes: Shapes, task: str | None) -> Config | None:
+    """Return the configuration of the SCUNet that a file's tensors are of; None for another network."""
+    del task
+    head, bias = (
+        shapes.get(key, ()) for key in ("m_head.0.weight", "m_body.0.trans_block.msa.relative_position_params")
+    )
+    if len(head) != 4 or len(bias) != 3:
+        return None
+    down = tuple(count_of(shapes, f"m_down{scale}.") - 1 for scale in (1, 2, 3))  # one is the way to the next scale
+    up = tuple(count_of(shapes, f"m_up{scale}.") - 1 for scale in (3, 2, 1))
+    return Config(
+        dim=head[0],
+        depths=(*down, count_of(shapes, "m_body."), *up),
+        head_dim=(head[0] << (_SCALES - 2)) // bias[0],
+        window_size=(bias[1] + 1) // 2,
+        channels=head[1],
+    )
+
+
 ARCH = Arch(
     name="scunet",
     config=Config,
@@ -250,4 +269,5 @@ ARCH = Arch(
     global_attention=False,
     paper="Practical Blind Image Denoising via Swin-Conv-UNet and Data Synthesis, arXiv 2203.13278",
     block=Block,
+    recognise=_recognise,
 )

@@ -140,8 +140,9 @@ def _listed(model: str | None, protocol: Protocol, manifest: Manifest) -> Chosen
 
 
 def _own_file(text: str, protocol: Protocol, manifest: Manifest) -> ChosenWeights:
-    """Find out of which network a file is: from NAME=, from its own header, or from its published name."""
+    """Find out of which network a file is: from NAME=, its own header, its published name, or its tensors."""
     from restore_cli.weights.file import entry_from_file
+    from restore_cli.weights.foreign import entry_of
 
     model, equals, rest = text.partition("=")
     if equals and not Path(text).exists():
@@ -149,8 +150,7 @@ def _own_file(text: str, protocol: Protocol, manifest: Manifest) -> ChosenWeight
         return ChosenWeights(entry=entry, path=_existing(rest), label=Path(rest).stem)
     path = _existing(text)
     known = entry_from_file(path) or next((entry for entry in manifest.entries if entry.file == path.name), None)
-    if known is None:
-        raise UsageError(f"{path} does not say of which network it is", hint=f"write --weights NAME={path}")
+    known = known or entry_of(path, task=protocol.task)
     _refuse_other_purpose(known, protocol, path)
     return ChosenWeights(entry=known, path=path, label=path.stem)
 

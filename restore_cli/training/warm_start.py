@@ -18,12 +18,13 @@ from torch import nn
 
 from restore_cli.errors import TrainingError
 from restore_cli.training.checkpoint import BEST, LAST, read_checkpoint
-from restore_cli.weights.file import entry_from_file
+from restore_cli.weights.foreign import entry_of
 from restore_cli.weights.load import load_weights
 from restore_cli.weights.manifest import load_manifest
 
 INPUTS = r"(shallow\.conv|embed\.\d+)\.weight"  # RAMiT's, CrossFormer-IR's
 HEAD, FINAL = "to_target.conv", "to_target.final_conv"
+_ANY_TASK = "denoise"
 _PARTS = ("weight", "bias")
 
 
@@ -85,12 +86,8 @@ def read_source(source: str) -> Mapping[str, torch.Tensor]:
         network: Mapping[str, torch.Tensor] = content.get("averaged", content["network"])
         return network
     if path.is_file():
-        entry = entry_from_file(path)
-        if entry is None:
-            raise TrainingError(
-                f"{path} does not say which network it is of", hint="give a file that `restore train export` wrote"
-            )
-        return load_weights(entry, path).network.state_dict()
+        # What it was trained for changes none of its tensors; the network that starts from them has its own task.
+        return load_weights(entry_of(path, task=_ANY_TASK), path).network.state_dict()
     known = load_manifest()
     if source not in {entry.id for entry in known.entries}:
         raise TrainingError(

@@ -2,10 +2,11 @@
 
 Stage 5, RUN (and 2, PLAN, for the entry in a header). A file is read once and those very bytes are digested and then
 parsed, so that nothing can be exchanged in between. Bytes decide what kind of file it is, not the suffix. A checkpoint
-of torch.save is a zip archive around a pickle, which is a program: this looks at it without running it and refuses
-whatever goes beyond naming tensors, so that `load` hands only harmless bytes on (and torch's own weights_only reader
-stands behind that). Files of ours carry their manifest entry in their header: it tells what `--weights FILE` is before
-anything is loaded. Imports no torch.
+of torch.save is a zip archive around a pickle, or before torch 1.6 a row of pickles and then the numbers. A pickle is a
+program: this looks at it without running it and refuses whatever goes beyond naming tensors, so that `load` hands only
+harmless bytes on (and torch's own weights_only reader stands behind that). Files of ours carry their manifest entry in
+their header: it tells what `--weights FILE` is before anything is loaded; `foreign` finds it out for those of others.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ _CALLING_OPCODES = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1"
 
 ENTRY_KEY = "restore_entry"
 """Under this key of the header's metadata an entry stands, as JSON."""
+
+# How torch.save began before 1.6: a pickle of a number that stands for the format. Four more follow (its version, facts
+# of the system, the tensors, the names of their storages), then the numbers.
+_BARE_START = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+_BARE_PICKLES = 5
 
 _MAX_CONFIG_NUMBER = 1024  # of a config in a file of unknown origin; no network here comes near
 
@@ -125,7 +131,7 @@ def facts_of(path: Path) -> FileFacts:
         bytes=len(content.data),
         sha256=content.sha256,
         tensors=len(safetensors_header(content).keys() - {"__metadata__"}) if kind == "safetensors" else None,
-        entry=_entry_in(content, kind),
+        entry=entry_in(content, kind),
     )
 
 
@@ -136,10 +142,11 @@ def entry_from_file(path: Path) -> WeightsEntry | None:
         WeightsError: If the file cannot be read, is no weights file, or its entry is broken.
     """
     content = read_content(path)
-    return _entry_in(content, recognise(content))
+    return entry_in(content, recognise(content))
 
 
-def _entry_in(content: Content, kind: Kind) -> WeightsEntry | None:
+def entry_in(content: Content, kind: Kind) -> WeightsEntry | None:
+    """Return the manifest entry in bytes that `recognise` has passed as that kind; as in `entry_from_file`."""
     if kind != "safetensors":
         return None
     metadata = safetensors_header(content).get("__metadata__")
@@ -150,9 +157,18 @@ def _entry_in(content: Content, kind: Kind) -> WeightsEntry | None:
         entry = entry_from_json(strict_json(text), "its entry")
     except ManifestError as error:
         raise ManifestError(f"{content.path}: {error.message}", hint=error.hint) from error
-    if _largest_number(entry.config) > _MAX_CONFIG_NUMBER:
-        raise ManifestError(f"{content.path}: field 'config' holds a number above {_MAX_CONFIG_NUMBER}")
+    require_sane(entry.config, content.path)
     return entry
+
+
+def require_sane(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse a configuration that a file of unknown origin names and that would take a machine's memory.
+
+    Raises:
+        ManifestError: If it holds a number that no network here comes near.
+    """
+    if _largest_number(config) > _MAX_CONFIG_NUMBER:
+        raise ManifestError(f"{path}: field 'config' holds a number above {_MAX_CONFIG_NUMBER}")
 
 
 def recognise(content: Content) -> Kind:
@@ -164,6 +180,9 @@ def recognise(content: Content) -> Kind:
     data = content.data
     if data.startswith(b"PK\x03\x04"):
         _require_plain_checkpoint(content)
+        return "torch"
+    if data[2:].startswith(_BARE_START):
+        _require_plain_pickles(content)
         return "torch"
     if data[8:9] == b"{":
         header = safetensors_header(content)
@@ -205,9 +224,24 @@ def _require_plain_checkpoint(content: Content) -> None:
         raise WeightsError(f"{path} is damaged: {_first_line(error)}") from error
     if fault is not None:
         raise WeightsError(f"{path} {fault}")
-    asked = _first_harmful(script, content)
+    _require_harmless(io.BytesIO(script), content)
+
+
+def _require_plain_pickles(content: Content) -> None:
+    """Check a checkpoint of torch before 1.6: harmless pickles one after another, and then numbers."""
+    stream = io.BytesIO(content.data)
+    for _ in range(_BARE_PICKLES):
+        start = stream.tell()
+        _require_harmless(stream, content)
+        if stream.tell() - start > _MAX_PICKLE_BYTES:
+            raise WeightsError(f"{content.path} refused: its pickle is over {_MAX_PICKLE_BYTES >> 20} MiB")
+
+
+def _require_harmless(stream: io.BytesIO, content: Content) -> None:
+    """Read one pickle without running it, and refuse whatever asks for more than tensors."""
+    asked = _first_harmful(stream, content)
     if asked is not None:
-        msg = f"{path} refused: its pickle asks for {asked}, and a weights file needs tensors only"
+        msg = f"{content.path} refused: its pickle asks for {asked}, and a weights file needs tensors only"
         raise WeightsError(msg, hint="nothing in it was run")
 
 
@@ -239,8 +273,11 @@ def _archive_fault(members: list[zipfile.ZipInfo], size: int) -> str | None:
     return None
 
 
-def _first_harmful(script: bytes, content: Content) -> str | None:
-    """Read a pickle without running it; return the first thing it asks for that is not a tensor, None for nothing."""
+def _first_harmful(script: io.BytesIO, content: Content) -> str | None:
+    """Read a pickle without running it; return the first thing it asks for that is not a tensor, None for nothing.
+
+    The stream stands behind the pickle then.
+    """
     strings: list[str] = []
     try:
         for opcode, argument, _ in pickletools.genops(script):
@@ -265,7 +302,7 @@ def _guess(data: bytes) -> str:
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer; fetch the file itself"
     if data.startswith(b"\x80"):
-        return "it is a bare pickle (PyTorch before 1.6); save it anew with a recent PyTorch, or as .safetensors"
+        return "it is a bare pickle, which no version of torch.save writes"
     return "its first bytes are neither those of torch.save nor of .safetensors"
 
 

@@ -167,26 +167,39 @@ def _architecture(entry: WeightsEntry) -> tuple[Arch, Config]:
     return arch, config
 
 
-def _read_state_dict(content: Content, entry: WeightsEntry, arch: Arch, *, is_own: bool) -> dict[str, Tensor]:
-    """Parse a file into tensors named as the network names them."""
-    ours = False
+def read_tensors(content: Content, keys: Sequence[str] = WRAPPERS) -> dict[str, Tensor]:
+    """Parse a file into its tensors under the names it gives them, without what training programs wrap around them.
+
+    Args:
+        content: The bytes.
+        keys: Where a checkpoint may lay its tensors, the best first.
+
+    Raises:
+        WeightsError: If they are damaged, malicious, or hold anything but tensors.
+    """
     if recognise(content) == "safetensors":
-        ours = ENTRY_KEY in (safetensors_header(content).get("__metadata__") or {})
         try:
             parsed: object = safetensors.torch.load(content.data)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise WeightsError(f"{content.path} is damaged: {_first_line(error)}") from error
     else:
-        named = () if entry.state_dict_key is None else (entry.state_dict_key,)
-        # A listed file nests as its entry says; in one of the user's own the smoothed weights are the better ones.
-        parsed = _unwrapped(_read_checkpoint(content), (*WRAPPERS, *named) if is_own else (*named, *WRAPPERS))
+        parsed = _unwrapped(_read_checkpoint(content), keys)
     state_dict = _require_tensors(content.path, parsed)
     try:
-        state_dict = restored(state_dict)
+        return restored(state_dict)
     except ValueError as error:
         raise WeightsError(f"{content.path} is damaged: {error}") from error
+
+
+def _read_state_dict(content: Content, entry: WeightsEntry, arch: Arch, *, is_own: bool) -> dict[str, Tensor]:
+    """Parse a file into tensors named as the network names them."""
+    named = () if entry.state_dict_key is None else (entry.state_dict_key,)
+    # A listed file nests as its entry says; in one of the user's own the smoothed weights are the better ones.
+    state_dict = read_tensors(content, (*WRAPPERS, *named) if is_own else (*named, *WRAPPERS))
     for key in entry.drop_keys:
         state_dict.pop(key, None)
+    kind = recognise(content)
+    ours = kind == "safetensors" and ENTRY_KEY in (safetensors_header(content).get("__metadata__") or {})
     if arch.convert_state_dict is None or ours:
         return state_dict
     try:

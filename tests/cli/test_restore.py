@@ -372,14 +372,34 @@ class TestWeights:
         assert ran.code == 2
         assert "enlarges 2 times, not 4" in ran.err
 
-    def test_a_file_that_does_not_say_what_it_is_needs_a_model(self, run: Run):
+    def test_a_file_of_no_known_network_is_refused_with_those_that_are(self, run: Run):
         import torch
 
         image("a.png")
         torch.save({"x": torch.zeros(1)}, "w.pth")
         ran = run("sr", "--weights", "w.pth", "a.png")
         assert ran.code == 2
-        assert "w.pth does not say of which network it is; add --model" in ran.err
+        assert "w.pth does not say of which network it is, and is of none that is known here" in ran.err
+        assert "RRDBNet, " in ran.err
+        assert "add --model" in ran.err
+
+    def test_a_file_of_others_is_recognised_and_its_digest_shown(self, run: Run):
+        import hashlib
+
+        import torch
+
+        from restore_cli.models import rrdbnet
+
+        config = rrdbnet.Config(dim=8, growth=4, blocks=1)
+        torch.save({"params_ema": rrdbnet.RRDBNet(config).half().state_dict()}, "4x_Mine.pth")
+        image("a.png", size=(9, 7))
+        ran = run("sr", "--weights", "4x_Mine.pth", "a.png", "b.png", "--verbose")
+        assert ran.code == 0, ran.err
+        assert hashlib.sha256(Path("4x_Mine.pth").read_bytes()).hexdigest()[:12] in ran.err
+        with Image.open("b.png") as restored:
+            assert restored.size == (36, 28)
+        assert run("denoise", "--weights", "4x_Mine.pth", "a.png", "c.png").err.count("is for sr, not for denoise") == 1
+        assert run("sr", "--scale", "2", "--weights", "4x_Mine.pth", "a.png").code == 2
 
     def test_a_file_that_does_not_fit_its_model_is_code_3(self, run: Run, tiny: Tiny):
         image("a.png")

@@ -12,6 +12,7 @@ from restore_cli.models.ramit.bands import restore_in_bands
 from restore_cli.models.ramit.block import DRAMiTransformer
 from restore_cli.models.ramit.config import Config, mult_adds
 from restore_cli.models.ramit.network import RAMiT
+from restore_cli.models.ramit.recognise import recognise
 
 ARCH = Arch(
     name="ramit",
@@ -29,4 +30,5 @@ ARCH = Arch(
     paper="Reciprocal Attention Mixing Transformer for Lightweight Image Restoration, arXiv 2305.11474",
     mult_adds=mult_adds,
     block=DRAMiTransformer,
+    recognise=recognise,
 )

@@ -161,6 +161,14 @@ PUBLISHED = (
 """The published checkpoints as (name, task, scale, channels)."""
 
 
+def published_like(task: str, scale: int, channels: int) -> Config:
+    """Return a published configuration for a task, or for one like it where there is none: factor, channels, size."""
+    alike = ((task, scale, channels), ("sr", 4, channels) if scale > 1 else ("denoise", 1, channels))
+    mean, std = next((_STATISTICS[like] for like in alike if like in _STATISTICS), _STATISTICS["denoise", 1, 1])
+    helper = task in {"sr", "lowlight"}
+    return replace(Config(), scale=scale, channels=channels, mean=mean, std=std, helper=helper)
+
+
 def expanded_channels(dim: int, exp_factor: float, exp_groups: int) -> int:
     """Return the width of MobiVari 2; a width that already divides gets a whole further group, as published."""
     expanded = int(dim * exp_factor)
