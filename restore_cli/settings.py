@@ -163,6 +163,7 @@ class PathSettings:
         suffix: Put behind the names of results; None means `task_suffix` beside the inputs and nothing elsewhere.
         task_suffix: What the task calls its results ("_x4"); a batch sets it itself.
         shard: Take only this part of the images; None takes all.
+        allow_private: Let addresses lead into private networks, and over http.
     """
 
     paths: tuple[str, ...]
@@ -175,3 +176,4 @@ class PathSettings:
     suffix: str | None = None
     task_suffix: str = ""
     shard: Shard | None = None
+    allow_private: bool = False

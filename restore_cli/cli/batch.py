@@ -74,7 +74,7 @@ class _Teller(BatchWatcher):
         self._out = out
         self._plan = plan
         self._comparison = comparison
-        self._piped = {job.source: job for job in (*plan.jobs, *plan.skipped) if job.from_stdin or job.to_stdout}
+        self._named = {job.source: job for job in (*plan.jobs, *plan.skipped) if job.file is None or job.to_stdout}
         self._total = len(plan.jobs) + len(plan.skipped)
         self._why_skipped = "is done already, skipped" if plan.write.resume else "exists, skipped"
         self._debug = debug
@@ -129,7 +129,7 @@ class _Teller(BatchWatcher):
         self._comparison.take(result)
         self.conclusion.take(result)
         self._told += 1
-        job = self._piped.get(result.source)
+        job = self._named.get(result.source)
         source = str(result.source) if job is None else job.source_name
         target = str(result.target) if job is None else job.target_name
         place = f"[{self._told}/{self._total}] {source}"
@@ -156,7 +156,7 @@ class _Teller(BatchWatcher):
                 self._out.traceback(result.error)
             self._out.error(result.error)
             self._out.image_done(None, name=source)
-        self._out.record(_result_json(result))
+        self._out.record(_result_json(result, None if job is None else job.url))
 
 
 def _noise_note(source: str, noise: NoiseEstimate, entry: WeightsEntry | None) -> str:
@@ -197,7 +197,8 @@ def show_plan(plan: JobPlan, out: Output) -> int:
         refused += not _show_planned(job, plan, choice or Choice(entry=default), out)
     for job in plan.skipped:
         out.data(f"{job.source_name} -> {job.target} (exists, skipped)")
-        out.record({"type": "image", "source": str(job.source), "target": str(job.target), "status": "skipped"})
+        source = job.url or str(job.source)
+        out.record({"type": "image", "source": source, "target": str(job.target), "status": "skipped"})
     entries = tuple(chain or used.values()) or (default,)
     places = [plan.weights.path or locate(entry) for entry in entries]
     out.record(
@@ -223,9 +224,9 @@ def _show_planned(job: ImageJob, plan: JobPlan, choice: Choice, out: Output) -> 
     """Show what would become of an image; return whether a run would not refuse it ahead of the network."""
     from restore_cli.jobs.check import check_image
 
-    record: dict[str, Any] = {"type": "image", "source": str(job.source), "target": str(job.target)}
+    record: dict[str, Any] = {"type": "image", "source": job.url or str(job.source), "target": str(job.target)}
     try:
-        if not job.from_stdin:
+        if job.file is not None:
             check_image(job, plan, scale=choice.entry.scale)
     except ImageError as error:
         out.error(error)
@@ -251,10 +252,10 @@ def _only(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else None
 
 
-def _result_json(result: JobResult) -> dict[str, Any]:
+def _result_json(result: JobResult, url: str | None) -> dict[str, Any]:
     return {
         "type": "image",
-        "source": str(result.source),
+        "source": url or str(result.source),
         "target": str(result.target),
         "status": result.status,
         "seconds": round(result.seconds, 3),

@@ -59,7 +59,7 @@ class Comparison:
             return
         self._gallery.take(
             str(result.source),
-            before=None if job.is_in_place or job.from_stdin else job.source,
+            before=None if job.is_in_place else job.file,
             after=None if job.to_stdout else result.target,
             name="standard input" if job.from_stdin else job.source.name,
             seconds=result.seconds,

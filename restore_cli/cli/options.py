@@ -133,8 +133,8 @@ Paths = Annotated[
     typer.Argument(
         metavar="INPUT... [OUTPUT]",
         show_default=False,
-        help="Images, folders or patterns. Of two or more the last is the output; one alone is restored beside "
-        "itself. - is standard input, and standard output.",
+        help="Images, folders, patterns or https addresses. Of two or more the last is the output; one alone is "
+        "restored beside itself. - is standard input, and standard output.",
     ),
 ]
 
@@ -203,6 +203,14 @@ class FileOptions(ImageOptions):
             help="Take only part I of N of the images, counted from 0: for machines that share a folder of images.",
         ),
     ] = None
+    allow_private: Annotated[
+        bool,
+        typer.Option(
+            "--allow-private",
+            rich_help_panel=FILES,
+            help="Let https addresses among the inputs lead into private networks, and take http ones.",
+        ),
+    ] = False
     keep_times: Annotated[
         bool,
         typer.Option("--keep-times", rich_help_panel=FILES, help="Give results the times of their sources."),
@@ -260,6 +268,7 @@ class FileOptions(ImageOptions):
             exclude=tuple(self.exclude or ()),
             suffix=self.suffix,
             shard=None if self.shard is None else parse_shard(self.shard),
+            allow_private=self.allow_private,
         )
 
     def write_settings(self) -> WriteSettings:

@@ -136,7 +136,7 @@ class Chooser:
 
         if not self.depends_on_image:
             return Choice(entry=self._default)
-        if job.from_stdin and job.data is None:
+        if job.file is None and job.data is None:
             return None
         sigma = self._request.sigma
         if sigma != "auto" and (is_gray_file(job.source) if job.data is None else is_gray_data(job.data)):

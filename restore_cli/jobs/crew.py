@@ -31,8 +31,8 @@ _POLL_SECONDS = 0.1
 _LARGEST_BATCH = 16
 # Batches a worker gets of what is left: the fewer are left, the smaller they are, so that all end at about one time.
 _BATCHES_EACH = 4
-# One worker may meet with an accident; if a second one cannot start either, none will.
-_FAILED_STARTS = 2
+# Workers may meet with accidents while they start; so many in a row, and none will ever be ready.
+_FAILED_STARTS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +256,7 @@ class Foreman:
         match message:
             case Ready():
                 self._starting.discard(worker)
+                self._failed_starts = 0
                 self._idle.add(worker)
             case Loaded():
                 self._on_load(message.network)

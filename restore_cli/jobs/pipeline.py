@@ -27,6 +27,7 @@ from restore_cli.imaging.fit import fitted
 from restore_cli.inference.device import is_out_of_memory
 from restore_cli.inference.progress import ImageProgress, OnProgress
 from restore_cli.inference.runner import StopRequestedError
+from restore_cli.jobs.addresses import fetch_image
 from restore_cli.jobs.advice import advice_on, clipping_warning
 from restore_cli.jobs.check import check_output, written_format
 from restore_cli.jobs.choose import Choice
@@ -168,7 +169,7 @@ class _Coordinator:
                 self._held_elsewhere.append(flight.job)
                 continue
             elif flight.result is None:
-                work = partial(_read, flight.job, self._plan, self._networks, self._ledgers)
+                work = partial(_read, flight.job, self._plan, self._networks, self._ledgers, self._leaving)
                 flight.launch(Stage.READING, readers, work)
                 ahead += 1
             self._flights.append(flight)
@@ -278,15 +279,20 @@ def _ledgers_of(plan: JobPlan, networks: NetworkSource) -> Ledgers | None:
     return Ledgers(networks.recipes() if plan.write.resume else ())
 
 
-def _read(job: ImageJob, plan: JobPlan, networks: NetworkSource, ledgers: Ledgers | None) -> Read:
-    """Read and decode an image, and settle which weights it gets.
+def _read(
+    job: ImageJob, plan: JobPlan, networks: NetworkSource, ledgers: Ledgers | None, stop: threading.Event
+) -> Read:
+    """Read and decode an image, and settle which weights it gets; `stop` leaves a download.
 
     Raises:
         _DoneAlreadyError: If its result is there, proved.
         DeadlyImageError: If it has ended its process too often.
     """
     settings = plan.read
-    data = read_file(job.source, settings.max_pixels) if job.data is None else job.data
+    if job.url is not None:
+        data = fetch_image(job.url, allow_private=job.allow_private, stop=stop)
+    else:
+        data = read_file(job.source, settings.max_pixels) if job.data is None else job.data
     digest = "" if job.home is None else digest_of_bytes(data)
     right = None if job.right is None else read_file(job.right, settings.max_pixels)
     if right is not None and digest:
@@ -394,7 +400,7 @@ def _publish(data: bytes, job: ImageJob, proof: _Proof | None, *, overwrite: boo
     if proof is not None:
         proof.ledgers.write_down(job, proof.recipe, input_digest=proof.digest, output_digest=digest_of_bytes(data))
     # In place the target is what a link points to.
-    like = None if job.from_stdin else Like(source=job.source, takes_its_place=job.is_in_place, keeps_times=keep_times)
+    like = None if job.file is None else Like(source=job.file, takes_its_place=job.is_in_place, keeps_times=keep_times)
     publish(data, job.target, overwrite=overwrite, like=like)
 
 

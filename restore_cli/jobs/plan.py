@@ -9,14 +9,15 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from restore_cli.errors import EncodeError, UsageError
 from restore_cli.imaging.formats import SUFFIXES, WRITABLE_FORMATS, output_format, promised_format, suffix_of
+from restore_cli.jobs.addresses import is_address, source_at
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.ledger import Ledger
-from restore_cli.jobs.sources import PassedOver, Selection, expand_patterns, find_sources
+from restore_cli.jobs.sources import PassedOver, Selection, Source, expand_patterns, find_sources
 from restore_cli.jobs.steps import Step
 from restore_cli.jobs.targets import Destination, ImageJob, plan_jobs, settle
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
@@ -85,7 +86,9 @@ def plan_images(
     typed_inputs, output = _split(settings, resume=write.resume)
     if STREAM in (*typed_inputs, output):
         return _plan_streams(settings, write, typed_inputs, output)
-    inputs = [Path(typed) for typed in expand_patterns(typed_inputs)]
+    addresses = _addresses(settings, typed_inputs, output)
+    paths = [Path(typed) for typed in expand_patterns([typed for typed in typed_inputs if not is_address(typed)])]
+    inputs = [*paths, *(source.path for source in addresses)]
     destination = _destination(settings, write, inputs, output)
     leave_out = destination.path if destination.kind == "folder" else None
     if any(_same_folder(leave_out, folder) for folder in inputs):
@@ -93,11 +96,24 @@ def plan_images(
     selection = Selection(
         suffixes=SUFFIXES, recursive=settings.recursive, include=settings.include, exclude=settings.exclude
     )
-    sources = find_sources(inputs, selection, leave_out=leave_out, passed_over=passed_over)
+    sources = find_sources(paths, selection, leave_out=leave_out, passed_over=passed_over) if paths else ()
+    sources = (*sources, *(source for source in addresses if selection.takes(source.inner)))
     jobs = plan_jobs(sources, destination, is_ours=_Known()) if write.resume else plan_jobs(sources, destination)
+    if settings.allow_private:
+        jobs = [replace(job, allow_private=job.url is not None) for job in jobs]
     if settings.in_place:
         _require_format_kept(jobs)
     return settle(jobs, write.existing, settings.shard)
+
+
+def _addresses(settings: PathSettings, inputs: Sequence[str], output: str | None) -> tuple[Source, ...]:
+    """Return the inputs that lie at addresses, each once."""
+    if output is not None and is_address(output):
+        raise UsageError(f"nothing can be written to {output}", hint="name the output with -o, or say --beside")
+    typed = dict.fromkeys(typed for typed in inputs if is_address(typed))
+    if typed and settings.in_place:
+        raise UsageError(f"--in-place cannot write {next(iter(typed))} back", hint="name an output with -o")
+    return tuple(source_at(url, allow_private=settings.allow_private) for url in typed)
 
 
 def _plan_streams(
@@ -115,6 +131,10 @@ def _plan_streams(
         if is_given:
             raise UsageError(f"{STREAM} and {option} contradict each other", hint="name a file")
     source, from_stdin = Path(inputs[0]), inputs[0] == STREAM
+    if is_address(inputs[0]):
+        found = _addresses(settings, inputs, output)[0]
+        job = ImageJob(source=found.path, target=Path(STREAM), to_stdout=True, url=found.url)
+        return (replace(job, allow_private=settings.allow_private),), ()
     if not from_stdin:
         source = Path(expand_patterns(inputs)[0])
         if os.path.isdir(source):  # noqa: PTH112 - takes names that are too long, too

@@ -35,11 +35,13 @@ class Source:
         path: Where it is, as it was named.
         root: The input it was found through: itself, or a folder above it.
         inner: Its place below the root folder, with slashes, or its bare name where it was named itself.
+        url: The address it lies at, and `path` only says so; None for a file of this machine.
     """
 
     path: Path
     root: Path
     inner: str
+    url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

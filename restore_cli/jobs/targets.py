@@ -37,6 +37,8 @@ class ImageJob:
         data: The bytes that came through standard input, once they were read.
         right: The right view of the scene whose left view is `source`; None where there is one view.
         inner: The source's name relative to the input it was found through, with slashes.
+        url: The address the image lies at, and `source` only says so; None for a file.
+        allow_private: That address may lead into private networks, and over http.
     """
 
     source: Path
@@ -49,11 +51,18 @@ class ImageJob:
     data: bytes | None = field(default=None, repr=False)
     right: Path | None = None
     inner: str = ""
+    url: str | None = None
+    allow_private: bool = False
 
     @property
     def source_name(self) -> str:
         """Return what messages call the source."""
-        return "standard input" if self.from_stdin else str(self.source)
+        return "standard input" if self.from_stdin else self.url or str(self.source)
+
+    @property
+    def file(self) -> Path | None:
+        """Return the file that is read, None where the image comes from elsewhere."""
+        return None if self.from_stdin or self.url is not None else self.source
 
     @property
     def target_name(self) -> str:
@@ -120,7 +129,8 @@ def _job_of_file(source: Source, destination: Destination, is_ours: Callable[[Pa
         # A link stays a link, and what it points to is replaced.
         target = Path(os.path.realpath(source.path)) if source.path.is_symlink() else source.path
     elif destination.path is None:
-        target = source.path.with_name(_result_name(source.path, destination, destination.suffix))
+        name = _result_name(source.path, destination, destination.suffix)
+        target = source.path.with_name(name) if source.url is None else Path(name)  # beside: where one stands
     elif destination.kind == "file":
         target = destination.path
     else:
@@ -134,6 +144,7 @@ def _job_of_file(source: Source, destination: Destination, is_ours: Callable[[Pa
         is_in_place=is_in_place,
         replaces=is_in_place or (home is not None and is_ours(home, target)),
         inner=source.inner,
+        url=source.url,
     )
 
 

@@ -17,8 +17,9 @@ from typing import IO, Literal
 
 from restore_cli.errors import DigestError, DownloadError, StorageError, WeightsError
 from restore_cli.storage.replace import replace_with, replacing
+from restore_cli.storage.web import Patience
 from restore_cli.weights import download
-from restore_cli.weights.download import Patience, Progress
+from restore_cli.weights.download import Progress
 from restore_cli.weights.entry import Source, WeightsEntry
 from restore_cli.weights.file import Content, read_content, recognise
 

@@ -1,0 +1,85 @@
+"""Images that lie at an https address: which words of a command line are one, what it is called, and its bytes.
+
+Stages 2, PLAN, and 3, READ. An address may come from anybody's list, and the program may run where more can be reached
+than from outside; so without leave it is followed to addresses of the internet alone, wherever redirects lead.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from restore_cli.errors import DecodeError, DownloadError, UsageError
+from restore_cli.jobs.sources import Source
+from restore_cli.storage.web import Patience, fetch_bytes, require_public
+
+MOST_BYTES = 1 << 30
+"""No image is fetched that is longer, nor are weights."""
+
+_PATIENCE = Patience(answer_s=30.0, total_s=600.0, attempts=3)
+_SCHEMES = ("https://", "http://")
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a word of the command line is an address and no path."""
+    return text.lower().startswith(_SCHEMES)
+
+
+def source_at(url: str, *, allow_private: bool) -> Source:
+    """Return the image at an address; nothing is asked for yet.
+
+    Args:
+        url: The address.
+        allow_private: Let it lead into private networks, and over http.
+
+    Raises:
+        UsageError: If it is none, holds a password, has no file's name, or is not https.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError(f"{url} is no address: {error}") from error
+    if not host:
+        raise UsageError(f"{url} is no address: it names no host")
+    if parts.username is not None or parts.password is not None:
+        msg = f"the address of {host} holds a name or password, which reports would show"
+        raise UsageError(msg, hint="fetch the image yourself and pipe it in as -")
+    if not _may_be_asked(url, allow_private=allow_private):
+        raise UsageError(f"{url} is no https address", hint="say https, or --allow-private for http too")
+    name = PurePosixPath(unquote(parts.path)).name.lstrip(".").replace("\\", "_").replace("\0", "_")
+    if not name:
+        raise UsageError(f"{url} names no file that the result could be called after", hint="say -o FILE")
+    # No such folder is likely: what lies at an address is nobody's file here.
+    path = Path(parts.scheme + ":") / parts.netloc / parts.path.strip("/")
+    return Source(path=path.with_name(name), root=path.with_name(name), inner=name, url=url)
+
+
+def fetch_image(url: str, *, allow_private: bool, stop: threading.Event) -> bytes:
+    """Return the bytes that lie at an address.
+
+    Args:
+        url: The address.
+        allow_private: As in `source_at`.
+        stop: Set it to leave the download.
+
+    Raises:
+        DecodeError: If they cannot be had.
+    """
+    try:
+        return fetch_bytes(
+            url,
+            most_bytes=MOST_BYTES,
+            permits=lambda target: _may_be_asked(target, allow_private=allow_private),
+            refuse=None if allow_private else require_public,
+            patience=_PATIENCE,
+            stop=stop,
+        )
+    except DownloadError as error:
+        raise DecodeError(error.message, hint=error.hint) from error
+
+
+def _may_be_asked(url: str, *, allow_private: bool) -> bool:
+    scheme = urlsplit(url).scheme.lower()
+    return scheme == "https" or (allow_private and scheme == "http")
