@@ -62,6 +62,8 @@ def show_batch(
         comparison.write(
             ", ".join(report.weights), *(() if report.run is None else (f"{report.run.device}, {report.run.dtype}",))
         )
+    if report.fatal is not None and str(report.fatal) not in {str(failure.error) for failure in report.failures}:
+        out.error(report.fatal)  # no image met with it, but a worker
     teller.conclusion.tell(report, out)
     _record_summary(report, plan, out)
     return report.exit_code if asked.exit_code is None else asked.exit_code

@@ -2,8 +2,9 @@
 
 Stages 3 to 7, as `pipeline` is for one process. Whatever workers are, processes of this machine or actors of a cluster,
 each runs that same pipeline on what it is given, a few images at a time, and tells how it goes; `Crew` is what is asked
-of them. A worker that dies is replaced. One of the images it had in hand may have killed it, and nobody knows which; so
-they are handed out again one by one, and what names it then is the ledger's list of images that were begun.
+of them. A worker that dies is replaced. One of the images it had in hand may have killed it, or somebody else has, and
+nobody knows which; so they are handed out again one by one when all others are done, and one that ends two more workers
+is named.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A few images for one worker; `one_by_one`: one of those that a worker died of, perhaps."""
+    """A few images for one worker; `one_by_one`: one that a worker may have died of, to be tried again in any case."""
 
     jobs: tuple[ImageJob, ...]
     one_by_one: bool = False
@@ -202,6 +203,7 @@ class Foreman:
             recipes=tuple(recipes),
             follow=self._on_progress is not None,
         )
+        self._waiting.extend(plan.jobs)
         self._crew.start(order, self._size)
         while not self._idle:
             self._listen()
@@ -212,7 +214,7 @@ class Foreman:
         """Have every image of a plan restored.
 
         Args:
-            plan: What to do.
+            plan: What was prepared.
             stop: Set it to end early, as in `pipeline.run_jobs`.
 
         Returns:
@@ -222,7 +224,6 @@ class Foreman:
         self._fail_fast = plan.fail_fast
         for job in plan.skipped:
             self._report(JobResult(source=job.source, target=job.target, status="skipped"))
-        self._waiting.extend(plan.jobs)
         while self._in_hand or ((self._waiting or self._suspects) and not self._leaving):
             if stop is not None and stop.is_set():
                 self._leave()
@@ -238,11 +239,11 @@ class Foreman:
 
     def _hand_out(self) -> None:
         while self._idle and (self._suspects or self._waiting) and not self._leaving:
-            if self._suspects:
-                batch = Batch(jobs=(self._suspects.popleft(),), one_by_one=True)
-            else:
+            if self._waiting:
                 size = min(max(1, len(self._waiting) // (_BATCHES_EACH * self._size)), _LARGEST_BATCH)
                 batch = Batch(jobs=tuple(self._waiting.popleft() for _ in range(size)))
+            else:
+                batch = Batch(jobs=(self._suspects.popleft(),), one_by_one=True)
             worker = self._idle.pop()
             self._in_hand[worker] = batch, {job.target: job for job in batch.jobs}
             self._crew.hand_out(worker, batch)
@@ -265,6 +266,7 @@ class Foreman:
                 if job is not None and self._on_progress is not None:
                     self._on_progress(job, message.progress)
             case Done():
+                self._failed_starts = 0
                 if open_jobs.pop(message.result.target, None) is not None:
                     self._report(message.result, message.facts)
             case Finished():
@@ -310,6 +312,6 @@ class Foreman:
             if self._failed_starts >= _FAILED_STARTS:
                 msg = f"workers end while they start ({reason})"
                 self._end(DeviceError(msg, hint="lower --workers, or look at what the system says of its memory"))
-        if not self._leaving and (self._suspects or self._waiting or not self._idle):
+        if not self._leaving and (self._suspects or self._waiting):
             self._starting.add(worker)
             self._crew.revive(worker)

@@ -22,7 +22,7 @@ from multiprocessing.context import SpawnProcess
 
 from restore_cli.errors import RestoreError
 from restore_cli.inference.memory import host_free_memory
-from restore_cli.jobs.crew import Batch, Died, Failed, Message, Order
+from restore_cli.jobs.crew import Batch, Died, Failed, Message, Order, Ready
 from restore_cli.settings import RunSettings, Share
 
 _STOP = "stop"
@@ -39,6 +39,7 @@ class Processes:
         self._memory = 0
         self._processes: dict[int, SpawnProcess] = {}
         self._pipes: dict[int, Connection] = {}
+        self._ready: set[int] = set()
 
     def start(self, order: Order, count: int) -> None:
         """Start the workers."""
@@ -68,11 +69,14 @@ class Processes:
     def messages(self, seconds: float) -> Sequence[tuple[int, Message]]:
         """Return what workers say."""
         workers = {id(pipe): worker for worker, pipe in self._pipes.items()}
-        said = []
+        said: list[tuple[int, Message]] = []
         for pipe in connection.wait(list(self._pipes.values()), seconds):
             worker = workers[id(pipe)]
             try:
-                said.append((worker, self._pipes[worker].recv()))
+                message = self._pipes[worker].recv()
+                if isinstance(message, Ready):
+                    self._ready.add(worker)
+                said.append((worker, message))
             except (EOFError, OSError):  # OSError: it died in the middle of a message
                 said.append((worker, Died(reason=self._bury(worker))))
         return said
@@ -87,11 +91,10 @@ class Processes:
         atexit.unregister(self.close)
         for pipe in self._pipes.values():
             pipe.close()
-        for process in self._processes.values():
-            process.join(_END_SECONDS)
-            if process.is_alive():
+        for worker, process in self._processes.items():
+            if worker not in self._ready:  # it has begun nothing
                 process.kill()
-                process.join()
+            _end(process)
         self._pipes.clear()
         self._processes.clear()
 
@@ -101,13 +104,18 @@ class Processes:
 
     def _bury(self, worker: int) -> str:
         self._pipes.pop(worker).close()
+        self._ready.discard(worker)
         process = self._processes.pop(worker)
-        process.join(_END_SECONDS)
-        if process.is_alive():
-            process.kill()
-            process.join()
+        _end(process)
         code = process.exitcode or 0
         return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _end(process: SpawnProcess) -> None:
+    process.join(_END_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
 
 
 @contextlib.contextmanager

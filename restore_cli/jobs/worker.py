@@ -42,7 +42,12 @@ class Worker:
 
     def restore(self, batch: Batch, stop: threading.Event) -> None:
         """Restore some images; `stop` as in `run_jobs`."""
-        plan = replace(self._order.plan, jobs=batch.jobs, one_by_one=batch.one_by_one)
+        plan = replace(
+            self._order.plan,
+            jobs=batch.jobs,
+            one_by_one=batch.one_by_one,
+            retry_failed=self._order.plan.retry_failed or batch.one_by_one,
+        )
         summary = run_jobs(
             plan,
             self._networks,
