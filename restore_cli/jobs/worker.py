@@ -13,8 +13,9 @@ from restore_cli._version import __version__
 from restore_cli.errors import RestoreError, WeightsError
 from restore_cli.inference.facts import NetworkFacts
 from restore_cli.inference.progress import ImageProgress
+from restore_cli.jobs.batch import networks_of
 from restore_cli.jobs.crew import Advanced, Batch, Done, Finished, Loaded, Order, Ready, Tell
-from restore_cli.jobs.networks import LoadedNetwork, Networks, NetworkSource, facts_of_run, untold
+from restore_cli.jobs.networks import NetworkSource, facts_of_run, untold
 from restore_cli.jobs.pipeline import run_jobs
 from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.resume import Ledgers
@@ -63,14 +64,7 @@ class Worker:
         self._ledgers.close()
 
     def _load(self) -> NetworkSource:
-        plan = self._order.plan
-        if plan.steps:
-            from restore_cli.jobs.chain import load_chain
-
-            chain = load_chain(plan, untold)
-            self._loaded(chain.facts())
-            return LoadedNetwork(plan, chain)
-        networks = Networks(plan, on_load=self._loaded)
+        networks = networks_of(replace(self._order.plan, workers=None), untold, self._loaded)
         networks.prepare(self._order.first)
         return networks
 
