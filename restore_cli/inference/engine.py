@@ -44,14 +44,14 @@ from restore_cli.inference.layout import (
     smaller_layout,
 )
 from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
-from restore_cli.inference.padding import pad_to_multiple
+from restore_cli.inference.padding import pad_to_multiple, padded_size
 from restore_cli.inference.progress import OnProgress, ProgressTrack
 from restore_cli.inference.runner import NetworkRunner, Warn, check_stop
 from restore_cli.layers.bands import BAND_POSITIONS, Execution
 from restore_cli.models import Arch
 from restore_cli.settings import RunSettings
 from restore_cli.tiling.blend import Canvas
-from restore_cli.tiling.grid import Box, plan_grid, round_up
+from restore_cli.tiling.grid import Box, plan_grid
 from restore_cli.weights.entry import BestContext
 
 # float32 pixels of the result: as stitched, as clipped, and about as much again to round and encode them.
@@ -92,6 +92,7 @@ class Engine:
         settings: How to run it.
         best: The context its weights were measured best with, None for the whole image's.
         patch: Side of the images its weights were trained on: of cells, where they are wanted and `best` names none.
+        margin: Pixels to continue images by on all four sides, for weights whose borders come out wrong without.
 
     Raises:
         UsageError: If the settings do not exist or contradict themselves.
@@ -109,6 +110,7 @@ class Engine:
         settings: RunSettings,
         best: BestContext | None = None,
         patch: int = Execution.cell,
+        margin: int = 0,
     ) -> None:
         check_settings(settings, arch)
         self.device: DeviceChoice = choose_device(settings.device)
@@ -121,6 +123,7 @@ class Engine:
         self._settings = settings
         self._best = best
         self._patch = patch
+        self._margin = margin
         self._runner = NetworkRunner(
             network, device=self.device.device, dtype=self.dtype.dtype, compiled=settings.compile, arch=arch
         )
@@ -134,8 +137,8 @@ class Engine:
 
     def layout(self, height: int, width: int) -> Layout:
         """Return how an image of this size, before padding, would go through the network."""
-        unit = self._arch.multiple_of
-        return self._layout(round_up(height, unit), round_up(width, unit), self._runner, self._memory)
+        size = padded_size(height, width, self._arch.multiple_of, self._margin)
+        return self._layout(*size, self._runner, self._memory)
 
     def restore(
         self, pixels: FloatImage, *, stop: threading.Event | None = None, progress: OnProgress | None = None
@@ -161,10 +164,10 @@ class Engine:
         return Restored(pixels=result, warnings=tuple(warnings))
 
     def _restore(self, pixels: FloatImage, *, watch: _Watch) -> FloatImage:
-        padded = pad_to_multiple(pixels, self._arch.multiple_of, self._settings.pad)
+        padded = pad_to_multiple(pixels, self._arch.multiple_of, self._settings.pad, self._margin)
         restored = self._try_until_it_fits(padded, watch)
-        height, width = (self._scale * length for length in pixels.shape[:2])
-        cropped = restored[:height, :width]
+        height, width, start = (self._scale * length for length in (*pixels.shape[:2], self._margin))
+        cropped = restored[start : start + height, start : start + width]
         return np.clip(cropped, 0.0, 1.0, out=np.empty(cropped.shape, dtype=np.float32))
 
     def _try_until_it_fits(self, padded: FloatImage, watch: _Watch) -> FloatImage:

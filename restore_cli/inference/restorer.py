@@ -63,6 +63,7 @@ class Restorer:
             settings=self._settings,
             best=entry.context,
             patch=entry.training_patch,
+            margin=entry.margin or 0,
         )
         if self._settings.threads is not None:
             torch.set_num_threads(self._settings.threads)

@@ -26,7 +26,7 @@ from restore_cli.training.validation import SIDE_MOST_PIXELS
 from restore_cli.weights.entry import Score, ScoreMetric, WeightsEntry, entry_from_json, entry_to_json
 from restore_cli.weights.file import read_content
 from restore_cli.weights.load import load_weights, save_weights
-from restore_cli.weights.manifest import put_entry
+from restore_cli.weights.manifest import load_manifest, put_entry
 
 _FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors"
 
@@ -137,7 +137,11 @@ def ship_export(export: Export, checkout: Path) -> WeightsEntry:
     if not manifest.is_file() or not bundled.parent.is_dir():
         raise UsageError(f"{checkout} is no checkout of this project", hint="name the folder of weights_manifest.json")
     bundled.mkdir(exist_ok=True)
-    shipped = replace(export, entry=replace(export.entry, bundled=True))
+    margins = {entry.id: entry.margin for entry in load_manifest(manifest).entries}
+    entry = replace(
+        export.entry, bundled=True, margin=margins.get(export.entry.id)
+    )  # better weights of the same network
+    shipped = replace(export, entry=entry)
     entry = write_export(shipped, bundled / export.entry.file)
     put_entry(manifest, entry)
     return entry

@@ -53,6 +53,20 @@ def test_any_size_comes_back_at_its_own_size(height: int, width: int):
     assert recorder.shapes == [(1, 3, -(-height // UNIT) * UNIT, -(-width // UNIT) * UNIT)]
 
 
+@pytest.mark.parametrize("settings", [RunSettings(device="cpu", tile="off"), RunSettings(device="cpu", tile=48)])
+@pytest.mark.parametrize(("height", "width"), [(64, 40), (57, 93), (3, 1)])
+def test_a_margin_lets_the_network_see_the_image_mirrored_on_all_sides(settings: RunSettings, height: int, width: int):
+    network = Convolutions(depth=3, scale=2)
+    engine = Engine(network, toy_arch(), channels=3, scale=2, settings=settings, margin=8)
+    pixels = noise(height, width)
+    mirrored = np.pad(pixels, ((8, 8 + -height % 8), (8, 8 + -width % 8), (0, 0)), mode="reflect")
+    expected = network(torch.from_numpy(mirrored).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+
+    result = engine.restore(pixels).pixels
+
+    np.testing.assert_allclose(result, expected[16 : 16 + 2 * height, 16 : 16 + 2 * width], atol=1e-6)
+
+
 def test_every_tile_has_the_same_shape_and_the_stated_number_is_run():
     recorder = Recorder()
     make_engine(recorder, RunSettings(device="cpu", tile=64, overlap=16)).restore(noise(150, 100))

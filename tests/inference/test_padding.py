@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from restore_cli.inference.padding import mirrored_indices, pad_to_multiple
+from restore_cli.inference.padding import mirrored_indices, pad_to_multiple, padded_size
 
 
 @pytest.mark.parametrize("mode", ["reflect", "symmetric"])
@@ -18,6 +18,18 @@ def test_padding_is_that_of_numpy(mode: str, height: int, width: int):
 
     np.testing.assert_array_equal(padded, np.pad(pixels, extra, mode=mode))
     assert padded.dtype == np.float32
+
+
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (33, 1), (48, 16)])
+def test_a_margin_is_put_on_all_four_sides(mode: str, height: int, width: int):
+    pixels = np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
+    extra = ((8, 8 + -(height + 16) % 32), (8, 8 + -(width + 16) % 32), (0, 0))
+
+    padded = pad_to_multiple(pixels, 32, mode, margin=8)
+
+    np.testing.assert_array_equal(padded, np.pad(pixels, extra, mode=mode))
+    assert padded.shape[:2] == padded_size(height, width, 32, 8)
 
 
 @pytest.mark.parametrize("mode", ["reflect", "symmetric"])
