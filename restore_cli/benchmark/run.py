@@ -69,7 +69,7 @@ def bench(
         >>> from restore_cli.benchmark.cases import BenchSettings
         >>> (row,) = bench("ramit-lite-sr-x4", settings=BenchSettings(runs=0)).rows    # runs=0 only counts
         >>> row.counts.params
-        359475
+        314342
     """
     watcher, settings = watcher or BenchWatcher(), settings or BenchSettings()
     entries = _entries([models] if isinstance(models, str) else models, [Path(file) for file in weights], watcher)

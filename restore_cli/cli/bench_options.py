@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
 import typer
 
-from restore_cli.cli.options import NETWORK, RESULTS, WEIGHTS, Device, complete_model, parse_tile
+from restore_cli.cli.image_options import COMMON
+from restore_cli.cli.options import NETWORK, RESULTS, Device, complete_model, parse_tile
 from restore_cli.errors import UsageError
 from restore_cli.settings import Context
 
@@ -40,10 +41,10 @@ class SubjectOptions:
         typer.Option(
             "--model",
             "-m",
-            metavar="NAME,...",
             autocompletion=complete_model,
-            rich_help_panel=WEIGHTS,
-            help="Network or full weights id, several side by side. A network has a row for each scale or task.",
+            metavar="NAME,...",
+            rich_help_panel=COMMON,
+            help="Measure this network or weights id; several with commas. A network has a row for each scale or task.",
         ),
     ] = None
     weights: Annotated[
@@ -51,9 +52,9 @@ class SubjectOptions:
         typer.Option(
             "--weights",
             metavar="FILE",
-            rich_help_panel=WEIGHTS,
-            help="A network of your own, from the .safetensors file that `restore train export` wrote; again for more. "
-            "A file of others is checked to fit the one network that --model names.",
+            rich_help_panel=NETWORK,
+            help="Measure a network of your own, from a file that `restore train export` wrote; give it again for "
+            "more. A file of others must fit the one network that --model names.",
         ),
     ] = None
 
@@ -68,8 +69,8 @@ class ConditionOptions:
             "--size",
             metavar="WxH,...",
             rich_help_panel=CONDITIONS,
-            help="Output in pixels; the input is that divided by the scale. [default: 256x144; with --full "
-            "1280x720, as in papers; classifiers 224x224]",
+            help="Size of the output in pixels; the input is that divided by the scale. [default: 256x144, with "
+            "--full 1280x720 as in papers; classifiers 224x224]",
         ),
     ] = None
     growth: Annotated[
@@ -78,13 +79,13 @@ class ConditionOptions:
             "--growth",
             metavar="[LOW..]HIGH",
             rich_help_panel=CONDITIONS,
-            help="In place of --size: inputs of 0.05 to HIGH Mpixel, doubling, through the engine; shows how straight "
-            "time and memory grow.",
+            help="Grow inputs from LOW (0.05) to HIGH Mpixel, doubling, through the engine, in place of --size: "
+            "shows how straight time and memory grow.",
         ),
     ] = None
     batch: Annotated[
         list[str] | None,
-        typer.Option("--batch", metavar="N,...", rich_help_panel=CONDITIONS, help="Images a run. [default: 1]"),
+        typer.Option("--batch", metavar="N,...", rich_help_panel=CONDITIONS, help="Images in a run. [default: 1]"),
     ] = None
     dtype: Annotated[
         list[str] | None,
@@ -92,7 +93,7 @@ class ConditionOptions:
             "--dtype",
             metavar="NAME,...",
             rich_help_panel=CONDITIONS,
-            help="auto, float32, bfloat16 or float16. [default: auto]",
+            help="Precision: auto, float32, bfloat16 or float16. [default: auto]",
         ),
     ] = None
     threads: Annotated[
@@ -105,7 +106,7 @@ class ConditionOptions:
             "--context",
             metavar="NAME,...",
             rich_help_panel=CONDITIONS,
-            help="Where channel attention takes its statistics, as in `restore sr`. Measures the engine.",
+            help="Channel attention: auto, global, local, mixed or tile, as in `restore sr`. Measures the engine.",
         ),
     ] = None
     tile: Annotated[
@@ -128,48 +129,51 @@ class MeasuringOptions:
         typer.Option(
             "--engine",
             rich_help_panel=MEASURING,
-            help="Run images through the engine, as `restore sr` does, in place of the network alone.",
+            help="Measure images through the engine, as `restore sr` runs them, in place of the network alone.",
         ),
     ] = False
     runs: Annotated[
         int | None,
         typer.Option(
             "--runs",
-            min=0,
             metavar="N",
+            min=0,
             rich_help_panel=MEASURING,
-            help="Timed runs a row; 0 only counts. [default: what fits --seconds, 3 to 100, fewer if very slow]",
+            help="Timed runs of a row; 0 only counts. [default: what fits --seconds, 3 to 100, fewer if very slow]",
         ),
     ] = None
     warmup: Annotated[
         int | None,
         typer.Option(
             "--warmup",
-            min=1,
             metavar="N",
+            min=1,
             rich_help_panel=MEASURING,
-            help="Runs before them. [default: a second's worth, 1 to 20; none where one run takes --seconds]",
+            help="Runs before the timed ones. [default: a second's worth, 1 to 20; none where one run takes --seconds]",
         ),
     ] = None
     full: Annotated[
         bool,
         typer.Option(
-            "--full", rich_help_panel=MEASURING, help="Measure at 1280x720 for longer: minutes instead of seconds."
+            "--full", rich_help_panel=MEASURING, help="Measure at 1280x720 for longer: minutes in place of seconds."
         ),
     ] = False
     seconds: Annotated[
         float | None,
         typer.Option(
             "--seconds",
-            min=0,
             metavar="S",
+            min=0,
             rich_help_panel=MEASURING,
             help="Seconds of timed runs for each row, about. [default: 10; without --size, --growth and --full 1]",
         ),
     ] = None
     device: Device = "auto"
     compile: Annotated[
-        bool, typer.Option("--compile", rich_help_panel=NETWORK, help="Run through torch.compile, timed apart.")
+        bool,
+        typer.Option(
+            "--compile", rich_help_panel=NETWORK, help="Run through torch.compile, whose own time is shown beside it."
+        ),
     ] = False
 
 
@@ -184,30 +188,36 @@ class ReportOptions:
     html: Annotated[
         Path | None,
         typer.Option(
-            "--html", metavar="FILE", rich_help_panel=RESULTS, help="Write one page with all figures and charts too."
+            "--html", metavar="FILE", rich_help_panel=COMMON, help="Write a page with all numbers and charts too."
         ),
     ] = None
     existing: Annotated[
         Literal["error", "overwrite"],
-        typer.Option("--existing", rich_help_panel=RESULTS, help="What to do if the file of --csv or --html exists."),
+        typer.Option(
+            "--existing",
+            metavar="WHAT",
+            rich_help_panel=RESULTS,
+            show_default=False,
+            help="For existing files: error or overwrite.",
+        ),
     ] = "error"
     against: Annotated[
         Path | None,
         typer.Option(
             "--against",
             metavar="FILE.json",
-            rich_help_panel=RESULTS,
-            help="Show ratios to an earlier --json; exit 1 where latency or memory grew beyond --tolerance.",
+            rich_help_panel=COMMON,
+            help="Show ratios to an earlier --json; exit with 1 where latency or memory grew beyond --tolerance.",
         ),
     ] = None
     tolerance: Annotated[
         float,
         typer.Option(
             "--tolerance",
-            min=0,
             metavar="SHARE",
+            min=0,
             rich_help_panel=RESULTS,
-            help="Growth that is let pass: 0.1 is a tenth.",
+            help="Growth that --against lets pass; 0.1 is a tenth.",
         ),
     ] = 0.1
 

@@ -23,7 +23,7 @@ _Result = Annotated[
     typer.Argument(
         metavar="AFTER",
         show_default=False,
-        help="The image after; or a folder of them, by the same names with or without _denoised, _x4, ...",
+        help="The image after, or a folder of them by the same names with or without _denoised, _x4, ...",
     ),
 ]
 
@@ -42,11 +42,15 @@ def show_compared(
     after: _Result,
     truth: Annotated[
         Path | None,
-        typer.Option("--truth", metavar="PATH", help="The perfect image, or a folder of them: adds PSNR and SSIM."),
+        typer.Option(
+            "--truth", metavar="PATH", help="Compare with the perfect image, or a folder of them: adds PSNR and SSIM."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PAGE.html", help="The page. [default: beside AFTER, named after it]"),
+        typer.Option(
+            "--output", "-o", metavar="PAGE", help="Write the page here. [default: beside AFTER, named after it]"
+        ),
     ] = None,
     *,
     messages: MessageOptions,

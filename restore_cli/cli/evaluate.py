@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from restore_cli.cli.options import RESULTS, WEIGHTS, MessageOptions, NetworkOptions, Offline, complete_model
+from restore_cli.cli.image_options import COMMON
+from restore_cli.cli.options import NETWORK, RESULTS, MessageOptions, NetworkOptions, Offline, complete_model
 from restore_cli.cli.registration import command
 from restore_cli.errors import UsageError
 
@@ -25,15 +26,17 @@ class ImageOptions:
     """Options of what is scored."""
 
     clean: Annotated[
-        Path, typer.Option("--clean", metavar="FOLDER", rich_help_panel=IMAGES, help="The truth: good images.")
+        Path,
+        typer.Option("--clean", metavar="FOLDER", rich_help_panel=COMMON, help="Folder of the truth: good images."),
     ]
     degraded: Annotated[
         Path | None,
         typer.Option(
             "--degraded",
             metavar="FOLDER",
-            rich_help_panel=IMAGES,
-            help="The inputs, of the same names (babyx4.png fits baby.png). Default: made from the clean ones.",
+            rich_help_panel=COMMON,
+            help="Folder of inputs of the same names (babyx4.png fits baby.png). By default they are made from the "
+            "clean ones.",
         ),
     ] = None
     pair: Annotated[
@@ -42,57 +45,67 @@ class ImageOptions:
             "--pair",
             metavar="CLEAN=DEGRADED",
             rich_help_panel=IMAGES,
-            help="Words by which the names of a pair differ: norain=rain, normal=low, GT=NOISY, HR=LR.",
+            help="Words by which the names of a pair differ, such as norain=rain, normal=low, GT=NOISY or HR=LR.",
         ),
     ] = None
     scale: Annotated[
         int | None,
-        typer.Option("--scale", min=2, max=4, metavar="2|3|4", rich_help_panel=IMAGES, help="Of sr. [default: 4]"),
+        typer.Option(
+            "--scale", metavar="2|3|4", min=2, max=4, rich_help_panel=COMMON, help="Factor of sr. [default: 4]"
+        ),
     ] = None
     sigma: Annotated[
         float | None,
         typer.Option(
             "--sigma",
+            metavar="0..50",
             min=0,
             max=50,
-            metavar="0..50",
-            rich_help_panel=IMAGES,
-            help="Of denoise: the level of the noise that is added, on the 0..255 scale.",
+            rich_help_panel=COMMON,
+            help="Level of the noise that is added for denoise, on the 0..255 scale.",
         ),
     ] = None
     quality: Annotated[
         int | None,
         typer.Option(
             "--quality",
+            metavar="1..100",
             min=1,
             max=100,
-            metavar="1..100",
             rich_help_panel=IMAGES,
-            help="Of dejpeg: inputs are JPEGs of this quality, chroma halved both ways. Default: any, drawn by name.",
+            help="Quality of the JPEGs that are made for dejpeg, chroma halved both ways. By default any, drawn by "
+            "name.",
         ),
     ] = None
     gray: Annotated[
-        bool, typer.Option("--gray", rich_help_panel=IMAGES, help="Of denoise, dejpeg: turn the images to gray first.")
+        bool, typer.Option("--gray", rich_help_panel=IMAGES, help="Turn the images to gray first (denoise, dejpeg).")
     ] = False
     photo: Annotated[
         bool,
-        typer.Option("--photo", rich_help_panel=IMAGES, help="Of sr: inputs with blur, noise and compression."),
+        typer.Option("--photo", rich_help_panel=IMAGES, help="Make inputs with blur, noise and compression (sr)."),
     ] = False
     real: Annotated[
-        bool, typer.Option("--real", rich_help_panel=IMAGES, help="Of denoise: the noise of real cameras.")
+        bool, typer.Option("--real", rich_help_panel=IMAGES, help="Score the noise of real cameras (denoise).")
     ] = False
     kind: Annotated[
         Literal["motion", "defocus"] | None,
-        typer.Option("--kind", rich_help_panel=IMAGES, help="Of deblur. [default: motion]", show_default=False),
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            rich_help_panel=IMAGES,
+            show_default=False,
+            help="Cause of the blur (deblur): motion or defocus. [default: motion]",
+        ),
     ] = None
     protocol: Annotated[
         Literal["paper", "8bit", "synthetic"] | None,
         typer.Option(
             "--protocol",
+            metavar="NAME",
             rich_help_panel=IMAGES,
             show_default=False,
-            help="How inputs are made: as papers do (noise neither clipped nor rounded), as 8-bit files would hold "
-            "them, or by the task's own degradation. Default: paper where there is one.",
+            help="How inputs are made: paper (noise neither clipped nor rounded), 8bit (as 8-bit files hold them) "
+            "or synthetic (as in training). By default paper where there is one.",
         ),
     ] = None
     dataset: Annotated[
@@ -101,7 +114,7 @@ class ImageOptions:
             "--dataset",
             metavar="NAME",
             rich_help_panel=IMAGES,
-            help="Whose reported figures to compare with (Set5, ...). Default: told from the folders' names.",
+            help="Compare with reported scores of this data set (Set5, ...). By default the folders' names tell it.",
         ),
     ] = None
 
@@ -130,10 +143,10 @@ class CandidateOptions:
         typer.Option(
             "--model",
             "-m",
-            metavar="NAME",
-            rich_help_panel=WEIGHTS,
             autocompletion=complete_model,
-            help="Network or full weights id; again for several side by side. Default: the bundled one.",
+            metavar="NAME",
+            rich_help_panel=COMMON,
+            help="Score this network or weights id; give it again for several side by side.",
         ),
     ] = None
     weights: Annotated[
@@ -141,8 +154,9 @@ class CandidateOptions:
         typer.Option(
             "--weights",
             metavar="FILE",
-            rich_help_panel=WEIGHTS,
-            help="Your own weights, again for several; NAME=FILE where its tensors do not tell of which network it is.",
+            rich_help_panel=NETWORK,
+            help="Score your own weights; NAME=FILE where its tensors do not tell of which network it is. Give it "
+            "again for several.",
         ),
     ] = None
     offline: Offline = False
@@ -161,8 +175,8 @@ class ResultOptions:
         typer.Option(
             "--html",
             metavar="FILE",
-            rich_help_panel=RESULTS,
-            help="Write one page with the tables and the worst and best crops beside the truth.",
+            rich_help_panel=COMMON,
+            help="Write a page with the tables and the worst and best crops beside the truth.",
         ),
     ] = None
     save_images: Annotated[
@@ -171,20 +185,26 @@ class ResultOptions:
             "--save-images",
             metavar="FOLDER",
             rich_help_panel=RESULTS,
-            help="Write the restored images, as PNG, a folder for each candidate.",
+            help="Write the restored images as PNG, in a folder for each candidate.",
         ),
     ] = None
     existing: Annotated[
         Literal["error", "overwrite"],
-        typer.Option("--existing", rich_help_panel=RESULTS, help="What to do where a file of these exists."),
+        typer.Option(
+            "--existing",
+            metavar="WHAT",
+            rich_help_panel=RESULTS,
+            show_default=False,
+            help="For existing files: error or overwrite.",
+        ),
     ] = "error"
     lpips: Annotated[
         bool,
         typer.Option(
             "--lpips",
             rich_help_panel=RESULTS,
-            help="Score LPIPS too. Needs pip install 'restore-cli[lpips]' (BSD-2-Clause, brings torchvision); its "
-            "first run downloads AlexNet's ImageNet weights, 233 MB, into torch's cache.",
+            help="Score LPIPS too, which needs pip install 'restore-cli[lpips]' (BSD-2-Clause) and, once, a "
+            "download of 233 MB.",
         ),
     ] = False
 
@@ -203,7 +223,9 @@ class ResultOptions:
     """,
 )
 def evaluate(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="sr, denoise, dejpeg, derain, lowlight or deblur.")],
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="What is scored: sr, denoise, dejpeg, derain, lowlight or deblur.")
+    ],
     *,
     images: ImageOptions,
     candidates: CandidateOptions,

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from restore_cli.cli.options import FILES, MessageOptions, Offline, complete_model
+from restore_cli.cli.image_options import COMMON
+from restore_cli.cli.options import MessageOptions, Offline, complete_model
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
 from restore_cli.export.request import Exported, ExportRequest, Form, StoredAs
@@ -37,23 +38,29 @@ def export(
             help="A weights id, or a weights file that says what it is.",
         ),
     ],
-    form: Annotated[Form, typer.Option("--to", help="What to write.", show_default=False)],
+    form: Annotated[Form, typer.Option("--to", show_default=False, help="Form of the file.")],
     stored_as: Annotated[
         StoredAs,
-        typer.Option("--dtype", help="How numbers are stored; int8 with a scale for each output channel."),
+        typer.Option("--dtype", help="How numbers are stored; int8 has a scale for each output channel."),
     ] = "float32",
     check: Annotated[
-        bool, typer.Option("--check", help="Run the file at three sizes and refuse it where its pixels differ.")
+        bool, typer.Option("--check", help="Run the file at three sizes, and refuse it where its pixels differ.")
     ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", rich_help_panel=FILES, help="Where to write. Default: the id, here."
+            "--output", "-o", metavar="FILE", rich_help_panel=COMMON, help="Write to this file. [default: the id, here]"
         ),
     ] = None,
     existing: Annotated[
         Literal["error", "overwrite"],
-        typer.Option("--existing", rich_help_panel=FILES, help="What to do where the file exists."),
+        typer.Option(
+            "--existing",
+            metavar="WHAT",
+            rich_help_panel=COMMON,
+            show_default=False,
+            help="For an existing file: error or overwrite.",
+        ),
     ] = "error",
     *,
     messages: MessageOptions,

@@ -14,8 +14,8 @@ from restore_cli.errors import UsageError
 from restore_cli.imaging.background import color_named
 from restore_cli.settings import MAX_PIXELS, ReadSettings, SizeSettings
 
-READING = "Reading"
-WRITING = "Writing"
+COMMON = "Options"
+FILES = "Reading and writing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,65 +40,69 @@ class ImageOptions:
 
     max_pixels: Annotated[
         int,
-        typer.Option("--max-pixels", min=1, metavar="N", rich_help_panel=READING, help="Refuse larger images."),
+        typer.Option("--max-pixels", metavar="N", min=1, rich_help_panel=FILES, help="Refuse images with more pixels."),
     ] = MAX_PIXELS
     allow_damaged: Annotated[
         bool,
-        typer.Option("--allow-damaged", rich_help_panel=READING, help="Take what there is of a damaged image."),
+        typer.Option("--allow-damaged", rich_help_panel=FILES, help="Read what there is of damaged images."),
     ] = False
-    strict: Annotated[
-        bool, typer.Option("--strict", rich_help_panel=READING, help="Refuse what would otherwise cost a warning.")
-    ] = False
+    strict: Annotated[bool, typer.Option("--strict", rich_help_panel=FILES, help="Treat warnings as errors.")] = False
     format: Annotated[
         str | None,
         typer.Option(
             "--format",
             metavar="NAME",
-            rich_help_panel=WRITING,
-            help="png, jpeg, webp, tiff, ... Default: the input's; GIF and BMP become PNG.",
+            rich_help_panel=COMMON,
+            help="Write png, jpeg, webp, tiff, ... [default: as the input]",
         ),
     ] = None
     quality: Annotated[
         int,
         typer.Option(
-            "--quality", min=1, max=100, metavar="N", rich_help_panel=WRITING, help="Of JPEG, WebP, AVIF, HEIF, JXL."
+            "--quality", metavar="N", min=1, max=100, rich_help_panel=COMMON, help="Quality of lossy formats, 1 to 100."
         ),
     ] = 95
     lossless: Annotated[
         bool,
-        typer.Option(
-            "--lossless",
-            rich_help_panel=WRITING,
-            help="WebP, HEIF and JXL without loss, as PNG and TIFF; a lossless WebP stays so.",
-        ),
+        typer.Option("--lossless", rich_help_panel=FILES, help="Write WebP, HEIF and JPEG XL without loss."),
     ] = False
     strip: Annotated[
         bool,
-        typer.Option("--strip", rich_help_panel=WRITING, help="Leave EXIF, XMP, IPTC, texts and DPI out of results."),
+        typer.Option("--strip", rich_help_panel=FILES, help="Leave EXIF, XMP, IPTC, texts and DPI out of results."),
     ] = False
     background: Annotated[
         Background | None,
         typer.Option(
             "--background",
-            parser=Background.parse,
             metavar="COLOR",
-            rich_help_panel=WRITING,
-            help="What transparency is laid on where a format knows none. [default: white]",
+            parser=Background.parse,
+            rich_help_panel=FILES,
+            help="Colour behind transparency, such as white or '#336699'.",
         ),
     ] = None
     width: Annotated[
         int | None,
-        typer.Option("--width", min=1, metavar="N", rich_help_panel=WRITING, help="Bring results to this width."),
+        typer.Option("--width", metavar="N", min=1, rich_help_panel=FILES, help="Resize results to this width."),
     ] = None
     height: Annotated[
         int | None,
         typer.Option(
-            "--height", min=1, metavar="N", rich_help_panel=WRITING, help="To this height; with --width, into the box."
+            "--height",
+            metavar="N",
+            min=1,
+            rich_help_panel=FILES,
+            help="Resize results to this height; with --width, into both.",
         ),
     ] = None
     long_side: Annotated[
         int | None,
-        typer.Option("--long-side", min=1, metavar="N", rich_help_panel=WRITING, help="To this longer side."),
+        typer.Option(
+            "--long-side",
+            metavar="N",
+            min=1,
+            rich_help_panel=FILES,
+            help="Resize results so that their longer side has this size.",
+        ),
     ] = None
 
     def read_settings(self) -> ReadSettings:

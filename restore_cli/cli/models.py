@@ -37,28 +37,28 @@ app = typer.Typer(
 Names = Annotated[
     list[str],
     typer.Argument(
+        autocompletion=complete_model,
         metavar="ID...",
         show_default=False,
-        autocompletion=complete_model,
-        help="Weights ids, or a model's name for all.",
+        help="Weights ids, or a model's name for all of its weights.",
     ),
 ]
 NamesOrFiles = Annotated[
     list[str],
     typer.Argument(
+        autocompletion=complete_model,
         metavar="ID|FILE...",
         show_default=False,
-        autocompletion=complete_model,
-        help="Weights ids, a model's name for all, or weights files.",
+        help="Weights ids, a model's name for all of its weights, or weights files.",
     ),
 ]
 OptionalNames = Annotated[
     list[str] | None,
     typer.Argument(
+        autocompletion=complete_model,
         metavar="[ID...]",
         show_default=False,
-        autocompletion=complete_model,
-        help="Weights ids; all at hand without any.",
+        help="Weights ids; without any, all that are on this machine.",
     ),
 ]
 
@@ -148,7 +148,8 @@ def verify(messages: MessageOptions, names: OptionalNames = None) -> None:
 
 @command(app, "path", examples="restore models path ramit-slim-sr-x4")
 def path(
-    name: Annotated[str, typer.Argument(metavar="ID", autocompletion=complete_model)], messages: MessageOptions
+    name: Annotated[str, typer.Argument(metavar="ID", autocompletion=complete_model, help="A weights id.")],
+    messages: MessageOptions,
 ) -> None:
     """Print where a weights file lies on this machine."""
     out = messages.open()

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from restore_cli.cli.image_options import Background, ImageOptions
+from restore_cli.cli.image_options import COMMON, FILES, Background, ImageOptions
 from restore_cli.cli.output import Output
 from restore_cli.errors import UsageError
 from restore_cli.jobs.choose import WeightsRequest
@@ -21,8 +21,6 @@ from restore_cli.jobs.plan import format_named
 from restore_cli.jobs.shard import parse_shard
 from restore_cli.settings import Existing, Padding, PathSettings, RunSettings, Tile, Workers, WriteSettings
 
-FILES = "Files"
-WEIGHTS = "Weights"
 NETWORK = "Network"
 RESULTS = "Results"
 MESSAGES = "Messages"
@@ -65,49 +63,58 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        metavar="NAME",
-        rich_help_panel=WEIGHTS,
         autocompletion=complete_model,
-        help="Network (ramit, ramit-1, ...) or full weights id; see `restore models list`. Default: the bundled one.",
+        metavar="NAME",
+        rich_help_panel=COMMON,
+        help="Use this network or weights id; see `restore models`.",
     ),
 ]
 WeightsFile = Annotated[
     Path | None,
     typer.Option(
         "--weights",
-        metavar="PATH",
-        rich_help_panel=WEIGHTS,
-        help="Your own weights, .safetensors or .pth: recognised by its tensors, or of the network that --model names.",
+        metavar="FILE",
+        rich_help_panel=NETWORK,
+        help="Use your own weights, of whichever network we know.",
     ),
 ]
-Offline = Annotated[bool, typer.Option("--offline", rich_help_panel=WEIGHTS, help="Never touch the network.")]
+Offline = Annotated[bool, typer.Option("--offline", rich_help_panel=NETWORK, help="Never download anything.")]
 Device = Annotated[
     str,
-    typer.Option("--device", metavar="NAME", rich_help_panel=NETWORK, help="auto, cpu, cuda, cuda:1, mps."),
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        rich_help_panel=COMMON,
+        show_default=False,
+        help="Run on auto, cpu, cuda, cuda:1 or mps.",
+    ),
 ]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
-    typer.Option("--dtype", rich_help_panel=NETWORK, help="Precision the network runs in."),
+    typer.Option(
+        "--dtype",
+        metavar="TYPE",
+        rich_help_panel=NETWORK,
+        show_default=False,
+        help="Precision: auto, float32, bfloat16 or float16.",
+    ),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, metavar="N", rich_help_panel=NETWORK, help="CPU threads of one operation."),
+    typer.Option("--threads", metavar="N", min=1, rich_help_panel=NETWORK, help="CPU threads of one operation."),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", rich_help_panel=MESSAGES, help="Print JSON Lines on stdout in place of text.")
-]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", rich_help_panel=MESSAGES, help="Only warnings and errors on stderr.")
-]
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=COMMON, help="Print JSON Lines in place of text.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=MESSAGES, help="Show only warnings and errors.")]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", rich_help_panel=MESSAGES, help="Say what was chosen, and why.")
+    bool, typer.Option("--verbose", "-v", rich_help_panel=MESSAGES, help="Show what was chosen, and why.")
 ]
 Progress = Annotated[
     bool,
     typer.Option(
         "--progress/--no-progress",
         rich_help_panel=MESSAGES,
-        help="A bar on a terminal, else a line an image.",
+        show_default=False,
+        help="Show a bar, or a line for each image in a pipe.",
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=MESSAGES, help="Show a traceback with an error.")]
@@ -133,8 +140,8 @@ Paths = Annotated[
     typer.Argument(
         metavar="INPUT... [OUTPUT]",
         show_default=False,
-        help="Images, folders, patterns or https addresses. Of two or more the last is the output; one alone is "
-        "restored beside itself. - is standard input, and standard output.",
+        help="Images, folders, patterns, https addresses or -; the last of several is the output, one is restored "
+        "beside itself.",
     ),
 ]
 
@@ -145,19 +152,19 @@ class FileOptions(ImageOptions):
 
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="PATH", rich_help_panel=FILES, help="The output, said outright."),
+        typer.Option("--output", "-o", metavar="PATH", rich_help_panel=COMMON, help="Write to this file or folder."),
     ] = None
     beside: Annotated[
         bool,
         typer.Option(
-            "--beside", rich_help_panel=FILES, help="Every path is an input; results go beside them with a suffix."
+            "--beside", rich_help_panel=FILES, help="Write results beside their inputs; all paths are inputs."
         ),
     ] = False
     in_place: Annotated[
-        bool, typer.Option("--in-place", rich_help_panel=FILES, help="Replace the inputs themselves.")
+        bool, typer.Option("--in-place", rich_help_panel=FILES, help="Replace the inputs by their results.")
     ] = False
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", rich_help_panel=FILES, help="Take the subfolders of folders too.")
+        bool, typer.Option("--recursive", "-r", rich_help_panel=COMMON, help="Restore the subfolders of folders too.")
     ] = False
     include: Annotated[
         list[str] | None,
@@ -165,16 +172,13 @@ class FileOptions(ImageOptions):
             "--include",
             metavar="PATTERN",
             rich_help_panel=FILES,
-            help="Take only files whose name fits, such as 'IMG_*'; may be given several times.",
+            help="Restore only files whose name fits, such as 'IMG_*'.",
         ),
     ] = None
     exclude: Annotated[
         list[str] | None,
         typer.Option(
-            "--exclude",
-            metavar="PATTERN",
-            rich_help_panel=FILES,
-            help="Leave out files and folders whose name fits; with a slash in it, the path below the input.",
+            "--exclude", metavar="PATTERN", rich_help_panel=FILES, help="Leave out files and folders whose name fits."
         ),
     ] = None
     existing: Annotated[
@@ -182,25 +186,19 @@ class FileOptions(ImageOptions):
         typer.Option(
             "--existing",
             metavar="WHAT",
-            rich_help_panel=FILES,
-            help="Where an output exists: error, skip, overwrite or rename.",
+            rich_help_panel=COMMON,
+            show_default=False,
+            help="For existing outputs: error, skip, overwrite or rename.",
         ),
     ] = "error"
     resume: Annotated[
         bool,
-        typer.Option(
-            "--resume",
-            rich_help_panel=FILES,
-            help="Pass over what the ledger in the output folder proves done; redo what it does not.",
-        ),
+        typer.Option("--resume", rich_help_panel=COMMON, help="Skip what the output folder's ledger proves done."),
     ] = False
     shard: Annotated[
         str | None,
         typer.Option(
-            "--shard",
-            metavar="I/N",
-            rich_help_panel=FILES,
-            help="Take only part I of N of the images, counted from 0: for machines that share a folder of images.",
+            "--shard", metavar="I/N", rich_help_panel=FILES, help="Restore only part I of N of the images, from 0."
         ),
     ] = None
     allow_private: Annotated[
@@ -208,51 +206,40 @@ class FileOptions(ImageOptions):
         typer.Option(
             "--allow-private",
             rich_help_panel=FILES,
-            help="Let https addresses among the inputs lead into private networks, and take http ones.",
+            help="Let addresses be http, or lead into private networks.",
         ),
     ] = False
     keep_times: Annotated[
         bool,
-        typer.Option("--keep-times", rich_help_panel=FILES, help="Give results the times of their sources."),
+        typer.Option("--keep-times", rich_help_panel=FILES, help="Give results the times of their inputs."),
     ] = False
     suffix: Annotated[
         str | None,
-        typer.Option(
-            "--suffix",
-            metavar="TEXT",
-            rich_help_panel=FILES,
-            help="Put behind the name of results that go beside their inputs.",
-        ),
+        typer.Option("--suffix", metavar="TEXT", rich_help_panel=FILES, help="Put this behind the names of results."),
     ] = None
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", rich_help_panel=FILES, help="Stop at the first image that fails.")
     ] = False
     retry_failed: Annotated[
         bool,
-        typer.Option(
-            "--retry-failed", rich_help_panel=FILES, help="Try images again that ended the program twice before."
-        ),
+        typer.Option("--retry-failed", rich_help_panel=FILES, help="Try images again that ended the program twice."),
     ] = False
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", rich_help_panel=FILES, help="Show what would be done, touch nothing.")
+        bool,
+        typer.Option("--dry-run", "-n", rich_help_panel=COMMON, help="Show what would be done, and touch nothing."),
     ] = False
     report: Annotated[
         Path | None,
-        typer.Option(
-            "--report",
-            metavar="PATH",
-            rich_help_panel=FILES,
-            help="Write the JSON Lines to a new file too; --resume adds to it.",
-        ),
+        typer.Option("--report", metavar="FILE", rich_help_panel=FILES, help="Write the JSON Lines to a new file too."),
     ] = None
 
     compare: Annotated[
         Path | None,
         typer.Option(
             "--compare",
-            metavar="PAGE.html",
+            metavar="PAGE",
             rich_help_panel=FILES,
-            help="Write a page that shows each image before and after, with a slider between them.",
+            help="Write a page with a slider between before and after.",
         ),
     ] = None
 
@@ -330,48 +317,55 @@ class NetworkOptions:
         str,
         typer.Option(
             "--tile",
-            metavar="auto|off|N",
+            metavar="SIZE",
             rich_help_panel=NETWORK,
-            help="Side of the tiles an image is cut into, in its pixels; off: the whole image at once.",
+            show_default=False,
+            help="Cut images into tiles of so many pixels; off: never.",
         ),
     ] = "auto"
     overlap: Annotated[
         int,
         typer.Option(
-            "--overlap", min=0, metavar="N", rich_help_panel=NETWORK, help="Pixels shared by neighbouring tiles."
+            "--overlap", metavar="N", min=0, rich_help_panel=NETWORK, help="Pixels that neighbouring tiles share."
         ),
     ] = 32
     context: Annotated[
         Literal["auto", "mixed", "local", "global", "tile"],
         typer.Option(
             "--context",
+            metavar="WHERE",
             rich_help_panel=NETWORK,
-            help="Where channel attention takes its statistics: the whole image (global), cells of about the "
-            "training size (local), a share of both (mixed), each tile; auto: what was measured best with the weights.",
+            show_default=False,
+            help="Channel attention: auto, global, local, mixed or tile.",
         ),
     ] = "auto"
     max_memory: Annotated[
         ByteSize | None,
         typer.Option(
             "--max-memory",
-            parser=ByteSize.parse,
             metavar="SIZE",
+            parser=ByteSize.parse,
             rich_help_panel=NETWORK,
-            help="What the network may take for an image, as 512M or 2G; a large one then runs in smaller bands. "
-            "Default: a part of what is free.",
+            help="Memory for an image at most, such as 512M or 2G.",
         ),
     ] = None
     pad: Annotated[
         Padding,
-        typer.Option("--pad", rich_help_panel=NETWORK, help="How borders go on; symmetric gives published figures."),
+        typer.Option(
+            "--pad",
+            metavar="KIND",
+            rich_help_panel=NETWORK,
+            show_default=False,
+            help="Edge padding; `symmetric` reproduces published scores.",
+        ),
     ] = "reflect"
     tta: Annotated[
         bool,
-        typer.Option("--tta", rich_help_panel=NETWORK, help="Mean over eight flips and turns: better, 8 times slower."),
+        typer.Option("--tta", rich_help_panel=NETWORK, help="Average 8 flips and turns: a little better, 8x slower."),
     ] = False
     compile: Annotated[
         bool,
-        typer.Option("--compile", rich_help_panel=NETWORK, help="Compile what runs whole or in tiles; pays on a GPU."),
+        typer.Option("--compile", rich_help_panel=NETWORK, help="Run through torch.compile, which pays on a GPU."),
     ] = False
     threads: Threads = None
 
@@ -411,22 +405,17 @@ class RunOptions(NetworkOptions):
     jobs: Annotated[
         int,
         typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            metavar="N",
-            rich_help_panel=NETWORK,
-            help="Images read ahead and written behind at once.",
+            "--jobs", "-j", metavar="N", min=1, rich_help_panel=NETWORK, help="Images to read and write at once."
         ),
     ] = 2
     workers: Annotated[
         int | None,
         typer.Option(
             "--workers",
-            min=1,
             metavar="N",
+            min=1,
             rich_help_panel=NETWORK,
-            help="Share the images among N processes, each with its own network; goes with --resume.",
+            help="Share the images among N processes, as with --resume.",
         ),
     ] = None
 
@@ -456,11 +445,12 @@ class SameSizeOptions(RunOptions):
         float,
         typer.Option(
             "--strength",
+            metavar="0..1",
             min=0.0,
             max=1.0,
-            metavar="0..1",
-            rich_help_panel=RESULTS,
-            help="How much of the result is taken: 0.5 is halfway between input and result.",
+            rich_help_panel=COMMON,
+            show_default=False,
+            help="Blend: 1 is the result, 0.5 halfway to the input.",
         ),
     ] = 1.0
 

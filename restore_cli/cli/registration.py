@@ -13,6 +13,7 @@ Help is plain text in sections rather than Rich panels: with them `restore --hel
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
@@ -49,18 +50,35 @@ class SectionedGroup(TyperGroup):
 
 
 def _write_sections(parameters: list[Any], ctx: Any, formatter: Any) -> None:
-    sections: dict[str, list[tuple[str, str]]] = {}
+    """Write arguments, then the common options, then the other sections in the order of their first option."""
+    sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
     for parameter in parameters:
         record = parameter.get_help_record(ctx)
         if record is None:
             continue
         heading = getattr(parameter, "rich_help_panel", None) or "Options"
+        names, text = record[0], _without_range(record[1])
         if parameter.param_type_name == "argument":
-            heading, record = "Arguments", (parameter.metavar or record[0], record[1])
-        sections.setdefault(heading, []).append(record)
+            heading, names = "Arguments", parameter.metavar or names
+            text = text.removesuffix("  [required]")
+        sections.setdefault(heading, []).append((names, text))
+    if arguments := sections.pop("Arguments"):
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_dl(arguments)
     for heading, records in sections.items():
-        with formatter.section(heading):
-            formatter.write_dl(records)
+        if records:
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def _without_range(text: str) -> str:
+    """Leave the range of a number out of what Typer puts behind a help text; a default stays."""
+    found = re.search(r"  \[([^\[\]]*)\]$", text)
+    if found is None:
+        return text
+    kept = [part for part in found[1].split("; ") if re.search(r"x[<>]=|<=x", part) is None]
+    return text[: found.start()] + (f"  [{'; '.join(kept)}]" if kept else "")
 
 
 def command(app: typer.Typer, name: str, *, examples: str, passes_on: bool = False) -> Callable[[Command], Command]:

@@ -54,7 +54,6 @@ class Sigma:
     restore sr photo.jpg                           writes photo_x4.jpg beside it
     restore sr --scale 2 in/ out/                  restores a folder into another
     restore sr --scale 4 --photo --beside *.jpg    for photos with noise and compression in them
-    restore sr --model ramit-1 photo.png big.png   fetches other weights, once
     """,
 )
 def sr(
@@ -62,12 +61,10 @@ def sr(
     scale: Annotated[
         int | None,
         typer.Option(
-            "--scale", min=2, max=4, metavar="2|3|4", help="How many times larger. [default: what --weights says, or 4]"
+            "--scale", metavar="2|3|4", min=2, max=4, help="Enlarge so many times. [default: as the weights, or 4]"
         ),
     ] = None,
-    photo: Annotated[
-        bool, typer.Option("--photo", help="For real photos: also takes out noise and compression.")
-    ] = False,
+    photo: Annotated[bool, typer.Option("--photo", help="Restore a real photo: take out noise and JPEG too.")] = False,
     *,
     files: FileOptions,
     weights: WeightsOptions,
@@ -97,17 +94,20 @@ def denoise(
         Sigma | None,
         typer.Option(
             "--sigma",
-            parser=Sigma.parse,
             metavar="0..50|auto",
-            help="Level of the noise on the 0..255 scale; auto estimates it in luma and chroma, and tells it. "
-            "[default: the network finds it itself]",
+            parser=Sigma.parse,
+            help="Level of the noise, 0 to 50; auto estimates it. By default the network finds it.",
         ),
     ] = None,
     gray: Annotated[
         bool | None,
-        typer.Option("--gray/--color", help="Which network. [default: gray where all images are]", show_default=False),
+        typer.Option(
+            "--gray/--color",
+            show_default=False,
+            help="Use the gray or the colour network for all images. By default each image decides.",
+        ),
     ] = None,
-    real: Annotated[bool, typer.Option("--real", help="For the noise of real cameras.")] = False,
+    real: Annotated[bool, typer.Option("--real", help="Take out the noise of real cameras.")] = False,
     *,
     files: FileOptions,
     weights: WeightsOptions,
@@ -170,7 +170,7 @@ def deblur(
             "--kind",
             metavar="KIND",
             show_default=False,
-            help="Where the blur comes from: motion (default), defocus, or dual-pixel (defocus in two views).",
+            help="Cause of the blur: motion, defocus or dual-pixel (defocus seen in two views).",
         ),
     ] = None,
     right: Annotated[
@@ -178,7 +178,7 @@ def deblur(
         typer.Option(
             "--right",
             metavar="PATH",
-            help="With dual-pixel, INPUT being the left view: the right one, or a folder of them by the same names.",
+            help="Right view, or folder of them by the same names, of dual-pixel images; INPUT is the left.",
         ),
     ] = None,
     *,

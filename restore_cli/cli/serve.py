@@ -39,39 +39,43 @@ def serve(
             "--host",
             metavar="ADDRESS",
             rich_help_panel=SERVER,
-            help="Where to listen; any but this machine's own address needs a token.",
+            help="Listen here; any but this machine's own address needs a token.",
         ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, rich_help_panel=SERVER, help="0 takes a free one.")
+        int,
+        typer.Option("--port", min=0, max=65535, rich_help_panel=SERVER, help="Listen on this port; 0 is a free one."),
     ] = DEFAULT_PORT,
     token: Annotated[
         str | None,
         typer.Option(
             "--token",
-            envvar="RESTORE_TOKEN",
             metavar="TEXT",
             rich_help_panel=SERVER,
-            help="What requests must bring. Default: none on this machine, a new one elsewhere.",
+            envvar="RESTORE_TOKEN",
+            help="Refuse requests without this. By default none on this machine, a new one elsewhere.",
         ),
     ] = None,
     max_upload: Annotated[
         ByteSize | None,
         typer.Option(
             "--max-upload",
-            parser=ByteSize.parse,
             metavar="SIZE",
+            parser=ByteSize.parse,
             rich_help_panel=SERVER,
-            help="Refuse larger images. [default: 100M]",
+            help="Refuse images of more bytes. [default: 100M]",
         ),
     ] = None,
     max_pixels: Annotated[
-        int, typer.Option("--max-pixels", min=1, metavar="N", rich_help_panel=SERVER, help="Refuse larger images.")
+        int,
+        typer.Option(
+            "--max-pixels", metavar="N", min=1, rich_help_panel=SERVER, help="Refuse images with more pixels."
+        ),
     ] = MAX_PIXELS,
     queue: Annotated[
         int,
         typer.Option(
-            "--queue", min=1, metavar="N", rich_help_panel=SERVER, help="Images that may be sent and wait at once."
+            "--queue", metavar="N", min=1, rich_help_panel=SERVER, help="Images that may be sent and wait at once."
         ),
     ] = 16,
     *,

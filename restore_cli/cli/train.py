@@ -88,21 +88,23 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="Folder of a run.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to write. Default: ID.safetensors, here."),
+        typer.Option("--output", "-o", metavar="FILE", help="Write to this file. [default: ID.safetensors, here]"),
     ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Store numbers as float16: half the size.")] = False,
     weights_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Name of the weights. Default: RECIPE-own.")
+        str | None, typer.Option("--id", metavar="ID", help="Name the weights. [default: RECIPE-own]")
     ] = None,
     licence: Annotated[
-        str, typer.Option("--licence", metavar="TEXT", help="Terms of the weights, such as MIT.")
+        str, typer.Option("--licence", metavar="TEXT", help="State the terms of the weights, such as MIT.")
     ] = "none stated",
     notes: Annotated[
-        str | None, typer.Option("--notes", metavar="TEXT", help="What their users should know, one line.")
+        str | None, typer.Option("--notes", metavar="TEXT", help="Tell their users something, in one line.")
     ] = None,
     commit: Annotated[
         str | None,
-        typer.Option("--commit", metavar="HASH", help="Git commit that trained, for a run that does not know it."),
+        typer.Option(
+            "--commit", metavar="HASH", help="Name the git commit that trained, for a run that does not know it."
+        ),
     ] = None,
     bundle: Annotated[
         Path | None,

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import NETWORK, Device, Threads
 from restore_cli.training.recipes import Optimiser
 
@@ -24,7 +25,9 @@ class ImageOptions:
 
     data: Annotated[
         list[Path] | None,
-        typer.Option("--data", metavar="DIR", rich_help_panel=IMAGES, help="Clean images; again for several."),
+        typer.Option(
+            "--data", metavar="DIR", rich_help_panel=COMMON, help="Folder of clean images; give it again for several."
+        ),
     ] = None
     degraded: Annotated[
         list[Path] | None,
@@ -32,25 +35,33 @@ class ImageOptions:
             "--degraded",
             metavar="DIR",
             rich_help_panel=IMAGES,
-            help="Their degraded partners, of the same names; without, they are made on the fly.",
+            help="Folder of their degraded partners, of the same names. By default they are made on the fly.",
         ),
     ] = None
     val: Annotated[
         list[Path] | None,
         typer.Option(
-            "--val", metavar="DIR", rich_help_panel=IMAGES, help="Clean images to validate on; again for several."
+            "--val",
+            metavar="DIR",
+            rich_help_panel=COMMON,
+            help="Folder of clean images to validate on; give it again for several.",
         ),
     ] = None
     val_degraded: Annotated[
         list[Path] | None,
-        typer.Option("--val-degraded", metavar="DIR", rich_help_panel=IMAGES, help="Their degraded partners."),
+        typer.Option(
+            "--val-degraded",
+            metavar="DIR",
+            rich_help_panel=IMAGES,
+            help="Folder of degraded partners of the images to validate on.",
+        ),
     ] = None
     cache_budget: Annotated[
         int,
         typer.Option(
             "--cache-budget",
-            min=1,
             metavar="MIB",
+            min=1,
             rich_help_panel=IMAGES,
             help="Memory for decoded images; what does not fit is decoded again.",
         ),
@@ -64,15 +75,19 @@ class TaskOptions:
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", metavar="NAME", rich_help_panel=RECIPE, help="sr, denoise, dejpeg, derain, lowlight, deblur."
+            "--task",
+            metavar="NAME",
+            rich_help_panel=COMMON,
+            help="Train for sr, denoise, dejpeg, derain, lowlight or deblur.",
         ),
     ] = None
     scale: Annotated[
-        int | None, typer.Option("--scale", min=2, max=4, metavar="N", rich_help_panel=RECIPE, help="Factor of sr.")
+        int | None, typer.Option("--scale", metavar="N", min=2, max=4, rich_help_panel=COMMON, help="Factor of sr.")
     ] = None
-    gray: Annotated[bool, typer.Option("--gray", rich_help_panel=RECIPE, help="Gray images.")] = False
+    gray: Annotated[bool, typer.Option("--gray", rich_help_panel=RECIPE, help="Train for gray images.")] = False
     photo: Annotated[
-        bool, typer.Option("--photo", rich_help_panel=RECIPE, help="sr of real photos: blur, noise and JPEG too.")
+        bool,
+        typer.Option("--photo", rich_help_panel=RECIPE, help="Train sr for real photos: with blur, noise and JPEG."),
     ] = False
     recipe: Annotated[
         str | None,
@@ -86,35 +101,37 @@ class TaskOptions:
         ),
     ] = None
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, metavar="N", rich_help_panel=RECIPE, help="Length in steps.")
+        int | None, typer.Option("--steps", metavar="N", min=1, rich_help_panel=RECIPE, help="Train for so many steps.")
     ] = None
     minutes: Annotated[
         float | None,
         typer.Option(
             "--minutes",
-            min=0.01,
             metavar="M",
-            rich_help_panel=RECIPE,
-            help="Length in time: as many steps as fit, the learning rate reaching 0 at the end.",
+            min=0.01,
+            rich_help_panel=COMMON,
+            help="Train for so long: as many steps as fit, the learning rate reaching 0 at the end.",
         ),
     ] = None
     batch: Annotated[
         int | None,
-        typer.Option("--batch", min=1, metavar="N", rich_help_panel=RECIPE, help="Patches a step, all processes."),
+        typer.Option(
+            "--batch", metavar="N", min=1, rich_help_panel=RECIPE, help="Patches in a step, of all processes together."
+        ),
     ] = None
     patch: Annotated[
         int | None,
         typer.Option(
             "--patch",
-            min=8,
             metavar="N",
+            min=8,
             rich_help_panel=RECIPE,
-            help="Side of a patch, input pixels, by 32 for RAMiT.",
+            help="Side of a patch in input pixels, a multiple of 32 for RAMiT.",
         ),
     ] = None
     lr: Annotated[
         float | None,
-        typer.Option("--lr", min=0.0, metavar="RATE", rich_help_panel=RECIPE, help="Highest learning rate."),
+        typer.Option("--lr", metavar="RATE", min=0.0, rich_help_panel=RECIPE, help="Highest learning rate."),
     ] = None
     optimiser: Annotated[
         Optimiser | None,
@@ -122,18 +139,19 @@ class TaskOptions:
             "--optimiser",
             rich_help_panel=RECIPE,
             show_default=False,
-            help="How weights follow gradients. Default: the recipe's, muon of ours and adam of the paper's.",
+            help="How weights follow gradients: adam, adamw or muon. By default the recipe's.",
         ),
     ] = None
     seed: Annotated[
-        int, typer.Option("--seed", min=0, metavar="N", rich_help_panel=RECIPE, help="Of weights, crops and noise.")
+        int,
+        typer.Option("--seed", metavar="N", min=0, rich_help_panel=RECIPE, help="Seed of weights, crops and noise."),
     ] = 0
     warm_start: Annotated[
         str | None,
         typer.Option(
             "--warm-start",
             metavar="FROM",
-            rich_help_panel=RECIPE,
+            rich_help_panel=COMMON,
             help="Start from a .safetensors of ours, a run's folder or a weights id, of another scale too.",
         ),
     ] = None
@@ -143,18 +161,18 @@ class TaskOptions:
             "--freeze",
             metavar="PREFIX",
             rich_help_panel=RECIPE,
-            help="Hold the parameters of this prefix still; again for several.",
+            help="Hold the parameters with this prefix still; give it again for several.",
         ),
     ] = None
     freeze_until: Annotated[
         float,
         typer.Option(
             "--freeze-until",
+            metavar="SHARE",
             min=0.0,
             max=1.0,
-            metavar="SHARE",
             rich_help_panel=RECIPE,
-            help="Of the training, after which everything is trained.",
+            help="Share of the training after which everything is trained.",
         ),
     ] = 1.0
 
@@ -166,24 +184,24 @@ class SpeedOptions:
     device: Device = "auto"
     threads: Threads = None
     bf16: Annotated[
-        bool, typer.Option("--bf16", rich_help_panel=NETWORK, help="bfloat16 autocast; weights stay float32.")
+        bool, typer.Option("--bf16", rich_help_panel=NETWORK, help="Run under bfloat16 autocast; weights stay float32.")
     ] = False
     compile: Annotated[
         bool,
         typer.Option(
             "--compile",
             rich_help_panel=NETWORK,
-            help="torch.compile of its blocks: minutes at the start, then about 1.5 times the steps.",
+            help="Run the blocks through torch.compile: minutes at the start, then about 1.5 times the steps.",
         ),
     ] = False
     accumulate: Annotated[
         int,
         typer.Option(
             "--accumulate",
-            min=1,
             metavar="N",
+            min=1,
             rich_help_panel=NETWORK,
-            help="Work a batch off in N parts: less memory, the same step.",
+            help="Cut a batch into N parts: less memory, the same step.",
         ),
     ] = 1
     checkpoint_activations: Annotated[
@@ -196,16 +214,18 @@ class SpeedOptions:
     ] = False
     log_every: Annotated[
         int,
-        typer.Option("--log-every", min=1, metavar="STEPS", rich_help_panel=NETWORK, help="Steps between log lines."),
+        typer.Option(
+            "--log-every", metavar="STEPS", min=1, rich_help_panel=NETWORK, help="Steps between lines of the log."
+        ),
     ] = 50
     validate_every: Annotated[
         int | None,
         typer.Option(
             "--validate-every",
-            min=1,
             metavar="LINES",
+            min=1,
             rich_help_panel=NETWORK,
-            help="Log lines between validations. Default: some 25 in all.",
+            help="Lines of the log between validations. By default some 25 validations in all.",
         ),
     ] = None
 
@@ -216,21 +236,26 @@ class RunFolderOptions:
 
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", rich_help_panel=IMAGES, help="Folder of the run, made if absent."),
+        typer.Option(
+            "--out", "-o", metavar="DIR", rich_help_panel=COMMON, help="Folder of the run, made if it does not exist."
+        ),
     ] = None
     resume: Annotated[
         bool,
-        typer.Option("--resume", rich_help_panel=IMAGES, help="Go on with the run in --out, as it was begun."),
+        typer.Option("--resume", rich_help_panel=COMMON, help="Go on with the run in --out, as it was begun."),
     ] = False
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", rich_help_panel=IMAGES, help="Show the plan, train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", "-n", rich_help_panel=COMMON, help="Show the plan and what it would take, and train nothing."
+        ),
     ] = False
     samples: Annotated[
         Path | None,
         typer.Option(
             "--samples",
-            metavar="PAGE.html",
+            metavar="PAGE",
             rich_help_panel=IMAGES,
-            help="Draw what the network will be shown, beside what it is to make of it.",
+            help="Write a page of what the network will be shown, beside what it is to make of it.",
         ),
     ] = None

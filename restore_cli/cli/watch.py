@@ -39,20 +39,29 @@ _ENDS_THE_WATCH = frozenset({3, 4, 129, 130, 143})
 def watch(
     folder: Annotated[Path, typer.Argument(metavar="IN", show_default=False, help="The folder where images arrive.")],
     output: Annotated[
-        Path, typer.Argument(metavar="OUT", show_default=False, help="The folder where results go, made if absent.")
+        Path,
+        typer.Argument(
+            metavar="OUT", show_default=False, help="The folder where results go, made if it does not exist."
+        ),
     ],
     words: Annotated[
         list[str],
-        typer.Argument(metavar="COMMAND...", show_default=False, help="sr, denoise, ... and its options."),
+        typer.Argument(
+            metavar="COMMAND...",
+            show_default=False,
+            help="The command to restore with (sr, denoise, ...) and its options.",
+        ),
     ],
     settle: Annotated[
         float,
-        typer.Option("--settle", min=0.0, metavar="SECONDS", help="How long a file must stand still to be whole."),
+        typer.Option(
+            "--settle", metavar="SECONDS", min=0.0, help="Seconds for which a file must not change to count as whole."
+        ),
     ] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="End when all that is there is done.")] = False,
     *,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", rich_help_panel=MESSAGES, help="Only warnings and errors on stderr.")
+        bool, typer.Option("--quiet", "-q", rich_help_panel=MESSAGES, help="Show only warnings and errors.")
     ] = False,
 ) -> None:
     """Restore what arrives in a folder.

@@ -72,7 +72,7 @@ def test_every_command_shows_examples(run: Run, name: str, flag: str):
 
 def test_help_puts_options_under_headings(run: Run):
     help_text = run("sr", "--help").out
-    headings = ["Arguments:", "Options:", "Files:", "Weights:", "Network:", "Messages:"]
+    headings = ["Options:", "Reading and writing:", "Network:", "Messages:"]
     positions = [help_text.index(f"\n{heading}\n") for heading in headings]
     assert positions == sorted(positions)
 
