@@ -8,10 +8,10 @@ import struct
 import pytest
 from PIL import ExifTags
 
-from restore_cli.imaging.containers.tiff import Directory, read_directory
+from restore_cli.imaging.containers.tiff import Directory, longs, read_directory, shorts, with_directory
 from restore_cli.imaging.decode import decode_bytes
 from restore_cli.imaging.encode import encode
-from tests.imaging.files import opened, pattern, saved
+from tests.imaging.files import exif_with, opened, pattern, saved
 
 DETAILS, PLACE, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 BYTE, ASCII, SHORT, RATIONAL, UNDEFINED, SIGNED_RATIONAL = 1, 2, 3, 5, 7, 10
@@ -71,6 +71,108 @@ def block(order: str) -> bytes:
         out += struct.pack(f"{order}H", len(fields)) + b"".join(fields) + bytes(4)
     struct.pack_into(f"{order}I", out, 4, places[0])
     return b"Exif\0\0" + bytes(out)
+
+
+NOTE_PLACE = 700
+
+
+def camera_block(order: str, *, thumbnail: bytes = b"", gap: int = 200) -> bytes:
+    """Lay out a block as cameras do: a note whose values lie at addresses of the block, one of them outside it."""
+    inside, outside = b"lens of the inside", b"a value behind the note"
+    behind = NOTE_PLACE + 30 + len(inside) + gap
+    note = struct.pack(f"{order}HHHIIHHII", 2, 1, 2, len(inside), NOTE_PLACE + 30, 2, 2, len(outside), behind) + bytes(
+        4
+    )
+    note += inside
+    said_of_it = words(ExifTags.Base.Model, "A camera with a long name")
+    table = [
+        said_of_it,
+        entry(order, ExifTags.Base.Orientation, SHORT, 6),
+        (DETAILS, 4, 1, struct.pack(f"{order}I", 200)),
+    ]
+    details = [
+        entry(order, ExifTags.Base.ExposureTime, RATIONAL, 10, 2500),
+        (ExifTags.Base.MakerNote, UNDEFINED, len(note), note),
+        entry(order, ExifTags.Base.ExifImageWidth, SHORT, 28),
+    ]
+    places = {ExifTags.Base.Model: 400, ExifTags.Base.ExposureTime: 500, ExifTags.Base.MakerNote: NOTE_PLACE}
+    out = bytearray(behind + len(outside) + len(thumbnail) + 60)
+    out[:8] = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+    out[behind : behind + len(outside)] = outside
+    thumbnail_table, thumbnail_place = behind + len(outside) + 1, behind + len(outside) + 40
+    lengths = [
+        (513, 4, 1, struct.pack(f"{order}I", thumbnail_place)),
+        (514, 4, 1, struct.pack(f"{order}I", len(thumbnail))),
+    ]
+    for start, rows, following in ((8, table, thumbnail_table), (200, details, 0), (thumbnail_table, lengths, 0)):
+        fields = b""
+        for tag, kind, count, data in rows:
+            field = data.ljust(4, b"\0")
+            if len(data) > 4:
+                out[places[tag] : places[tag] + len(data)] = data
+                field = struct.pack(f"{order}I", places[tag])
+            fields += struct.pack(f"{order}HHI4s", tag, kind, count, field)
+        table_bytes = struct.pack(f"{order}H", len(rows)) + fields + struct.pack(f"{order}I", following)
+        out[start : start + len(table_bytes)] = table_bytes
+    out[thumbnail_place : thumbnail_place + len(thumbnail)] = thumbnail
+    return b"Exif\0\0" + bytes(out)
+
+
+def values_of_note(data: bytes) -> tuple[int, list[bytes]]:
+    """Return where the note lies in a block or a TIFF, and what its addresses lead to."""
+    file = io.BytesIO(data.removeprefix(b"Exif\0\0"))
+    first = read_directory(file)
+    note = read_directory(file, first.integer(DETAILS, 0)).values[ExifTags.Base.MakerNote]
+    assert note.place is not None
+    found = read_directory(file, note.place)
+    return note.place, [value.data for value in found.values.values()]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("source", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("target", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_addresses_in_a_makers_note_lead_to_the_same_values(order: str, source: str, target: str) -> None:
+    thumbnail = b"\xff\xd8a thumbnail that is stale\xff\xd9"
+    exif = camera_block(order, thumbnail=thumbnail)
+    before = values_of_note(exif)
+    assert before == (NOTE_PLACE, [b"lens of the inside", b"a value behind the note"])
+    again = encode(decode_bytes(saved(pattern(), source, exif=exif), "x"), format=target)
+    data = again if target == "TIFF" else opened(again).info["exif"]
+    assert values_of_note(data) == before
+    assert thumbnail not in data
+    found = read_directory(io.BytesIO(data.removeprefix(b"Exif\0\0")))
+    assert found.values[ExifTags.Base.Model].data == b"A camera with a long name\0"
+    assert (found.integer(ExifTags.Base.Orientation, 1), found.next_place) == (1, 0)
+    details = read_directory(io.BytesIO(data.removeprefix(b"Exif\0\0")), found.integer(DETAILS, 0))
+    assert ExifTags.Base.ExifImageWidth not in details.values
+    if target != "TIFF":
+        assert len(data) <= len(exif)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("target", ["JPEG", "TIFF"])
+def test_a_makers_note_of_a_tiff_stays_at_its_place(order: str, target: str) -> None:
+    camera = camera_block(order, gap=0).removeprefix(b"Exif\0\0")
+    directory = read_directory(io.BytesIO(camera))
+    pixels = pattern()
+    strip = pixels.tobytes()
+    height, width, channels = pixels.shape
+    values = {
+        tag: longs(directory, [value])
+        for tag, value in ((256, width), (257, height), (259, 1), (262, 2), (273, len(camera)), (277, channels))
+    }
+    values |= {258: shorts(directory, 8, 8, 8), 278: longs(directory, [height]), 279: longs(directory, [len(strip)])}
+    source = with_directory(camera + strip, directory, {**directory.values, **values})
+    assert values_of_note(source)[0] == NOTE_PLACE
+    again = encode(decode_bytes(source, "x"), format=target)
+    place, kept = values_of_note(again if target == "TIFF" else opened(again).info["exif"])
+    assert (place, kept[0]) == (NOTE_PLACE, b"lens of the inside")
+
+
+def test_a_block_without_a_makers_note_keeps_nothing_that_nobody_points_at() -> None:
+    exif = exif_with(Make="Maker") + b"left over"
+    image = decode_bytes(saved(pattern(), "JPEG", exif=exif), "x")
+    assert b"left over" not in (image.exif or b"")
 
 
 def stored(directory: Directory) -> set[Entry]:

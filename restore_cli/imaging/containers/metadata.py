@@ -126,12 +126,12 @@ def _dpi_of_exif(first: Directory) -> tuple[float, float] | None:
 
 def _kept_exif(block: Exif) -> bytes | None:
     """Return the block without what no longer holds."""
-    first = _without(block.first, _STALE_TAGS | {_Tag.Orientation})
+    first = _without(block.first, _STALE_TAGS)
     inner = {pointer: _without(directory, _STALE_EXIF_TAGS) for pointer, directory in block.inner.items()}
-    if not first.values:
+    if not first.values.keys() - {_Tag.Orientation}:
         return None
     upright = {**first.values, int(_Tag.Orientation): shorts(first, _UPRIGHT)}
-    return write_exif(replace(first, values=upright), inner)
+    return write_exif(replace(block, first=replace(first, values=upright), inner=inner))
 
 
 def _without(directory: Directory, tags: frozenset[int]) -> Directory:

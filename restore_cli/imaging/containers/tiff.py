@@ -43,11 +43,12 @@ STORAGE_TAGS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """One tag's value as it is stored: its type, how many, and the bytes."""
+    """One tag's value as it is stored: its type, how many, the bytes, and where they lay if not in the directory."""
 
     type: int
     count: int
     data: bytes
+    place: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ class Directory:
         order: "<" or ">".
         big: Whether it is a BigTIFF, with 64-bit places.
         values: Tags whose values lie within the file.
+        span: Where its table begins and ends.
+        next_place: Where the next directory lies; 0 for none.
         truncated: Whether some that matter did not.
         overfull: Whether the values together are longer than the file, so that they overlap.
     """
@@ -65,6 +68,8 @@ class Directory:
     order: str
     big: bool
     values: Mapping[int, Value]
+    span: tuple[int, int] = (0, 0)
+    next_place: int = 0
     truncated: bool = False
     overfull: bool = False
 
@@ -134,6 +139,7 @@ def read_directory(file: BinaryIO, place: int | None = None) -> Directory:
             msg = f"{DAMAGED}: its directory has {count} entries"
             raise UnreadableError(msg)
         table = file.read(count * struct.calcsize(entry_format))
+        end = file.read(inline)
         rows = [struct.unpack_from(entry_format, table, i * struct.calcsize(entry_format)) for i in range(count)]
     except struct.error as error:
         raise UnreadableError(TRUNCATED) from error
@@ -141,7 +147,7 @@ def read_directory(file: BinaryIO, place: int | None = None) -> Directory:
     truncated, room = False, size
     for tag, kind, number, field in rows:
         length = number * _SIZES.get(kind, 0)
-        data = field[:length]
+        data, start = field[:length], None
         if length > inline:
             (start,) = struct.unpack(f"{order}Q" if big else f"{order}I", field)
             room -= length
@@ -151,8 +157,16 @@ def read_directory(file: BinaryIO, place: int | None = None) -> Directory:
             file.seek(start)
             data = file.read(length)
         if kind in _SIZES:
-            values.setdefault(tag, Value(type=kind, count=number, data=data))
-    return Directory(order=order, big=big, values=values, truncated=truncated, overfull=room < 0)
+            values.setdefault(tag, Value(type=kind, count=number, data=data, place=start))
+    return Directory(
+        order=order,
+        big=big,
+        values=values,
+        span=(place, place + struct.calcsize(count_format) + len(table) + len(end)),
+        next_place=int.from_bytes(end, "little" if order == "<" else "big"),
+        truncated=truncated,
+        overfull=room < 0,
+    )
 
 
 def with_directory(data: bytes, directory: Directory, values: Mapping[int, Value]) -> bytes:

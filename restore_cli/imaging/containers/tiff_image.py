@@ -7,13 +7,15 @@ compressions that are not read, planes that are neither colour nor transparency.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags
 
+from restore_cli.imaging.containers.exif import read_exif, write_exif
 from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
-from restore_cli.imaging.containers.tiff import RAW, STORAGE_TAGS, Directory, storage_of, with_directory
+from restore_cli.imaging.containers.tiff import RAW, STORAGE_TAGS, Directory, Value, storage_of, with_directory
 from restore_cli.imaging.containers.tiff_pages import Pages, read_pages
 
 _Tag = ExifTags.Base
@@ -72,13 +74,22 @@ def dissect_tiff(data: bytes) -> Parts:
         bits=directory.bits,
         damage=damage,
         orientation=_orientation(pages),
-        exif=with_directory(data, directory, described) if described else None,
+        exif=_exif_of(data, directory, described) if described else None,
         xmp=directory.bytes_of(_Tag.XMLPacket) or pages.first.bytes_of(_Tag.XMLPacket),
         icc_profile=directory.bytes_of(_Tag.InterColorProfile),
         iptc=directory.bytes_of(_IPTC) or pages.first.bytes_of(_IPTC),
         dpi=_dpi_of(directory),
         warnings=(*(["EXIF details of a BigTIFF are not read"] if lost else []), *_left_planes(directory)),
     )
+
+
+def _exif_of(data: bytes, directory: Directory, described: Mapping[int, Value]) -> bytes:
+    """Return what a file says of its image as a block without pixels; as it is if it makes no sense as one."""
+    whole = with_directory(data, directory, described)
+    try:
+        return write_exif(read_exif(whole), in_place=False)
+    except Exception:  # noqa: BLE001 - who reads it anew says that it is broken
+        return whole
 
 
 def is_gray_tiff(file: BinaryIO) -> bool:

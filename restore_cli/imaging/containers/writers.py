@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from restore_cli.errors import EncodeError
 from restore_cli.imaging.containers.deep_png import chunk, write_deep_png
-from restore_cli.imaging.containers.exif import SIGNATURE, read_exif, without_orientation, write_exif
+from restore_cli.imaging.containers.exif import SIGNATURE, read_exif, without_orientation
 from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, resources_of_iptc, write_raw_iptc
 from restore_cli.imaging.containers.photoshop import SIGNATURE as PHOTOSHOP
 from restore_cli.imaging.containers.tiff import Directory, Value, longs, read_directory, shorts, with_directory
@@ -171,8 +171,7 @@ def _tiff_of_exif(exif: bytes | None) -> bytes:
     """Return an EXIF block as the TIFF that it is; an empty one if there is none."""
     if exif is None:
         return b"II" + struct.pack("<HIHI", 42, 8, 0, 0)
-    block = read_exif(exif)
-    return write_exif(block.first, block.inner).removeprefix(SIGNATURE)
+    return read_exif(exif).data
 
 
 def _described(kept: DecodedImage, directory: Directory) -> dict[int, Value]:
