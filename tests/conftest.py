@@ -11,6 +11,9 @@ import pytest
 # As many processes as cores run the tests, those that they start too: one thread each. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What the person who runs the tests has added to the list of weights is none of theirs.
+os.environ["XDG_DATA_HOME"] = "/nowhere"
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

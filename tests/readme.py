@@ -14,14 +14,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from restore_cli.training.provenance import training_command
+from restore_cli.weights import manifest
 from restore_cli.weights.entry import CLASSIFY
-from restore_cli.weights.manifest import Score, WeightsEntry, load_manifest
+from restore_cli.weights.manifest import Score, WeightsEntry, package_manifest
 from restore_cli.weights.store import locate
 from tests.datasets import EVALUATED, FOLDERS
 from tests.model_card import make_restored
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+
+
+def load_manifest() -> manifest.Manifest:
+    """Return what comes with the package, without what a person has added."""
+    return manifest.load_manifest(package_manifest())
 
 
 def models_table() -> str:

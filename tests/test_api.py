@@ -142,7 +142,7 @@ def test_a_file_that_is_missing_or_says_nothing_of_itself_is_refused(tmp_path: P
     import torch
 
     torch.save({}, anonymous)
-    with pytest.raises(UsageError, match="name a weights id, and the file as path"):
+    with pytest.raises(UsageError, match="does not say of which network it is, and is of none"):
         load_restorer(str(anonymous))
 
 

@@ -41,7 +41,7 @@ COMMANDS = {
     "status": ("status", "Count what is done, failed and begun in an output folder."),
     "compare": ("compare", "Show images before and after on a page, with a slider between them."),
     "serve": ("serve", "Open a page to drop images on, and the same over HTTP, on this machine."),
-    "models": ("models", "List, fetch and check weights."),
+    "models": ("models", "List, fetch, check and add weights."),
     "export": ("export", "Write weights as a smaller file, or for other programs."),
     "bench": ("bench", "Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory, energy."),
     "eval": ("evaluate", "Score weights on images whose truth is known, beside a floor that needs none."),

@@ -7,7 +7,7 @@ torch. A name may be a full id, or the name of a model for all its weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +17,7 @@ import typer
 from restore_cli.cli.options import MessageOptions, Offline, complete_model
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command
-from restore_cli.errors import DigestError, WeightsError
+from restore_cli.errors import DigestError, UsageError, WeightsError
 
 if TYPE_CHECKING:
     from restore_cli.weights.manifest import Manifest, Score, WeightsEntry
@@ -28,7 +28,7 @@ app = typer.Typer(
     name="models",
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="List, fetch and check weights.",
+    help="List, fetch, check and add weights.",
     epilog="\b\nExamples:\n"
     "  restore models list                     what there is, and what is on this machine\n"
     "  restore models pull ramit-slim-sr-x4    fetches it for later, offline use",
@@ -79,12 +79,26 @@ class _Outcome:
         return {"id": self.id, "status": self.status, "path": path, "digest": self.digest, "error": self.error}
 
 
-@command(app, "list", examples="restore models list\nrestore models list --json | jq -r 'select(.path) | .id'")
-def list_weights(messages: MessageOptions) -> None:
-    """List all weights that are known and where they lie."""
+@command(
+    app,
+    "list",
+    examples="restore models list\nrestore models list --task sr --json | jq -r 'select(.path) | .id'",
+)
+def list_weights(
+    messages: MessageOptions,
+    *,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="TASK", help="Those of one task: sr, denoise, ...")
+    ] = None,
+) -> None:
+    """List all weights that are known and where they lie, by task."""
     out = messages.open()
+    entries = _by_task(_known().entries)
+    if task is not None:
+        _require_task(task, {entry.task for entry in entries})
+        entries = [entry for entry in entries if entry.task == task]
     rows = []
-    for entry in _known().entries:
+    for entry in entries:
         path, place = _at_hand(entry)
         size = entry.bytes if path is None else path.stat().st_size
         rows.append(
@@ -101,6 +115,68 @@ def list_weights(messages: MessageOptions) -> None:
     if not out.wants_json:
         headers = ("id", "task", "scale", "MB", "where", "licence")
         out.table(headers, rows, title="Weights", numeric=("scale", "MB"))
+
+
+@command(
+    app,
+    "add",
+    examples="restore models add 4x-UltraSharp.pth --task sr\n"
+    "restore models add net.pth --id my-denoiser --task denoise --licence MIT",
+)
+def add(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A weights file, .safetensors or .pth.")],
+    messages: MessageOptions,
+    *,
+    weights_id: Annotated[
+        str | None, typer.Option("--id", metavar="NAME", help="Its id. Default: the file's name.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="TASK", help="What it is for: sr, denoise, ... Default: what the file tells."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Name for -m, where several share one. Default: the id."),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option("--variant", metavar="WORD", help="Special form of the task: photo, real, motion, ..."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", metavar="TEXT", help="Its licence, as its authors state it.")
+    ] = None,
+) -> None:
+    """Add a weights file to the list, to be used with -m.
+
+    Its network is recognised by its tensors. The file is checked and copied into a folder of your own, with a list
+    beside it; nothing is ever listed that lies in the folder a command runs in.
+    """
+    from restore_cli.weights.adding import Adding, add_weights
+
+    out = messages.open()
+    if task is not None:
+        from restore_cli.tasks import task_names
+
+        _require_task(task, task_names())
+    entry = add_weights(Adding(path=file, id=weights_id, model=name, task=task, variant=variant, licence=licence))
+    path, _ = _at_hand(entry)
+    out.data(f"added  {entry.id}  {path}")
+    factor = f" x{entry.scale}" if entry.scale > 1 else ""
+    out.note(f"{entry.arch} for {entry.task}{factor}, licence {entry.licence}, sha256:{entry.sha256}")
+    out.record(_facts(entry))
+
+
+@command(app, "remove", examples="restore models remove my-denoiser")
+def remove(
+    name: Annotated[str, typer.Argument(metavar="ID", autocompletion=complete_model)], messages: MessageOptions
+) -> None:
+    """Take weights that were added out of the list, and remove their copy."""
+    from restore_cli.weights.adding import remove_weights
+
+    out = messages.open()
+    entry = remove_weights(name)
+    out.data(f"removed  {entry.id}")
+    out.record({"id": entry.id, "status": "removed"})
 
 
 @command(app, "info", examples="restore models info ramit-slim-sr-x4\nrestore models info mine.safetensors --json")
@@ -165,6 +241,21 @@ def _known() -> Manifest:
     from restore_cli.weights.manifest import load_manifest
 
     return load_manifest()
+
+
+def _by_task(entries: Iterable[WeightsEntry]) -> list[WeightsEntry]:
+    """Return entries with those of a task together, tasks in the order of their first entry."""
+    entries = list(entries)
+    order = list(dict.fromkeys(entry.task for entry in entries))
+    return sorted(entries, key=lambda entry: order.index(entry.task))
+
+
+def _require_task(task: str, known: Collection[str]) -> None:
+    from restore_cli.weights.entry import did_you_mean
+
+    if task not in known:
+        msg = f"unknown task {task!r}{did_you_mean(task, known)} (known: {', '.join(sorted(known))})"
+        raise UsageError(msg)
 
 
 def _chosen(names: Sequence[str]) -> list[WeightsEntry]:

@@ -81,7 +81,7 @@ def entry_of_foreign(content: Content, *, task: str | None = None) -> WeightsEnt
     if purpose == "sr" and found.config.scale == 1:
         msg = f"{content.path} is a {found.arch.name} that keeps an image's size, so it is not for sr"
         raise UsageError(msg, hint="use it with the command it was trained for, such as denoise or dejpeg")
-    name = _name_of(content.path, found.arch)
+    name = name_of(content.path) or found.arch.name.replace("_", "-")
     return WeightsEntry(
         id=name,
         model=name,
@@ -156,6 +156,6 @@ def _refuse(content: Content) -> NoReturn:
     raise UsageError(msg, hint=f"recognised are {known_networks()}; add --model where it is of another one listed")
 
 
-def _name_of(path: Path, arch: Arch) -> str:
-    """Return a file's name as ids are written."""
-    return re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or arch.name.replace("_", "-")
+def name_of(path: Path) -> str:
+    """Return a file's name as ids are written; empty where it has no letter or digit of theirs."""
+    return re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")

@@ -27,6 +27,7 @@ from restore_cli.weights.entry import (
     require_obtainable,
     strict_json,
 )
+from restore_cli.weights.own import own_manifest
 
 __all__ = [
     "Manifest",
@@ -36,6 +37,7 @@ __all__ = [
     "list_weights",
     "load_manifest",
     "manifest_text",
+    "package_manifest",
     "parse_manifest",
     "put_entry",
 ]
@@ -212,12 +214,18 @@ def load_manifest(path: Path | None = None) -> Manifest:
     """Read and check the manifest.
 
     Args:
-        path: The file; None means the one that comes with the package.
+        path: The file; None means the one that comes with the package, and with it what a person added.
 
     Raises:
         ManifestError: If it cannot be read or breaks its schema; file, entry and field are in the message.
     """
-    path = _own_manifest() if path is None else path
+    if path is None:
+        listed, own = _read(package_manifest()), own_manifest()
+        return listed if own is None else _joined(_read(own, is_own=True), listed)
+    return _read(path, is_own=path == own_manifest())
+
+
+def _read(path: Path, *, is_own: bool = False) -> Manifest:
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_MANIFEST_BYTES + 1)
@@ -226,9 +234,17 @@ def load_manifest(path: Path | None = None) -> Manifest:
     if len(data) > _MAX_MANIFEST_BYTES:
         raise ManifestError(f"{path}: larger than {_MAX_MANIFEST_BYTES >> 20} MiB, which no manifest is")
     try:
-        return parse_manifest(data)
+        return parse_manifest(data, is_own=is_own)
     except ManifestError as error:
-        raise ManifestError(f"{path}: {error.message}", hint=error.hint) from error
+        hint = "correct it, or move it away" if is_own else error.hint
+        raise ManifestError(f"{path}: {error.message}", hint=hint) from error
+
+
+def _joined(own: Manifest, listed: Manifest) -> Manifest:
+    """Return both lists; a name that was added means the same for ever, even where ours has it one day."""
+    taken = {*own.models, *(entry.id for entry in own.entries)}
+    ours = (entry for entry in listed.entries if not {entry.id, entry.model} & taken)
+    return Manifest(entries=(*ours, *own.entries))
 
 
 def list_weights() -> tuple[WeightsEntry, ...]:
@@ -242,14 +258,19 @@ def list_weights() -> tuple[WeightsEntry, ...]:
     return load_manifest().entries
 
 
-def _own_manifest() -> Path:
+def package_manifest() -> Path:
+    """Return the manifest that comes with the package, or lies at the top of a checkout."""
     package = Path(__file__).resolve().parent.parent
     inside = package / _FILE_NAME
     return inside if inside.is_file() else package.parent / _FILE_NAME
 
 
-def parse_manifest(data: bytes) -> Manifest:
+def parse_manifest(data: bytes, *, is_own: bool = False) -> Manifest:
     """Check the bytes of a manifest and return what they say.
+
+    Args:
+        data: The bytes.
+        is_own: They list files that a person added, which come from nowhere.
 
     Raises:
         ManifestError: If they break the schema; entry and field are in the message.
@@ -259,7 +280,10 @@ def parse_manifest(data: bytes) -> Manifest:
         raise ManifestError(f"the manifest: field 'schema' is {top.schema}; this version reads {_SCHEMA}")
     entries = tuple(entry_from_json(values, f"entry {index}") for index, values in enumerate(top.entries))
     for entry in entries:
-        require_obtainable(entry)
+        if not is_own:
+            require_obtainable(entry)
+        elif entry.sha256 is None:
+            raise ManifestError(f"entry {entry.id!r}: field 'sha256' is missing")
     _require_distinct(entries)
     return Manifest(entries=entries)
 
@@ -303,11 +327,10 @@ def _require_distinct(entries: Iterable[WeightsEntry]) -> None:
     Only bundled entries of the same bytes may name one file: a network that serves two tasks.
     """
     entries = tuple(entries)
-    models = {entry.model for entry in entries}
     by_id = {entry.id: entry for entry in entries}
     seen: dict[tuple[str, object], str] = {}
     for entry in entries:
-        if entry.id in models:
+        if any(other.model == entry.id for other in entries if other is not entry):
             raise ManifestError(f"entry {entry.id!r}: field 'id' is the name of a model too")
         request = (entry.model, entry.task, entry.scale, entry.channels, entry.sigma_range, entry.variant)
         for name, key in (("id", entry.id), ("file", entry.file.lower()), ("model", request)):

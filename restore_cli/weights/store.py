@@ -1,8 +1,9 @@
 """Where weights files lie and how they get there.
 
 Stage 5, RUN, between `manifest` and `load`. A file is looked for in the package, in RESTORE_WEIGHTS_DIR, in the cache
-and in the Hub's cache, and fetched only when a command asks for it. Nothing is put under its final name before its
-digest was right. Two processes that want the same file at once wait for each other. Imports no torch.
+and in the Hub's cache, and fetched only when a command asks for it; one that a person added lies in their own folder.
+Nothing is put under its final name before its digest was right. Two processes that want the same file at once wait for
+each other. Imports no torch.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from restore_cli.weights import download
 from restore_cli.weights.download import Progress
 from restore_cli.weights.entry import Source, WeightsEntry
 from restore_cli.weights.file import Content, read_content, recognise
+from restore_cli.weights.own import own_file
 
 __all__ = [
     "Found",
@@ -40,7 +42,7 @@ __all__ = [
     "verify",
 ]
 
-Place = Literal["bundled", "folder", "cache", "hub"]
+Place = Literal["bundled", "own", "folder", "cache", "hub"]
 
 _BUNDLED = Path(__file__).parent / "bundled"
 _TRUE = {"1", "on", "yes", "true"}
@@ -48,7 +50,7 @@ _TRUE = {"1", "on", "yes", "true"}
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A file at hand and where: in the package, in RESTORE_WEIGHTS_DIR, in our cache or in the Hub's."""
+    """A file at hand and where: in the package, the person's own, in RESTORE_WEIGHTS_DIR, in our cache or the Hub's."""
 
     path: Path
     place: Place
@@ -93,6 +95,8 @@ def find(entry: WeightsEntry) -> Found | None:
     """
     if entry.bundled and (path := _BUNDLED / entry.file).is_file():
         return Found(path=path, place="bundled")
+    if (own := own_file(entry)) is not None:
+        return Found(path=own, place="own") if own.is_file() else None
     if (laid := _find_below(_weights_dir(), entry.file)) is not None:
         return Found(path=laid, place="folder")
     with contextlib.suppress(WeightsError):  # without a home there is no cache to look in
@@ -136,6 +140,9 @@ def fetch(
     if entry.shared_at is not None:
         msg = f"{entry.file} of {entry.id} cannot be fetched: its authors share it by hand"
         raise WeightsError(msg, hint=f"download it from {entry.shared_at} and give it with --weights PATH")
+    if not entry.sources and (own := own_file(entry)) is not None:
+        hint = f"add it again after `restore models remove {entry.id}`"
+        raise WeightsError(f"{own}, the file of {entry.id} that was added, is gone", hint=hint)
     if not entry.sources:
         msg = f"the file {entry.file} of {entry.id} is missing from this installation"
         raise WeightsError(msg, hint="install restore-cli again")
@@ -211,10 +218,10 @@ def record_first_use(entry: WeightsEntry, content: Content) -> str | None:
 def discard(entry: WeightsEntry) -> bool:
     """Remove the entry's file from our cache or the Hub's, so that it is fetched anew; tell whether there was one.
 
-    Files of the package and of RESTORE_WEIGHTS_DIR are not ours to remove.
+    Files of the package, of the person and of RESTORE_WEIGHTS_DIR are not ours to remove.
     """
     found = find(entry)
-    if found is None or found.place in {"bundled", "folder"}:
+    if found is None or found.place in {"bundled", "own", "folder"}:
         return False
     if found.place == "hub":
         download.forget_in_hub(found.path)

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from restore_cli.weights import manifest as manifest_module
 from restore_cli.weights.entry import entry_to_json
-from tests.cli.conftest import Run, environment
+from tests.cli.conftest import Run, environment, image
 from tests.weights.facts import COMMIT, entry_for
 from tests.weights.server import Server, serving
 
@@ -40,7 +41,7 @@ def listed(here: Path, server: Server, tmp_path: Path, monkeypatch: pytest.Monke
     gone = entry_for(BODY, f"{server.url}/{COMMIT}/gone.pth", id="tiny-sr-x3", scale=3, file="gone.pth")
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps({"schema": 1, "entries": [entry_to_json(good), entry_to_json(gone)]}))
-    monkeypatch.setattr(manifest_module, "_own_manifest", lambda: path)
+    monkeypatch.setattr(manifest_module, "package_manifest", lambda: path)
     return tmp_path / "cache" / "restore-cli" / "tiny.pth"
 
 
@@ -55,7 +56,10 @@ def test_the_list_names_every_weights_id_with_its_licence_and_place(run: Run) ->
     line = next(line for line in ran.out.splitlines() if line.startswith("ramit-slim-sr-x4 "))
     assert line.split() == ["ramit-slim-sr-x4", "sr", "x4", "3.2", "-", "none", "stated", "by", "the", "authors"]
     listed = objects(run("models", "list", "--json").out)
-    assert [item["id"] for item in listed] == [entry.id for entry in manifest_module.load_manifest().entries]
+    known = manifest_module.load_manifest().entries
+    assert sorted(str(item["id"]) for item in listed) == sorted(entry.id for entry in known)
+    tasks = [str(item["task"]) for item in listed]
+    assert tasks == sorted(tasks, key=list(dict.fromkeys(tasks)).index)  # those of a task stand together
     assert all({"licence", "config", "path", "place"} <= item.keys() for item in listed)
     assert all("sources" in item or "shared_at" in item or item["place"] == "bundled" for item in listed)
 
@@ -218,3 +222,107 @@ def test_info_tells_of_files_of_others_what_can_be_seen_and_refuses_what_is_none
     refused = run("models", "info", "page.pth")
     assert refused.code == 3
     assert "page.pth is not a weights file: it is a web page" in refused.err
+
+
+def network_file(name: str, *, half: bool = False) -> Path:
+    """Lay down a small upscaler of others."""
+    import torch
+
+    from restore_cli.models import rrdbnet
+
+    torch.manual_seed(0)
+    network = rrdbnet.RRDBNet(rrdbnet.Config(dim=8, growth=4, blocks=1))
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"params_ema": (network.half() if half else network).state_dict()}, path)
+    return path
+
+
+def test_the_list_of_a_task_has_those_of_the_task(run: Run) -> None:
+    listed = objects(run("models", "list", "--task", "dejpeg", "--json").out)
+    assert listed
+    assert {item["task"] for item in listed} == {"dejpeg"}
+    ran = run("models", "list", "--task", "dejpg")
+    assert ran.code == 2
+    assert "unknown task 'dejpg', did you mean 'dejpeg'" in ran.err
+
+
+def test_info_of_a_file_of_others_says_what_its_tensors_tell(run: Run) -> None:
+    (item,) = objects(run("models", "info", network_file("4x_net.pth", half=True), "--json").out)
+    assert (item["arch"], item["task"], item["scale"], item["dtype"]) == ("rrdbnet", "sr", 4, "float16")
+    assert item["sha256"] == hashlib.sha256(Path("4x_net.pth").read_bytes()).hexdigest()
+    assert (item["tensors"], item["config"]) == (
+        42, {"dim": 8, "growth": 4, "blocks": 1, "fold": 1, "doublings": 2, "channels": 3},
+    )  # fmt: skip
+    assert "RRDBNet" not in run("models", "info", "4x_net.pth").err
+
+
+def test_a_file_that_was_added_is_listed_checked_and_run_by_its_name(run: Run, tmp_path: Path) -> None:
+    path = network_file("downloads/4x Net.pth")
+    ran = run("models", "add", path, "--task", "sr", "--licence", "CC-BY-4.0")
+    kept = tmp_path / "data" / "restore-cli" / "4x-net.pth"
+    assert ran.out == f"added  4x-net  {kept}\n"
+    assert kept.read_bytes() == path.read_bytes()
+    path.unlink()
+    (item,) = [item for item in objects(run("models", "list", "--json").out) if item["id"] == "4x-net"]
+    assert (item["task"], item["scale"], item["licence"], item["place"]) == ("sr", 4, "CC-BY-4.0", "own")
+    assert run("models", "verify", "4x-net").out == f"ok  4x-net  {kept}\n"
+    image("a.png", size=(9, 7))
+    assert run("sr", "-m", "4x-net", "a.png", "b.png").code == 0
+    with Image.open("b.png") as restored:
+        assert restored.size == (36, 28)
+    kept.write_bytes(kept.read_bytes() + b"x")
+    assert "is not the file of 4x-net" in run("sr", "-m", "4x-net", "a.png", "c.png").err
+    kept.unlink()
+    assert "the file of 4x-net that was added, is gone" in run("sr", "-m", "4x-net", "a.png", "c.png").err
+    assert run("models", "remove", "4x-net").code == 0
+    assert "4x-net" not in run("models", "list").out
+    assert run("models", "remove", "4x-net").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--id", "ramit"), "'ramit' is listed already"),
+        (("--id", "mine", "--name", "ramit-lite"), "'ramit-lite' is listed already"),
+        (("--id", "Not Kebab"), "field 'id' is 'Not Kebab'"),
+        (("--task", "denoise"), "is for sr, not for denoise"),
+        (("--task", "dnoise"), "did you mean 'denoise'"),
+        (("--licence", "two\nlines"), "not one line of printable text"),
+    ],
+)
+def test_what_cannot_be_added_is_refused_and_nothing_is_kept(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    ran = run("models", "add", network_file("net.pth"), *arguments)
+    assert ran.code in {2, 3}
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_damaged_file_is_not_added_and_a_name_is_given_once(run: Run, tmp_path: Path) -> None:
+    path = network_file("net.pth")
+    assert run("models", "add", path, "--id", "mine").code == 0
+    assert "'mine' was added already" in run("models", "add", path, "--id", "mine").err
+    assert run("models", "add", path, "--id", "other", "--name", "mine").code == 3  # the same request twice
+    Path("cut.pth").write_bytes(path.read_bytes()[:-100])
+    assert run("models", "add", "cut.pth").code == 3
+    assert [file.name for file in (tmp_path / "data" / "restore-cli").glob("*.pth")] == ["mine.pth"]
+
+
+def test_a_list_in_the_folder_a_command_runs_in_is_never_read(run: Run, tmp_path: Path) -> None:
+    assert run("models", "add", network_file("net.pth"), "--id", "mine").code == 0
+    (tmp_path / "data" / "restore-cli").rename("restore-cli")
+    assert Path("restore-cli/weights_manifest.json").is_file()
+    assert "mine" not in run("models", "list").out.split()
+
+
+def test_a_broken_list_of_ones_own_is_named_with_what_to_do(run: Run, tmp_path: Path) -> None:
+    own = tmp_path / "data" / "restore-cli" / "weights_manifest.json"
+    own.parent.mkdir(parents=True)
+    own.write_text("{")
+    ran = run("models", "list")
+    assert ran.code == 3
+    assert f"{own}: " in ran.err
+    assert "correct it, or move it away" in ran.err
