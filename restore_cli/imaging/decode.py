@@ -167,8 +167,9 @@ def _known(data: bytes, name: str) -> Iterator[str]:
     """Give the format of an image file, and turn whatever is raised into one line."""
     format_name = format_of_bytes(data)
     if format_name is None:
-        hint = f"images are read from {', '.join(READABLE_FORMATS)}"
-        raise DecodeError(f"{name}: it is {foreign_kind(data)}", hint=hint)
+        kind = foreign_kind(data)
+        hint = None if ": " in kind else f"images are read from {', '.join(READABLE_FORMATS)}"  # it says what to do
+        raise DecodeError(f"{name}: it is {kind}", hint=hint)
     with _one_line(name, format_name):
         require_plugin(format_name)
         yield format_name

@@ -136,6 +136,15 @@ def test_xmp_with_claims_that_cannot_be_read_is_left_out_with_a_word(cut: bytes)
     assert (image.xmp, image.warnings) == (None, ("its XMP is broken and was left out",))
 
 
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-be", "utf-16-le"])
+def test_xmp_of_16_bits_a_sign_comes_out_as_all_formats_hold_it(coding: str) -> None:
+    stale = packet("GCamera:MotionPhoto='1'").decode().encode(coding)
+    image = decode_bytes(saved(pattern(), "JPEG", xmp=stale), "x")
+    for target in ("JPEG", "PNG", "WEBP", "TIFF"):
+        kept = decode_bytes(encode(image, format=target), "x").xmp
+        assert kept == without_claims(packet("GCamera:MotionPhoto='1'"))
+
+
 def test_xmp_that_swells_is_left_out() -> None:
     bomb = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]>' + packet('hdrgm:Version="&b;"')
     assert decode_bytes(saved(pattern(), "JPEG", xmp=bomb), "x").xmp is None

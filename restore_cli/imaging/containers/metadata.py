@@ -74,6 +74,7 @@ def read_metadata(parts: Parts, *, turned_by_xmp: bool = False) -> Metadata:
         turned_by_xmp: Whether XMP says which way is up where nothing else does.
     """
     warnings: list[str] = []
+    parts = replace(parts, xmp=_as_utf8(parts.xmp))
     orientation, exif, dpi = _orientation_of_xmp(parts) if turned_by_xmp else _UPRIGHT, None, _sane_dpi(parts.dpi)
     if parts.exif is not None:
         try:
@@ -98,6 +99,16 @@ def read_metadata(parts: Parts, *, turned_by_xmp: bool = False) -> Metadata:
         dpi=dpi,
         warnings=tuple(warnings),
     )
+
+
+def _as_utf8(packet: bytes | None) -> bytes | None:
+    """Return XMP in the one coding that all formats take; some programs write UTF-16."""
+    if packet is None or b"\0" not in packet[:4]:
+        return packet
+    coding = (
+        "utf-16" if packet[:2] in (b"\xfe\xff", b"\xff\xfe") else "utf-16-be" if packet[:1] == b"\0" else "utf-16-le"
+    )
+    return packet.decode(coding, "replace").encode("utf-8", "replace")
 
 
 def _orientation_of_xmp(parts: Parts) -> int:
