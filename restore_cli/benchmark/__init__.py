@@ -8,7 +8,7 @@ memory.py     peak memory above the loaded process
 energy.py     energy, where the hardware counts it
 machine.py    what the machine is, and its own ceilings
 measure.py    one case in this process
-apart.py      one case in a process of its own, so that no case inherits another's memory
+process.py    one case in a process of its own, so that no case inherits another's memory
 rows.py       a case, its counts and its measurement as one row
 growth.py     how straight time and memory grow with pixels
 report.py     all rows as JSON and CSV

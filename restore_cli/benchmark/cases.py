@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from restore_cli.models import Arch
 
 Size = tuple[int, int]
-Through = Literal["network", "engine"]
+Scope = Literal["network", "engine"]
 
 PAPER_SIZE: Size = (720, 1280)
 """(height, width) of the output for which papers on restoration state their Mult-Adds."""
@@ -73,7 +73,7 @@ class BenchSettings:
     seconds: float = 10.0
 
     @property
-    def through(self) -> Through:
+    def scope(self) -> Scope:
         """Return what is measured: only the engine knows tiles and contexts, and takes images that grow."""
         return "engine" if self.engine or self.tiles or self.contexts or self.growth else "network"
 
@@ -89,7 +89,7 @@ class Case:
         batch: Images a run.
         dtype: As in `BenchSettings`.
         threads: As in `BenchSettings`.
-        through: The network alone, or the engine around it.
+        scope: The network alone, or the engine around it.
         tile: As `RunSettings.tile`; says nothing to the network alone.
         context: As `RunSettings.context`; says nothing to the network alone.
     """
@@ -99,7 +99,7 @@ class Case:
     batch: int = 1
     dtype: str = "auto"
     threads: int | None = None
-    through: Through = "network"
+    scope: Scope = "network"
     tile: Tile = "auto"
     context: Context | Literal["auto"] = "auto"
 
@@ -159,7 +159,7 @@ def cases_of(entries: Iterable[WeightsEntry], settings: BenchSettings) -> tuple[
                 batch=batch,
                 dtype=dtype,
                 threads=threads,
-                through=settings.through,
+                scope=settings.scope,
                 tile=tile,
                 context=context,
             )
@@ -204,7 +204,7 @@ def _check_case(case: Case, arch: Arch, settings: BenchSettings) -> None:
     if min(case.size) < entry.scale:
         msg = f"--size {width}x{height} is less than one input pixel at scale {entry.scale} ({entry.id})"
         raise UsageError(msg)
-    if case.through == "network":
+    if case.scope == "network":
         return
     if not arch.restores:
         msg = f"{entry.id} gives no image, so the engine cannot run it"

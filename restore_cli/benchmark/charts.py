@@ -159,8 +159,8 @@ def _over_pixels(
     for colour, (label, rows) in enumerate(groups.items()):
         if points := line(label):
             drawn.append(Series(label="", points=points, marked=False, faint=True, colour=colour))
-        told = tuple((row.input_pixels / 1e6, value) for row in rows if (value := cost(row)))
-        drawn.append(Series(label=label, points=told, colour=colour))
+        costs = tuple((row.input_pixels / 1e6, value) for row in rows if (value := cost(row)))
+        drawn.append(Series(label=label, points=costs, colour=colour))
     return tuple(drawn)
 
 
@@ -193,8 +193,8 @@ def sweep_drawings(rows: Sequence[Row]) -> Iterator[Drawing]:
 def _over_condition(groups: dict[str, list[Row]], name: str, cost: _Cost) -> tuple[Series, ...]:
     drawn = []
     for label, rows in groups.items():
-        told = [(_condition(row, name), cost(row)) for row in rows]
-        points = sorted((at, value) for at, value in told if at is not None and value is not None)
+        costs = [(_condition(row, name), cost(row)) for row in rows]
+        points = sorted((at, value) for at, value in costs if at is not None and value is not None)
         drawn.append(Series(label=label, points=tuple(points)))
     return tuple(drawn)
 

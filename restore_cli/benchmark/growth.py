@@ -96,10 +96,10 @@ def grouped(rows: Sequence[Row], *, but: str) -> dict[str, list[Row]]:
         but: "network", "size", "batch", "dtype", "threads", "context" or "tile": what may differ within a group.
     """
     measured = [row for row in rows if row.measurement is not None]
-    told = {name for name, text in _CONDITIONS.items() if len({text(row) for row in measured}) > 1}
+    varied = {name for name, text in _CONDITIONS.items() if len({text(row) for row in measured}) > 1}
     groups: dict[str, list[Row]] = {}
     for row in measured:
-        groups.setdefault(_label(row, told - {but}, named=but != "network"), []).append(row)
+        groups.setdefault(_label(row, varied - {but}, named=but != "network"), []).append(row)
     return groups
 
 
@@ -113,9 +113,9 @@ _CONDITIONS: dict[str, Callable[[Row], object]] = {
 }
 
 
-def _label(row: Row, told: Set[str], *, named: bool) -> str:
+def _label(row: Row, varied: Set[str], *, named: bool) -> str:
     network = [row.case.entry.id] if named else []
-    return ", ".join([*network, *(f"{name} {text(row)}" for name, text in _CONDITIONS.items() if name in told)])
+    return ", ".join([*network, *(f"{name} {text(row)}" for name, text in _CONDITIONS.items() if name in varied)])
 
 
 def _growth(label: str, rows: tuple[Row, ...]) -> Growth:
@@ -123,14 +123,14 @@ def _growth(label: str, rows: tuple[Row, ...]) -> Growth:
     measured = [row.measurement for row in rows if row.measurement is not None]
     memory = [each.memory.above_loaded_bytes for each in measured if each.memory is not None]
     cpu_times = [each.cpu_seconds for each in measured]
-    is_told = len(memory) == len(rows) and min(memory) > 0
+    is_known = len(memory) == len(rows) and min(memory) > 0
     return Growth(
         id=rows[0].case.entry.id,
         label=label,
         rows=rows,
         time=line_through(pixels, [each.timing.median for each in measured]),
         cpu_time=line_through(pixels, cpu_times) if min(cpu_times) > 0 else None,
-        memory=line_through(pixels, memory) if is_told else None,
+        memory=line_through(pixels, memory) if is_known else None,
     )
 
 

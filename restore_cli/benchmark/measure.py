@@ -74,7 +74,7 @@ def measure(case: Case, settings: BenchSettings, on_step: OnStep) -> Measurement
     on_step("loading", 0, None)
     try:
         workload = prepare(case, settings)
-        return run_and_tell(workload, settings, find_meter(workload.device), on_step)
+        return run_and_report(workload, settings, find_meter(workload.device), on_step)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -82,7 +82,7 @@ def measure(case: Case, settings: BenchSettings, on_step: OnStep) -> Measurement
         raise DeviceError(msg, hint="take a smaller --size or --batch") from error
 
 
-def run_and_tell(workload: Workload, settings: BenchSettings, meter: EnergyMeter, on_step: OnStep) -> Measurement:
+def run_and_report(workload: Workload, settings: BenchSettings, meter: EnergyMeter, on_step: OnStep) -> Measurement:
     """Compile if need be, weigh the first run, warm up, time the later ones, and look at the machine around them."""
     run, synchronize = workload.run, workload.synchronize
     compile_seconds = None

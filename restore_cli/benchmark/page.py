@@ -58,9 +58,9 @@ def _section(title: str, note: str, drawings: Iterable[Drawing]) -> str:
     drawn = "".join(drawing.markup for drawing in drawings)
     if not drawn and not note:
         return ""
-    said = f'<p class="note">{escape(note)}</p>' if note else ""
+    paragraph = f'<p class="note">{escape(note)}</p>' if note else ""
     plots = f'<div class="plots">{drawn}</div>' if drawn else ""
-    return f"<h2>{escape(title)}</h2>{said}{plots}"
+    return f"<h2>{escape(title)}</h2>{paragraph}{plots}"
 
 
 def _growth_table(report: Report) -> str:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from restore_cli.benchmark.apart import measure_apart
 from restore_cli.benchmark.cases import BenchSettings, Case
 from restore_cli.benchmark.counts import Counts, Geometry, count, geometry_of
 from restore_cli.benchmark.measure import Measurement
+from restore_cli.benchmark.process import measure_in_process
 from restore_cli.benchmark.timing import Stage, percentile
 from restore_cli.errors import RestoreError
 from restore_cli.models import get_architecture
@@ -64,7 +64,7 @@ class Row:
 
     def _case_json(self) -> dict[str, Any]:
         case, entry = self.case, self.case.entry
-        alone = case.through == "network"
+        alone = case.scope == "network"
         return {
             "id": entry.id,
             "model": entry.model,
@@ -73,7 +73,7 @@ class Row:
             "arch": entry.arch,
             "weights": "random",
             "measured_as": self.measured_as,
-            "through": case.through,
+            "through": case.scope,
             "size": list(case.size),
             "input_size": list(self.geometry.input),
             "padded_input_size": list(self.geometry.padded),
@@ -177,8 +177,8 @@ def _kind(case: Case) -> str:
     """Return what a row's figures depend on, as text."""
     entry = case.entry
     # Through the engine the entry itself may say how the network runs best.
-    network = entry.id if case.through == "engine" else [entry.arch, dict(entry.config)]
-    conditions = (case.size, case.batch, case.dtype, case.threads, case.through, case.tile, case.context)
+    network = entry.id if case.scope == "engine" else [entry.arch, dict(entry.config)]
+    conditions = (case.size, case.batch, case.dtype, case.threads, case.scope, case.tile, case.context)
     return json.dumps([network, *conditions], sort_keys=True)
 
 
@@ -190,7 +190,7 @@ def _measure_row(case: Case, settings: BenchSettings, on_step: OnStep) -> Row:
     measurement, error = None, None
     if settings.runs != 0:
         try:
-            measurement = measure_apart(case, settings, lambda *step: on_step(case, *step))
+            measurement = measure_in_process(case, settings, lambda *step: on_step(case, *step))
         except RestoreError as failure:
             error = str(failure)
     return Row(case=case, geometry=geometry, counts=counts, measurement=measurement, error=error)

@@ -116,7 +116,7 @@ def explain(report: Report, comparison: Comparison | None) -> tuple[str, ...]:
     measured = [row.measurement for row in report.rows if row.measurement is not None]
     if not measured:
         return tuple(lines)
-    if any(row.case.through == "engine" for row in report.rows):
+    if any(row.case.scope == "engine" for row in report.rows):
         lines.append("Latency: an image in memory through the engine and back, random weights (no file needed).")
     else:
         lines.append("Latency: the network alone, random weights (no file needed), input padded and on the device.")
@@ -147,11 +147,11 @@ def _explain_counts(report: Report) -> str:
 def _explain_ceilings(ceilings: Sequence[Ceilings]) -> list[str]:
     units = span([each.unit_seconds * 1e3 for each in ceilings])
     rates = span([each.conv_flops_per_second / 1e9 for each in ceilings])
-    copies = span([each.copy_bytes_per_second / 1e9 for each in ceilings])
+    copy_rate = span([each.copy_bytes_per_second / 1e9 for each in ceilings])
     return [
         f"Units: one Conv2d(64, 64, 3) on 192x320 in float32, {units} ms here. conv %: share of its rate in the "
         f"network's dtype, {rates} GFLOP/s.",
-        f"copy %: what all operations read and write by the rate of a plain copy, {copies} GB/s; above 100 where "
+        f"copy %: what all operations read and write by the rate of a plain copy, {copy_rate} GB/s; above 100 where "
         "caches help.",
     ]
 

@@ -79,7 +79,7 @@ def prepare(case: Case, settings: BenchSettings) -> Workload:
     torch.manual_seed(SEED)
     arch = get_architecture(case.entry.arch)
     network: nn.Module = arch.build(arch.config.from_json(case.entry.config)).eval()
-    return _engine(case, settings, network) if case.through == "engine" else _network(case, settings, network)
+    return _engine(case, settings, network) if case.scope == "engine" else _network(case, settings, network)
 
 
 def _network(case: Case, settings: BenchSettings, network: nn.Module) -> Workload:

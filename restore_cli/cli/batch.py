@@ -52,9 +52,9 @@ def show_batch(
     for warning in plan.warnings:
         out.warn(warning)
     with Comparison(compare, plan, out) as comparison:
-        teller = _Teller(out, plan, comparison, debug=debug)
+        shown = _Shown(out, plan, comparison, debug=debug)
         with out.image_progress(len(plan.jobs) + len(plan.skipped), "loading"):
-            batch = Batch(plan, teller)
+            batch = Batch(plan, shown)
             batch.prepare()
             out.image_now(plan.task)
             with stop_on_signals() as asked:
@@ -64,12 +64,12 @@ def show_batch(
         )
     if report.fatal is not None and str(report.fatal) not in {str(failure.error) for failure in report.failures}:
         out.error(report.fatal)  # no image met with it, but a worker
-    teller.conclusion.tell(report, out)
+    shown.conclusion.show(report, out)
     _record_summary(report, plan, out)
     return report.exit_code if asked.exit_code is None else asked.exit_code
 
 
-class _Teller(BatchWatcher):
+class _Shown(BatchWatcher):
     """Tell each result as it comes: its path or JSON on stdout, how it went on stderr."""
 
     def __init__(self, out: Output, plan: JobPlan, comparison: Comparison, *, debug: bool) -> None:
@@ -81,10 +81,10 @@ class _Teller(BatchWatcher):
         self._why_skipped = "is done already, skipped" if plan.write.resume else "exists, skipped"
         self._debug = debug
         self.conclusion = Conclusion(plan)
-        self._told = 0
-        self._told_before: dict[Path, str | None] = {}
-        self._told_of_tiles = False
-        self._told_advice: set[str] = set()
+        self._count_shown = 0
+        self._shown_before: dict[Path, str | None] = {}
+        self._tiles_shown = False
+        self._advice_shown: set[str] = set()
         self._entries: dict[str, WeightsEntry] = {}
 
     def transfer(self, name: str) -> AbstractContextManager[Progress | None]:
@@ -114,14 +114,14 @@ class _Teller(BatchWatcher):
 
     def progress(self, job: ImageJob, progress: ImageProgress) -> None:
         """Show how far an image is; that it goes in tiles is told before the work."""
-        if job.source not in self._told_before:
-            self._told_before[job.source] = progress.note
+        if job.source not in self._shown_before:
+            self._shown_before[job.source] = progress.note
             if progress.note is not None:
                 self._out.warn(f"{job.source_name}: {progress.note}")
             elif progress.tiles > 1:
-                tell = self._out.detail if self._told_of_tiles else self._out.note
-                tell(f"{job.source_name}: in {progress.tiles} tiles of {progress.tile} pixels")
-                self._told_of_tiles = True
+                show = self._out.detail if self._tiles_shown else self._out.note
+                show(f"{job.source_name}: in {progress.tiles} tiles of {progress.tile} pixels")
+                self._tiles_shown = True
         more = f"tile {progress.tile_now} of {progress.tiles}" if progress.tiles > 1 else ""
         self._out.image_at(job.source_name, progress.share, more)
 
@@ -130,28 +130,28 @@ class _Teller(BatchWatcher):
         del facts
         self._comparison.take(result)
         self.conclusion.take(result)
-        self._told += 1
+        self._count_shown += 1
         job = self._named.get(result.source)
         source = str(result.source) if job is None else job.source_name
         target = str(result.target) if job is None else job.target_name
-        place = f"[{self._told}/{self._total}] {source}"
+        place = f"[{self._count_shown}/{self._total}] {source}"
         if result.noise is not None:
             self._out.note(_noise_note(source, result.noise, self._entries.get(result.weights or "")))
-        told_before = self._told_before.pop(result.source, None)
+        shown_before = self._shown_before.pop(result.source, None)
         for warning in result.warnings:
-            if warning != told_before:
+            if warning != shown_before:
                 self._out.warn(f"{source}: {warning}")
         for advice in result.advice:
-            tell = self._out.detail if advice.kind in self._told_advice else self._out.note
-            tell(f"{source}: {advice.text}")
-            self._told_advice.add(advice.kind)
+            show = self._out.detail if advice.kind in self._advice_shown else self._out.note
+            show(f"{source}: {advice.text}")
+            self._advice_shown.add(advice.kind)
         if result.status == "ok":
             if job is None or not job.to_stdout:
                 self._out.image_path(str(result.target))
             self._out.image_done(f"{place} -> {target}, {result.seconds:.1f} s", name=source)
         elif result.status == "skipped":
-            tell = self._out.note if self._total == 1 else self._out.detail  # of several they are only counted
-            tell(f"{place}: {target} {self._why_skipped}")
+            show = self._out.note if self._total == 1 else self._out.detail  # of several they are only counted
+            show(f"{place}: {target} {self._why_skipped}")
             self._out.image_done(None, name=source)
         elif result.error is not None:
             if self._debug:
@@ -165,11 +165,11 @@ def _noise_note(source: str, noise: NoiseEstimate, entry: WeightsEntry | None) -
     chosen = ""
     if entry is not None and entry.sigma_range is not None and not entry.bundled:
         chosen = f": {entry.id}, trained at sigma {trained_sigma(entry)}"
-    apart = "" if noise.chroma is None else f" (luma {noise.luma:.1f}, chroma {noise.chroma:.1f})"
-    return f"{source}: noise of about sigma {noise.sigma:.1f}{apart}{chosen}"
+    parts = "" if noise.chroma is None else f" (luma {noise.luma:.1f}, chroma {noise.chroma:.1f})"
+    return f"{source}: noise of about sigma {noise.sigma:.1f}{parts}{chosen}"
 
 
-def tell_sigma(sigma: float, entry: WeightsEntry, out: Output) -> None:
+def show_sigma(sigma: float, entry: WeightsEntry, out: Output) -> None:
     """Tell which weights a noise level chose, and warn where it is not one they were trained for."""
     warning = sigma_warning(entry, sigma)
     if warning is not None:
@@ -195,7 +195,7 @@ def show_plan(plan: JobPlan, out: Output) -> int:
         choice = None if chooser is None else chooser.choose_for(job, plan.read)
         if choice is not None:
             used[choice.entry.id] = choice.entry
-            _tell_choice(choice, job.source_name, out)
+            _show_choice(choice, job.source_name, out)
         refused += not _show_planned(job, plan, choice or Choice(entry=default), out)
     for job in plan.skipped:
         out.data(f"{job.source_name} -> {job.target} (exists, skipped)")
@@ -240,7 +240,7 @@ def _show_planned(job: ImageJob, plan: JobPlan, choice: Choice, out: Output) -> 
     return True
 
 
-def _tell_choice(choice: Choice, source: str, out: Output) -> None:
+def _show_choice(choice: Choice, source: str, out: Output) -> None:
     if choice.noise is None:
         return
     out.note(_noise_note(source, choice.noise, choice.entry))

@@ -40,7 +40,7 @@ class Conclusion:
             self._folders[folder] = self._folders.get(folder, 0) + 1
             self._last = result.target
 
-    def tell(self, report: BatchReport, out: Output) -> None:
+    def show(self, report: BatchReport, out: Output) -> None:
         """Say what came of the batch."""
         if report.failures and len(self._plan.jobs) + len(self._plan.skipped) > 1:
             _list_failures(report, out)
@@ -54,8 +54,8 @@ class Conclusion:
             "failed": report.failed,
             "not done": report.stopped,
         }
-        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "restored")
-        out.note(f"{told} in {_span(report.seconds)}{self._speed(report)}")
+        counted = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "restored")
+        out.note(f"{counted} in {_span(report.seconds)}{self._speed(report)}")
         place = self._place()
         if place is not None:
             out.note(place)

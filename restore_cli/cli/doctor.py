@@ -84,7 +84,7 @@ def doctor(messages: MessageOptions) -> None:
     if out.wants_json:
         out.json(asdict(found))
     else:
-        _tell(found, out)
+        _show(found, out)
     for fault in found.faults:
         out.error(fault)
     if codes:
@@ -186,7 +186,7 @@ def _output(arch: Arch, network: nn.Module, image: Tensor) -> Tensor:
         return arch.run(network, image).double().cpu()
 
 
-def _tell(found: Findings, out: Output) -> None:
+def _show(found: Findings, out: Output) -> None:
     at_hand = {name: path for name, path in found.weights.items() if path is not None}
     versions = dict(found.versions)
     lines = {

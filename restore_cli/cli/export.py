@@ -85,10 +85,10 @@ def export(
 
     with out.transfer_progress(name) as progress:
         made = export_weights(request, progress=progress)
-    _tell(made, out)
+    _show(made, out)
 
 
-def _tell(made: Exported, out: Output) -> None:
+def _show(made: Exported, out: Output) -> None:
     """Print what was written and how far from the network it is."""
     from restore_cli.weights.entry import entry_to_json
 

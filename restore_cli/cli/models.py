@@ -284,8 +284,8 @@ def _facts(entry: WeightsEntry) -> dict[str, Any]:
 
     path, place = _at_hand(entry)
     trained = training_command(entry)
-    told = {} if trained is None else {"trained_with": trained}
-    return {**entry_to_json(entry), **told, "path": None if path is None else str(path), "place": place}
+    own_training = {} if trained is None else {"trained_with": trained}
+    return {**entry_to_json(entry), **own_training, "path": None if path is None else str(path), "place": place}
 
 
 def _is_file(name: str) -> bool:
@@ -392,12 +392,12 @@ def _pulled(entry: WeightsEntry, out: Output, *, offline: bool) -> _Outcome:
                 raise WeightsError(error.message, hint="remove it from there first") from error
             out.warn(f"{error.message}; it is fetched anew")
         else:
-            _tell_once(checked.note, out)
+            _show_note(checked.note, out)
             return _Outcome(id=entry.id, status="at hand", path=found.path, digest=checked.digest)
     with out.transfer_progress(entry.file) as progress:
         path = store.fetch(entry, offline=offline, progress=progress)
     checked = store.verify(entry, path)
-    _tell_once(checked.note, out)
+    _show_note(checked.note, out)
     return _Outcome(id=entry.id, status="fetched", path=path, digest=checked.digest)
 
 
@@ -413,10 +413,10 @@ def _verified(entry: WeightsEntry, out: Output) -> _Outcome:
     if path is None:
         raise _missing(entry)
     checked = store.verify(entry, path)
-    _tell_once(checked.note, out)
+    _show_note(checked.note, out)
     return _Outcome(id=entry.id, status="ok", path=path, digest=checked.digest)
 
 
-def _tell_once(note: str | None, out: Output) -> None:
+def _show_note(note: str | None, out: Output) -> None:
     if note is not None:
         out.note(note)

@@ -68,7 +68,7 @@ class Output:
             _never_fail_to_encode(stream)
         shown = progress and not quiet
         self._animated = shown and _is_terminal(self._stderr) and os.environ.get("TERM") != "dumb"
-        self._tells_in_lines = shown and not self._animated
+        self._reports_in_lines = shown and not self._animated
         # On a terminal that cannot be drawn on, the paths on stdout are those lines.
         self._line_each = shown and not _is_terminal(self._stderr)
 
@@ -263,7 +263,7 @@ class Output:
     @contextlib.contextmanager
     def _silence_broken(self, line: Callable[[], str]) -> Iterator[None]:
         """Print how it stands whenever nothing was printed for long, where no bar shows it."""
-        if not self._tells_in_lines:
+        if not self._reports_in_lines:
             yield
             return
         ended = threading.Event()

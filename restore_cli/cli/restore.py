@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from restore_cli.cli.batch import show_batch, show_plan, tell_sigma
+from restore_cli.cli.batch import show_batch, show_plan, show_sigma
 from restore_cli.cli.options import FileOptions, MessageOptions, Paths, RunOptions, SameSizeOptions, WeightsOptions
 from restore_cli.cli.registration import command
 from restore_cli.errors import UsageError
@@ -247,7 +247,7 @@ def restore_batch(
 
         plan = replace(plan, jobs=tuple(with_standard_input(job) if job.from_stdin else job for job in plan.jobs))
     if isinstance(weights.sigma, float):
-        tell_sigma(weights.sigma, Chooser(weights).default, out)
+        show_sigma(weights.sigma, Chooser(weights).default, out)
     if files.dry_run:
         if code := show_plan(plan, out):
             raise typer.Exit(code)

@@ -37,10 +37,10 @@ def comparison_page(entries: Sequence[Entry], folder: Path, *, facts: Sequence[s
     count = f"{len(entries)} image{'' if len(entries) == 1 else 's'}"
     if left_out:
         count = f"the {len(entries)} most changed of {len(entries) + left_out} images"
-    told = "".join(f"<li>{escape(printable(fact))}</li>" for fact in (count, *facts))
+    facts_items = "".join(f"<li>{escape(printable(fact))}</li>" for fact in (count, *facts))
     cards = "".join(_card(entry, folder) for entry in entries)
     body = (
-        f'<header><h1>Before and after</h1><ul class="facts">{told}</ul></header>'
+        f'<header><h1>Before and after</h1><ul class="facts">{facts_items}</ul></header>'
         f'<div class="pairs{" few" if len(entries) <= _FEW else ""}">{cards}</div>'
     )
     own_style = resources.files("restore_cli.comparison").joinpath("page.css").read_text(encoding="utf-8")

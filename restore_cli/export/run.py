@@ -115,8 +115,8 @@ def _checked(weights: LoadedWeights, reference: nn.Module, run: Run) -> tuple[Ch
         image = torch.rand((1, arch.channels_in(weights.config), *size), generator=generator)
         with torch.inference_mode():
             made = run(image)
-            difference = _apart(made, reference(image))
-            check = Check(size=size, difference=difference, change=_apart(made, weights.network(image)))
+            difference = _difference(made, reference(image))
+            check = Check(size=size, difference=difference, change=_difference(made, weights.network(image)))
         if not difference <= LARGEST_DIFFERENCE:  # true for NaN too
             msg = f"what was exported of {weights.entry.id} differs from it by {difference:.2g} at {size[0]}x{size[1]}"
             raise WeightsError(msg, hint=f"nothing was written: more than {LARGEST_DIFFERENCE:g} of white is no copy")
@@ -124,5 +124,5 @@ def _checked(weights: LoadedWeights, reference: nn.Module, run: Run) -> tuple[Ch
     return tuple(checks)
 
 
-def _apart(one: Tensor, other: Tensor) -> float:
+def _difference(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max())

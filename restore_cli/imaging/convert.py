@@ -136,8 +136,8 @@ def pil_image_of(image: DecodedImage) -> PilImage:
     Gray and RGB, with alpha where the image has one; 16-bit gray stays so, all else is 8-bit.
     """
     pixels = _drawn(image)
-    said = {"icc_profile": image.icc_profile, "exif": image.exif, "xmp": image.xmp, "dpi": image.dpi}
-    pixels.info = {key: value for key, value in said.items() if value is not None}
+    info_of_file = {"icc_profile": image.icc_profile, "exif": image.exif, "xmp": image.xmp, "dpi": image.dpi}
+    pixels.info = {key: value for key, value in info_of_file.items() if value is not None}
     return pixels
 
 

@@ -50,7 +50,7 @@ _CUT_BY_DECODERS = ("AVIF", "HEIF", "JXL")
 # Formats without a box that says which way is up.
 _TURNED_BY_XMP = ("JPEG", "PNG", "WEBP", "TIFF")
 # What a decoder can tell beside pixels, where a container was not taken apart.
-_TOLD_BY_DECODERS = ("exif", "xmp", "icc_profile", "dpi")
+_DECODER_INFO = ("exif", "xmp", "icc_profile", "dpi")
 
 
 def decode(
@@ -128,7 +128,7 @@ def inspect(data: bytes, name: str, settings: ReadSettings) -> Header:
         size = parts.size
         if size is None:
             with decoding(), open_as(format_name, parts.core) as image:
-                size, parts = (image.height, image.width), _told_by(image, parts)
+                size, parts = (image.height, image.width), _with_decoder_info(image, parts)
             _check_size(size, settings.max_pixels)
         orientation = read_metadata(parts, turned_by_xmp=format_name in _TURNED_BY_XMP).orientation
     height, width = size[::-1] if orientation in TURNS_THAT_SWAP_SIDES else size
@@ -269,14 +269,14 @@ def _decode_parts(parts: Parts, format_name: str, settings: ReadSettings) -> _De
         layout = read_layout(image, parts.core)
         frames = max(parts.frames, int(getattr(image, "n_frames", 1)))
         damage = load(image, lenient=settings.allow_damaged)
-        told = _told_by(image, parts)
+        known = _with_decoder_info(image, parts)
         if format_name == "JPEG" and parts.damage is None and damage is None:
             fault = fault_of_scans(parts.core, len(image.getbands()))
-            told = replace(told, warnings=(*told.warnings, *([fault] if fault else [])))
+            known = replace(known, warnings=(*known.warnings, *([fault] if fault else [])))
         format_name = "MPO" if format_name == "JPEG" and frames > 1 else format_name
         return _Decoded(
             planes=separate(image, layout),
-            parts=replace(told, frames=frames),
+            parts=replace(known, frames=frames),
             format=format_name,
             damage=parts.damage or damage,
             jpeg=jpeg_facts(image),
@@ -289,15 +289,15 @@ def _check_size(size: tuple[int, int] | None, max_pixels: int) -> None:
         raise DecodeError(msg, hint="allow more with --max-pixels")
 
 
-def _told_by(image: ImageFile.ImageFile, parts: Parts) -> Parts:
+def _with_decoder_info(image: ImageFile.ImageFile, parts: Parts) -> Parts:
     """Add what the decoder found beside pixels in a container that was not taken apart."""
-    told = {key: image.info.get(key) for key in _TOLD_BY_DECODERS}
+    known = {key: image.info.get(key) for key in _DECODER_INFO}
     return replace(
         parts,
-        exif=parts.exif or _bytes_of(told["exif"]),
-        xmp=parts.xmp or _bytes_of(told["xmp"]),
-        icc_profile=parts.icc_profile or _bytes_of(told["icc_profile"]),
-        dpi=parts.dpi or (told["dpi"] if image.format == "BMP" else None),
+        exif=parts.exif or _bytes_of(known["exif"]),
+        xmp=parts.xmp or _bytes_of(known["xmp"]),
+        icc_profile=parts.icc_profile or _bytes_of(known["icc_profile"]),
+        dpi=parts.dpi or (known["dpi"] if image.format == "BMP" else None),
     )
 
 

@@ -264,9 +264,9 @@ class Engine:
         if self._arch.footprint is not None:
             fixed, per_pixel, per_band_pixel = (UNSEEN_SHARE * s for s in self._arch.footprint(self._network.config))
             return BandsFootprint(fixed_bytes=fixed, bytes_per_pixel=per_pixel, bytes_per_band_pixel=per_band_pixel)
-        how = context_of(self._settings, self._best, self._patch)
+        execution = context_of(self._settings, self._best, self._patch)
         return measure_bands(
-            lambda batch, rows: runner.forward_plainly(batch, replace(how, rows=rows)),
+            lambda batch, rows: runner.forward_plainly(batch, replace(execution, rows=rows)),
             channels=self._channels * self._views,
             multiple_of=self._arch.multiple_of,
         )
@@ -303,15 +303,15 @@ def _run_batch(
     batch = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).contiguous()
     track = watch.track
     advance = None if track is None else partial(track.advance, tiles=count)
-    restored = runner.run(batch, warn=watch.warn, stop=watch.stop, how=layout.how, advance=advance)
+    restored = runner.run(batch, warn=watch.warn, stop=watch.stop, execution=layout.execution, advance=advance)
     if track is not None:
         track.end_batch(count)
     return list(restored.permute(0, 2, 3, 1).numpy())
 
 
 def _in_words(layout: Layout) -> str:
-    if layout.how is not None:
-        return f"bands of {layout.how.rows} rows"
+    if layout.execution is not None:
+        return f"bands of {layout.execution.rows} rows"
     return f"tiles of {layout.tile}" + (f", {layout.batch} at once" if layout.batch > 1 else "")
 
 

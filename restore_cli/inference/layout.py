@@ -44,22 +44,22 @@ class Layout:
     Attributes:
         tile: Side of the tiles in input pixels, one chosen here at most that; None for the whole image at once.
         batch: Tiles run together.
-        how: Context and bands of the whole image, None for a network without, or for tiles.
+        execution: Context and bands of the whole image, None for a network without, or for tiles.
         demanded: Whether the whole image was asked for, so that tiles must not take its place.
         note: What the user should know of this choice, or None.
     """
 
     tile: int | None
     batch: int = 1
-    how: Execution | None = None
+    execution: Execution | None = None
     demanded: bool = False
     note: str | None = None
 
     @property
     def context(self) -> Context:
         """Return where channel attention takes its statistics."""
-        if self.how is not None:
-            return self.how.context
+        if self.execution is not None:
+            return self.execution.context
         return "global" if self.tile is None else "tile"
 
 
@@ -175,8 +175,8 @@ def choose_layout(
     """
     whole_demanded = settings.tile == "off" or (settings.context in _WHOLE and arch.global_attention)
     if _runs_in_bands(arch, settings, best):
-        how = context_of(settings, best, patch)
-        return _in_bands(height, width, arch, settings, memory, how, demanded=whole_demanded, on_cpu=on_cpu)
+        execution = context_of(settings, best, patch)
+        return _in_bands(height, width, arch, settings, memory, execution, demanded=whole_demanded, on_cpu=on_cpu)
     if whole_demanded:
         note = None if memory.fits(height * width) else f"{_shortage(height, width, memory)}; --context tile needs less"
         return Layout(tile=None, demanded=True, note=note)
@@ -230,7 +230,7 @@ def _in_bands(
     arch: Arch,
     settings: RunSettings,
     memory: MemoryModel,
-    how: Execution,
+    execution: Execution,
     *,
     demanded: bool,
     on_cpu: bool,
@@ -242,7 +242,7 @@ def _in_bands(
         if not demanded:
             return _in_tiles(height, width, arch, settings, memory, on_cpu=on_cpu)
         rows, note = _LEAST_ROWS, f"{_shortage(height, width, memory)}; --context tile needs less"
-    return Layout(tile=None, how=replace(how, rows=rows), demanded=demanded, note=note)
+    return Layout(tile=None, execution=replace(execution, rows=rows), demanded=demanded, note=note)
 
 
 def _in_tiles(
@@ -264,9 +264,9 @@ def smaller_layout(layout: Layout, height: int, width: int, *, arch: Arch, overl
 
     However large the image, there is nothing left after seven tries: each is time spent for nothing.
     """
-    if layout.how is not None and layout.how.rows is not None and layout.how.rows > _LEAST_ROWS:
-        rows = min(layout.how.rows, height) // 8 // _LEAST_ROWS * _LEAST_ROWS
-        return replace(layout, how=replace(layout.how, rows=max(_LEAST_ROWS, rows)))
+    if layout.execution is not None and layout.execution.rows is not None and layout.execution.rows > _LEAST_ROWS:
+        rows = min(layout.execution.rows, height) // 8 // _LEAST_ROWS * _LEAST_ROWS
+        return replace(layout, execution=replace(layout.execution, rows=max(_LEAST_ROWS, rows)))
     if layout.demanded:
         return None
     if layout.batch > 1:
@@ -274,7 +274,7 @@ def smaller_layout(layout: Layout, height: int, width: int, *, arch: Arch, overl
     side = layout.tile or max(height, width)
     most = side // 2
     if layout.tile is None:  # in bands even what stays whole was too much
-        most = min(most, _LARGEST_AUTO_TILE if layout.how is None else _USUAL_TILE)
+        most = min(most, _LARGEST_AUTO_TILE if layout.execution is None else _USUAL_TILE)
     less = max(round_up(most, arch.multiple_of), _least_side(arch, overlap))
     return Layout(tile=less) if less < side else None
 

@@ -52,18 +52,18 @@ class ProgressTrack:
     """Turn what is done of batches, tiles and runs into what is done of an image.
 
     Args:
-        tell: Told how far it is.
+        report: Told how far it is.
         runs: How often the image goes through the network, turned.
         clock: Tells seconds.
     """
 
-    def __init__(self, tell: OnProgress, *, runs: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tell = tell
+    def __init__(self, report: OnProgress, *, runs: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        self._report = report
         self._runs = runs
         self._clock = clock
         self._runs_done = 0
         self._tiles_done = 0
-        self._told_at = -_LEAST_SECONDS
+        self._reported_at = -_LEAST_SECONDS
         self._known = ImageProgress(done=0, total=1)
 
     def begin(self, *, tiles: int, pixels: int, tile: int | None, note: str | None) -> None:
@@ -78,38 +78,38 @@ class ProgressTrack:
         self._tiles_done = 0
         total = self._runs * tiles * pixels
         self._known = ImageProgress(done=0, total=total, tiles=tiles, tile=tile, note=note)
-        self._tell_now(0.0)
+        self._report_now(0.0)
 
     def advance(self, share: float, *, tiles: int = 1) -> None:
         """Take how far a batch of tiles is, 0..1."""
-        if self._clock() - self._told_at >= _LEAST_SECONDS:
-            self._tell_now(share * tiles)
+        if self._clock() - self._reported_at >= _LEAST_SECONDS:
+            self._report_now(share * tiles)
 
     def end_batch(self, tiles: int) -> None:
         """Count a batch of tiles as done."""
         self._tiles_done += tiles
         if self._tiles_done == self._known.tiles:
             self._runs_done, self._tiles_done = self._runs_done + 1, 0
-        self._tell_now(0.0)
+        self._report_now(0.0)
 
-    def _tell_now(self, tiles_more: float) -> None:
-        self._told_at = self._clock()
+    def _report_now(self, tiles_more: float) -> None:
+        self._reported_at = self._clock()
         in_run = (self._tiles_done + tiles_more) / self._known.tiles
         done = round(self._known.total * (self._runs_done + in_run) / self._runs)
-        self._tell(replace(self._known, done=min(done, self._known.total)))
+        self._report(replace(self._known, done=min(done, self._known.total)))
 
 
-def part_of(tell: OnProgress, *, before: int, own: int, total: int) -> OnProgress:
+def part_of(report: OnProgress, *, before: int, own: int, total: int) -> OnProgress:
     """Return who takes the progress of one network of several, and tells that of all.
 
     Args:
-        tell: Told of all.
+        report: Told of all.
         before: Units of the networks before.
         own: Units of this one.
         total: Units of all.
     """
 
-    def tell_part(progress: ImageProgress) -> None:
-        tell(replace(progress, done=before + round(own * progress.share), total=total))
+    def report_part(progress: ImageProgress) -> None:
+        report(replace(progress, done=before + round(own * progress.share), total=total))
 
-    return tell_part
+    return report_part

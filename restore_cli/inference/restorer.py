@@ -131,18 +131,22 @@ class Restorer:
         """
         engine = self._engine
         tile, context = str(self._settings.tile), str(self._settings.context)
-        how = None
+        execution = None
         if size is not None:
             layout = engine.layout(*size)
-            tile, context, how = "off" if layout.tile is None else str(layout.tile), layout.context, layout.how
+            tile, context, execution = (
+                "off" if layout.tile is None else str(layout.tile),
+                layout.context,
+                layout.execution,
+            )
         return RunFacts(
             device=str(engine.device.device),
             dtype=engine.dtype.name,
             reason=f"{engine.device.device}: {engine.device.reason}; {engine.dtype.name}: {engine.dtype.reason}",
             tile=tile,
             context=context,
-            cell=how.cell if how is not None and context in {"mixed", "local"} else None,
-            share=how.share if how is not None and context == "mixed" else None,
+            cell=execution.cell if execution is not None and context in {"mixed", "local"} else None,
+            share=execution.share if execution is not None and context == "mixed" else None,
         )
 
     def facts(self) -> NetworkFacts:

@@ -70,7 +70,7 @@ class NetworkRunner:
         *,
         warn: Warn,
         stop: threading.Event | None = None,
-        how: Execution | None = None,
+        execution: Execution | None = None,
         advance: Advance | None = None,
     ) -> Tensor:
         """Restore a batch.
@@ -79,7 +79,7 @@ class NetworkRunner:
             batch: float32 (N, C, H, W) on the CPU.
             warn: Told what went wrong and was helped.
             stop: Looked at before every operation on the CPU, and once a batch elsewhere.
-            how: Context and bands, for a network that takes them; never compiled.
+            execution: Context and bands, for a network that takes them; never compiled.
             advance: Told on the CPU which share of the batch is done, 0..1.
 
         Returns:
@@ -92,21 +92,26 @@ class NetworkRunner:
         check_stop(stop)
         on_device = batch.to(self.device)
         with torch.inference_mode():
-            restored = self._forward(on_device, warn, stop, how, advance)
+            restored = self._forward(on_device, warn, stop, execution, advance)
             finite = restored.isfinite().flatten(1).all(1)
             if not finite.all():
-                restored[~finite] = self._redo_in_float32(on_device[~finite], warn, stop, how)
+                restored[~finite] = self._redo_in_float32(on_device[~finite], warn, stop, execution)
             return restored.cpu()
 
-    def forward_plainly(self, batch: Tensor, how: Execution | None = None) -> Tensor:
+    def forward_plainly(self, batch: Tensor, execution: Execution | None = None) -> Tensor:
         """Run a batch uncompiled and unchecked, to see what it takes; arguments and result as in `run`."""
         with torch.inference_mode():
-            return self._forward_eagerly(batch.to(self.device), self.dtype, None, how)
+            return self._forward_eagerly(batch.to(self.device), self.dtype, None, execution)
 
     def _forward(
-        self, batch: Tensor, warn: Warn, stop: threading.Event | None, how: Execution | None, advance: Advance | None
+        self,
+        batch: Tensor,
+        warn: Warn,
+        stop: threading.Event | None,
+        execution: Execution | None,
+        advance: Advance | None,
     ) -> Tensor:
-        if self._compiled is not None and how is None:
+        if self._compiled is not None and execution is None:
             try:
                 with _precision(self.device, self.dtype):
                     return self._compiled(batch).float()
@@ -115,66 +120,66 @@ class NetworkRunner:
                     raise
                 self._compiled = None
                 warn(f"torch.compile failed, going on without it: {_first_line(error)}")
-        return self._forward_eagerly(batch, self.dtype, stop, how, advance)
+        return self._forward_eagerly(batch, self.dtype, stop, execution, advance)
 
     def _forward_eagerly(
         self,
         batch: Tensor,
         dtype: torch.dtype,
         stop: threading.Event | None,
-        how: Execution | None,
+        execution: Execution | None,
         advance: Advance | None = None,
     ) -> Tensor:
         # A GPU finishes a tile sooner than anyone can press a key twice, and pays for every look by idling.
         if self.device.type != "cpu" or (stop is None and advance is None):
             with _precision(self.device, dtype):
-                return self._infer(batch, how)
+                return self._infer(batch, execution)
         if advance is None:
             with _precision(self.device, dtype), OperationWatch(stop):
-                return self._infer(batch, how)
-        expected = self._expected_work(batch, dtype, stop, how)
+                return self._infer(batch, execution)
+        expected = self._expected_work(batch, dtype, stop, execution)
 
-        def tell(work: int) -> None:
+        def report(work: int) -> None:
             if expected:
                 advance(min(work / expected, _MOST_SHARE))
 
-        watch = OperationWatch(stop, tell)
+        watch = OperationWatch(stop, report)
         with _precision(self.device, dtype), watch:
-            restored = self._infer(batch, how)
-        self._learn(watch.work, batch, how)
+            restored = self._infer(batch, execution)
+        self._learn(watch.work, batch, execution)
         return restored
 
-    def _infer(self, batch: Tensor, how: Execution | None) -> Tensor:
-        if how is None or self._arch.infer is None:
+    def _infer(self, batch: Tensor, execution: Execution | None) -> Tensor:
+        if execution is None or self._arch.infer is None:
             return self._arch.run(self._network, batch).float()
-        return self._arch.infer(self._network, batch, how).float()
+        return self._arch.infer(self._network, batch, execution).float()
 
     def _expected_work(
-        self, batch: Tensor, dtype: torch.dtype, stop: threading.Event | None, how: Execution | None
+        self, batch: Tensor, dtype: torch.dtype, stop: threading.Event | None, execution: Execution | None
     ) -> float | None:
         """Return the multiply-adds of a batch's products; None where nobody knows and it is not worth a run."""
         side = round_up(_SQUARE_SIDE, self._arch.multiple_of)
-        if _key(how) not in self._work_of_pixel and _pixels_of(batch) >= _WORTH_A_SQUARE * side**2:
+        if _key(execution) not in self._work_of_pixel and _pixels_of(batch) >= _WORTH_A_SQUARE * side**2:
             square = batch.new_zeros(1, batch.shape[1], side, side)
             watch = OperationWatch(stop, lambda _work: None)
             with _precision(self.device, dtype), watch:
-                self._infer(square, how)
-            self._learn(watch.work, square, how)
-        known = self._work_of_pixel.get(_key(how))
+                self._infer(square, execution)
+            self._learn(watch.work, square, execution)
+        known = self._work_of_pixel.get(_key(execution))
         return None if known is None else known * _pixels_of(batch)
 
-    def _learn(self, work: int, batch: Tensor, how: Execution | None) -> None:
+    def _learn(self, work: int, batch: Tensor, execution: Execution | None) -> None:
         """Remember how much work a pixel was, unless the batch was too small to tell."""
         pixels = _pixels_of(batch)
         if work and pixels >= _SQUARE_SIDE**2:
-            self._work_of_pixel[_key(how)] = work / pixels
+            self._work_of_pixel[_key(execution)] = work / pixels
 
     def _redo_in_float32(
-        self, batch: Tensor, warn: Warn, stop: threading.Event | None, how: Execution | None
+        self, batch: Tensor, warn: Warn, stop: threading.Event | None, execution: Execution | None
     ) -> Tensor:
         if self.dtype != torch.float32:
             warn(f"some results were not finite in {str(self.dtype).removeprefix('torch.')} and were redone in float32")
-            restored = self._forward_eagerly(batch, torch.float32, stop, how)
+            restored = self._forward_eagerly(batch, torch.float32, stop, execution)
             if restored.isfinite().all():
                 return restored
         msg = "the network's result is not finite"
@@ -190,9 +195,9 @@ def _precision(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
             yield
 
 
-def _key(how: Execution | None) -> Execution | None:
+def _key(execution: Execution | None) -> Execution | None:
     """Return what the work of a pixel depends on: bands change next to nothing."""
-    return None if how is None else replace(how, rows=None)
+    return None if execution is None else replace(execution, rows=None)
 
 
 def _pixels_of(batch: Tensor) -> int:

@@ -77,9 +77,9 @@ def _on_noise_that_stayed(before: DecodedImage, after: DecodedImage, choice: Cho
     noise = choice.noise or estimated_noise(before)
     if noise.luma < _SEEN_SIGMA or change >= _LEAST_SHARE_OF_NOISE * run.strength * noise.luma:
         return None
-    told = run.sigma if choice.noise is None else choice.sigma
-    level = min(LARGEST_SIGMA, max(noise.sigma, 0.0 if told is None else 1.5 * told))
-    takes_level = get_architecture(choice.entry.arch).takes_level and level != told
+    known = run.sigma if choice.noise is None else choice.sigma
+    level = min(LARGEST_SIGMA, max(noise.sigma, 0.0 if known is None else 1.5 * known))
+    takes_level = get_architecture(choice.entry.arch).takes_level and level != known
     hint = f"try --sigma {level:.0f}" if takes_level else "try other weights with -m, see `restore models list`"
     text = f"its result hardly differs from it, and it looks noisy (sigma of about {noise.sigma:.0f}): {hint}"
     return Advice(kind="noise", text=text)

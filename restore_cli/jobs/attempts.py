@@ -195,8 +195,8 @@ class Attempts:
     def _take_in(self, line: bytes) -> None:
         """Remember one line; what is no line of ours is passed over."""
         try:
-            said = json.loads(line)
-            name, digest, version, state = said["target"], said["input"], said["version"], said["state"]
+            record = json.loads(line)
+            name, digest, version, state = record["target"], record["input"], record["version"], record["state"]
         except (ValueError, KeyError, TypeError):
             return
         attempt = self._open.get(name)

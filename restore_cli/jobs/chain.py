@@ -76,8 +76,8 @@ class Chain(Restorer):
         self, pixels: FloatImage, *, stop: threading.Event | None = None, progress: OnProgress | None = None
     ) -> FloatImage:
         """Restore pixels, all networks taking the same channels; as in `Restorer`."""
-        for one, told in zip(self._restorers, self._parts(pixels.shape[0] * pixels.shape[1], progress), strict=True):
-            pixels = one.restore_pixels(pixels, stop=stop, progress=told)
+        for one, report in zip(self._restorers, self._parts(pixels.shape[0] * pixels.shape[1], progress), strict=True):
+            pixels = one.restore_pixels(pixels, stop=stop, progress=report)
         return pixels
 
     def restore_image(
@@ -89,8 +89,8 @@ class Chain(Restorer):
         progress: OnProgress | None = None,
     ) -> DecodedImage:
         """Restore an image; as in `Restorer`."""
-        for one, told in zip(self._restorers, self._parts(image.height * image.width, progress), strict=True):
-            image = one.restore_image(image, stop=stop, sigma=sigma, progress=told)
+        for one, report in zip(self._restorers, self._parts(image.height * image.width, progress), strict=True):
+            image = one.restore_image(image, stop=stop, sigma=sigma, progress=report)
         return image
 
     def _parts(self, pixels: int, progress: OnProgress | None) -> list[OnProgress | None]:

@@ -120,10 +120,10 @@ class Ledger:
                 return
             with open(descriptor, "rb", closefd=False) as file:
                 for line in file:
-                    for said in _parsed([line.rstrip(b"\n")]):
-                        name = said.get("target") if isinstance(said, dict) else None
-                        if isinstance(name, str) and ("output" in said or "failed" in said):
-                            yield name, None if "output" in said else str(said["failed"])
+                    for line_json in _parsed([line.rstrip(b"\n")]):
+                        name = line_json.get("target") if isinstance(line_json, dict) else None
+                        if isinstance(name, str) and ("output" in line_json or "failed" in line_json):
+                            yield name, None if "output" in line_json else str(line_json["failed"])
 
     def knows(self, target: Path) -> bool:
         """Tell whether a file was ever written as `target`."""
@@ -234,14 +234,14 @@ class Ledger:
             *lines, tail = (rest + chunk).split(b"\n")
             self._read_to += len(rest) + len(chunk) - len(tail)
             rest = tail
-            for said in _parsed(lines):
-                self._take_in(said)
+            for line_json in _parsed(lines):
+                self._take_in(line_json)
 
-    def _take_in(self, said: Any) -> None:
+    def _take_in(self, line_json: Any) -> None:
         """Remember one line; what is no record of ours is passed over, since it can prove nothing."""
         try:
-            name, given, output = said["target"], said["input"], said["output"]
-            facts = weights, options, version = said["weights"], said["options"], said["version"]
+            name, given, output = line_json["target"], line_json["input"], line_json["output"]
+            facts = weights, options, version = line_json["weights"], line_json["options"], line_json["version"]
             if facts not in self._recipes:
                 self._recipes[facts] = Recipe(weights=weights, options=options, version=version)
             recipe = self._recipes[facts]

@@ -35,7 +35,7 @@ Transfer = Callable[[str], AbstractContextManager[Progress | None]]
 """Takes the name of a file that is about to be fetched, yields who is told how far it is."""
 
 
-def untold(_name: str) -> AbstractContextManager[Progress | None]:
+def no_report(_name: str) -> AbstractContextManager[Progress | None]:
     """Tell nobody of a download."""
     return contextlib.nullcontext()
 
@@ -149,7 +149,7 @@ class Networks:
     ) -> None:
         self.chooser = Chooser(plan.weights)
         self._plan = plan
-        self._transfer = transfer or untold
+        self._transfer = transfer or no_report
         self._on_load = on_load
         self._restorers: dict[str, Restorer] = {}
         self._digests: dict[str, str] = {}

@@ -212,9 +212,9 @@ class _Coordinator:
             elif flight.stage is Stage.READ and self._leaving.is_set():
                 flight.finish("stopped")
             elif flight.stage is Stage.READ and flight.choice is not None and net_is_free and self._begin(flight):
-                told = None if self._progress is None else partial(self._progress, flight.job)
+                report_share = None if self._progress is None else partial(self._progress, flight.job)
                 net_work = partial(_restore, image, flight.job, self._plan, self._networks, flight.choice)
-                run = partial(net_work, self._leaving, self._observe, told)
+                run = partial(net_work, self._leaving, self._observe, report_share)
                 flight.launch(Stage.RUNNING, net, run)
             # The order of the plan holds in the net, and only one restored image may wait for a writer.
             net_is_free &= flight.stage not in BEFORE_WRITING

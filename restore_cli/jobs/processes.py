@@ -69,17 +69,17 @@ class Processes:
     def messages(self, seconds: float) -> Sequence[tuple[int, Message]]:
         """Return what workers say."""
         workers = {id(pipe): worker for worker, pipe in self._pipes.items()}
-        said: list[tuple[int, Message]] = []
+        reports: list[tuple[int, Message]] = []
         for pipe in connection.wait(list(self._pipes.values()), seconds):
             worker = workers[id(pipe)]
             try:
                 message = self._pipes[worker].recv()
                 if isinstance(message, Ready):
                     self._ready.add(worker)
-                said.append((worker, message))
+                reports.append((worker, message))
             except (EOFError, OSError):  # OSError: it died in the middle of a message
-                said.append((worker, Died(reason=self._bury(worker))))
-        return said
+                reports.append((worker, Died(reason=self._bury(worker))))
+        return reports
 
     def stop(self) -> None:
         """Let the workers leave what they have in hand."""
@@ -141,8 +141,8 @@ def _work(pipe: Connection, order: Order, index: int, count: int, memory: int) -
 
     def listen() -> None:
         with contextlib.suppress(EOFError, OSError):
-            while isinstance(said := pipe.recv(), Batch):
-                batches.put(said)
+            while isinstance(reports := pipe.recv(), Batch):
+                batches.put(reports)
             stop.set()
             pipe.recv()
         stop.set()

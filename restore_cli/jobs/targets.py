@@ -178,7 +178,7 @@ def settle(
     if existing == "rename":
         jobs = _renamed(jobs)
     _require_folders(jobs)
-    _require_apart(jobs)
+    _require_distinct(jobs)
     mine = [job for job in jobs if shard is None or in_shard(job.inner, shard)]
     there = [job for job in mine if not job.is_in_place and os.path.lexists(job.target)]
     _require_inputs_kept(jobs, there)
@@ -225,19 +225,19 @@ def _require_folders(jobs: Iterable[ImageJob]) -> None:
             raise UsageError(f"{there} is a file, so nothing can be written below it", hint="choose another output")
 
 
-def _require_apart(jobs: Iterable[ImageJob]) -> None:
+def _require_distinct(jobs: Iterable[ImageJob]) -> None:
     """Refuse targets that are one file, or would be on a file system that takes their names for the same."""
     groups: defaultdict[str, list[ImageJob]] = defaultdict(list)
     for job in jobs:
         groups[_folded(job.target)].append(job)
     for first, *others in groups.values():
         for other in others:
-            if not _told_apart(first, other):
+            if not _stay_distinct(first, other):
                 msg = f"{first.source} and {other.source} would both be written to {other.target}"
                 raise UsageError(msg, hint="add --existing rename to number them, or restore them apart")
 
 
-def _told_apart(first: ImageJob, other: ImageJob) -> bool:
+def _stay_distinct(first: ImageJob, other: ImageJob) -> bool:
     """Tell whether the output's file system surely keeps two targets apart that differ in case or accents' coding.
 
     It does where it is the inputs' own and those differ in nothing else.

@@ -42,7 +42,7 @@ def pair_views(jobs: Sequence[ImageJob], right: Path) -> tuple[ImageJob, ...]:
         )
     else:
         paired = tuple(replace(job, right=right) for job in jobs)
-    _require_apart(paired)
+    _require_distinct(paired)
     return paired
 
 
@@ -68,7 +68,7 @@ def _partner_of(job: ImageJob, partners: dict[tuple[str, ...], Path], folder: Pa
     raise UsageError(f"{job.source} has no right view in {folder}", hint=_HINT)
 
 
-def _require_apart(jobs: Sequence[ImageJob]) -> None:
+def _require_distinct(jobs: Sequence[ImageJob]) -> None:
     """Refuse a right view that is taken twice, is a left view too, or would be written over."""
     rights: dict[str, ImageJob] = {}
     for job in jobs:

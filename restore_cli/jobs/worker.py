@@ -15,7 +15,7 @@ from restore_cli.inference.facts import NetworkFacts
 from restore_cli.inference.progress import ImageProgress
 from restore_cli.jobs.batch import networks_of
 from restore_cli.jobs.crew import Advanced, Batch, Done, Finished, Loaded, Order, Ready, Tell
-from restore_cli.jobs.networks import NetworkSource, facts_of_run, untold
+from restore_cli.jobs.networks import NetworkSource, facts_of_run, no_report
 from restore_cli.jobs.pipeline import run_jobs
 from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.resume import Ledgers
@@ -27,19 +27,19 @@ class Worker:
 
     Args:
         order: What it is to do.
-        tell: Takes its messages, from several threads.
+        report: Takes its messages, from several threads.
 
     Raises:
         RestoreError: If weights or the device cannot be had, or are not those that were meant.
     """
 
-    def __init__(self, order: Order, tell: Tell) -> None:
+    def __init__(self, order: Order, report: Tell) -> None:
         require_version(order.version)
         self._order = order
-        self._tell = tell
+        self._report = report
         self._networks = self._load()
         self._ledgers = Ledgers(order.recipes)
-        tell(Ready())
+        report(Ready())
 
     def restore(self, batch: Batch, stop: threading.Event) -> None:
         """Restore some images; `stop` as in `run_jobs`."""
@@ -57,14 +57,14 @@ class Worker:
             progress=self._progress if self._order.follow else None,
             ledgers=self._ledgers,
         )
-        self._tell(Finished(fatal=summary.fatal))
+        self._report(Finished(fatal=summary.fatal))
 
     def close(self) -> None:
         """Let go of what tells which images were begun."""
         self._ledgers.close()
 
     def _load(self) -> NetworkSource:
-        networks = networks_of(replace(self._order.plan, workers=None), untold, self._loaded)
+        networks = networks_of(replace(self._order.plan, workers=None), no_report, self._loaded)
         networks.prepare(self._order.first)
         return networks
 
@@ -72,15 +72,15 @@ class Worker:
         if network.digest not in {recipe.weights for recipe in self._order.recipes}:
             msg = f"{network.path} of a worker is not the file of the same name where the run was begun"
             raise WeightsError(msg, hint="copy it there")
-        self._tell(Loaded(network=network))
+        self._report(Loaded(network=network))
 
     def _progress(self, job: ImageJob, progress: ImageProgress) -> None:
-        self._tell(Advanced(target=job.target, progress=progress))
+        self._report(Advanced(target=job.target, progress=progress))
 
     def _result(self, result: JobResult) -> None:
         if result.error is not None:
             keep_traceback(result.error)
-        self._tell(Done(result=result, facts=facts_of_run(self._networks, result)))
+        self._report(Done(result=result, facts=facts_of_run(self._networks, result)))
 
 
 def require_version(version: str) -> None:

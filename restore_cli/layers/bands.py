@@ -151,20 +151,21 @@ class Cells:
     """The cells of an image at one of a network's resolutions, and how a place weighs them.
 
     Args:
-        how: Which context, and how large a cell.
+        execution: Which context, and how large a cell.
         size: (height, width) of the input in pixels.
         down: How many times smaller the features are.
         grain: Cells begin and end at multiples of so many input pixels; `size` is a multiple of it.
         like: A tensor with the device and dtype of the features.
     """
 
-    def __init__(self, how: Execution, size: tuple[int, int], *, down: int, grain: int, like: Tensor) -> None:
+    def __init__(self, execution: Execution, size: tuple[int, int], *, down: int, grain: int, like: Tensor) -> None:
         self.block = grain // down
-        local = how.global_share < 1.0
+        local = execution.global_share < 1.0
         self.row_strips, self.column_strips = (
-            [edge // down for edge in _strip_edges(length, how.cell if local else 2 * length, grain)] for length in size
+            [edge // down for edge in _strip_edges(length, execution.cell if local else 2 * length, grain)]
+            for length in size
         )
-        self.global_share = how.global_share
+        self.global_share = execution.global_share
         rows, columns = (_hats(strips).to(like) for strips in (self.row_strips, self.column_strips))
         self.row_weights, self.column_weights = rows, columns  # (H, K rows), (W, K columns)
         blocks = columns.view(-1, self.block, columns.shape[1])

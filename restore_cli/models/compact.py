@@ -120,17 +120,17 @@ class SRVGGNetCompact(nn.Module):
         return out + F.interpolate(x, scale_factor=float(scale), mode="nearest")
 
 
-def restore_in_bands(network: nn.Module, x: Tensor, how: Execution | None) -> Tensor:
+def restore_in_bands(network: nn.Module, x: Tensor, execution: Execution | None) -> Tensor:
     """Run the network a few layers at a time in bands of rows: the pixels of `forward` from one map of features.
 
     Args:
         network: An `SRVGGNetCompact`.
         x: As `forward` takes it.
-        how: The rows of a band; None for the usual ones.
+        execution: The rows of a band; None for the usual ones.
     """
     if not isinstance(network, SRVGGNetCompact):
         raise TypeError("this runs SRVGGNetCompacts only")
-    rows = None if how is None else how.rows
+    rows = None if execution is None else execution.rows
     features = network.start(x)
     layers = list(network.body)[2:-1]
     for first in range(0, len(layers), 2 * _TOGETHER):

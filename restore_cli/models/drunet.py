@@ -144,8 +144,8 @@ def _level_plane(x: Tensor, level: Tensor | None) -> Tensor:
     """Return (N, 1, H, W): the noise level at every pixel."""
     if level is None:
         return torch.full_like(x[:, :1], USUAL_LEVEL)
-    told = torch.where(level >= 0.0, level, torch.full_like(level, USUAL_LEVEL)).to(x.dtype)
-    return told[:, None, None, None].expand(-1, -1, *x.shape[2:])
+    given = torch.where(level >= 0.0, level, torch.full_like(level, USUAL_LEVEL)).to(x.dtype)
+    return given[:, None, None, None].expand(-1, -1, *x.shape[2:])
 
 
 def _recognise(shapes: Shapes, task: str | None) -> Config | None:

@@ -174,17 +174,19 @@ class RRDBNet(nn.Module):
         return restored
 
 
-def restore_in_bands(network: nn.Module, x: Tensor, how: Execution | None) -> Tensor:
+def restore_in_bands(network: nn.Module, x: Tensor, execution: Execution | None) -> Tensor:
     """Run the network block by block in bands of rows: the pixels of `forward` from four maps of features.
 
     Args:
         network: An `RRDBNet`.
         x: As `forward` takes it.
-        how: The rows of a band; None for the usual ones.
+        execution: The rows of a band; None for the usual ones.
     """
     if not isinstance(network, RRDBNet):
         raise TypeError("this runs RRDBNets only")
-    rows = None if how is None else how.rows  # of the features, also where squares of pixels became one of them
+    rows = (
+        None if execution is None else execution.rows
+    )  # of the features, also where squares of pixels became one of them
     shallow = network.head(x)
     features, inner = shallow.clone(), torch.empty_like(shallow)
     for block in network.blocks():

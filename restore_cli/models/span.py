@@ -164,17 +164,17 @@ class SPAN(nn.Module):
         return restored
 
 
-def restore_in_bands(network: nn.Module, x: Tensor, how: Execution | None) -> Tensor:
+def restore_in_bands(network: nn.Module, x: Tensor, execution: Execution | None) -> Tensor:
     """Run the network block by block in bands of rows: the pixels of `forward` from three maps of features.
 
     Args:
         network: A `SPAN`.
         x: As `forward` takes it.
-        how: The rows of a band; None for the usual ones.
+        execution: The rows of a band; None for the usual ones.
     """
     if not isinstance(network, SPAN):
         raise TypeError("this runs SPANs only")
-    rows = None if how is None else how.rows
+    rows = None if execution is None else execution.rows
     shallow = network.start(x)
     first = over_bands(network.block(1), shallow, halo=_BLOCK_HALO, rows=rows)
     features = first.clone()

@@ -68,19 +68,19 @@ def _summary(report: Report) -> str:
     """Lay out the means: a row for each candidate, ours beside the reported ones."""
     metrics = report.protocol.metrics
     headings = ["", *(f"mean {TITLES[metric]}" for metric in metrics), f"above {report.floor.label}"]
-    told = [metric for metric in metrics if any(report.reported(each, metric) for each in report.candidates)]
-    headings += [f"reported {TITLES[metric]}" for metric in told]
-    rows = "".join(_summary_row(report, candidate, told) for candidate in report.candidates)
+    listed = [metric for metric in metrics if any(report.reported(each, metric) for each in report.candidates)]
+    headings += [f"reported {TITLES[metric]}" for metric in listed]
+    rows = "".join(_summary_row(report, candidate, listed) for candidate in report.candidates)
     return f"<h2>Means</h2>{table(headings, rows, kind='means')}"
 
 
-def _summary_row(report: Report, candidate: CandidateFacts, told: Sequence[str]) -> str:
+def _summary_row(report: Report, candidate: CandidateFacts, listed: Sequence[str]) -> str:
     first, *others = report.protocol.metrics
     cells = [f"<td>{escape(candidate.label)}<span class='run'>{escape(candidate.run_text)}</span></td>"]
     cells.append(f'<td class="lead">{rounded(report.mean(candidate.label, first), first)}</td>')
     cells += [f"<td>{rounded(report.mean(candidate.label, metric), metric)}</td>" for metric in others]
     cells.append("<td></td>" if candidate.floor else _signed_cell(report.gain(candidate.label), first))
-    cells += [_reported_cell(report, candidate, metric) for metric in told]
+    cells += [_reported_cell(report, candidate, metric) for metric in listed]
     return f"<tr{' class=floor' if candidate.floor else ''}>{''.join(cells)}</tr>"
 
 

@@ -22,14 +22,14 @@ class TextTable:
 def means_table(report: Report) -> TextTable:
     """Lay out a row for each candidate: means, what they are above the floor, reported figures (ours less these)."""
     metrics = report.protocol.metrics
-    told = [metric for metric in metrics if any(report.reported(each, metric) for each in report.candidates)]
+    listed = [metric for metric in metrics if any(report.reported(each, metric) for each in report.candidates)]
     headers = ["mean of", *(TITLES[metric] for metric in metrics), f"above {report.floor.label}"]
-    headers += [f"reported {TITLES[metric]}" for metric in told]
+    headers += [f"reported {TITLES[metric]}" for metric in listed]
     rows = []
     for candidate in report.candidates:
         row = [candidate.label, *(rounded(report.mean(candidate.label, metric), metric) for metric in metrics)]
         row.append("" if candidate.floor else rounded(report.gain(candidate.label), metrics[0], signed=True))
-        row += [_reported(report, candidate, metric) for metric in told]
+        row += [_reported(report, candidate, metric) for metric in listed]
         rows.append((*row, report.protocol.name))
     return TextTable(headers=(*headers, "protocol"), rows=tuple(rows))
 

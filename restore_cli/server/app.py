@@ -139,13 +139,13 @@ class _Routes:
         if isinstance(ticket, Response):
             return ticket
         place = f"/v1/jobs/{ticket.id}"
-        told = {"id": ticket.id, "events": f"{place}/events", "result": f"{place}/result"}
-        return JSONResponse(told, status_code=202, headers={"Location": place})
+        state_json = {"id": ticket.id, "events": f"{place}/events", "result": f"{place}/result"}
+        return JSONResponse(state_json, status_code=202, headers={"Location": place})
 
     async def events(self, request: Request) -> Response:
         """Tell what becomes of an image, as server-sent events."""
         ticket = self._worker.find(request.path_params["id"])
-        return _gone() if ticket is None else StreamingResponse(self._told(ticket), media_type="text/event-stream")
+        return _gone() if ticket is None else StreamingResponse(self._reported(ticket), media_type="text/event-stream")
 
     async def result(self, request: Request) -> Response:
         """Answer with an image that was queued, once it is done."""
@@ -186,15 +186,15 @@ class _Routes:
                 self._worker.give_back()
         return ticket
 
-    async def _told(self, ticket: Ticket) -> AsyncIterator[str]:
+    async def _reported(self, ticket: Ticket) -> AsyncIterator[str]:
         while True:
             changed, state = ticket.changed, ticket.state
-            told: dict[str, object] = {"state": state, "ahead": self._worker.ahead_of(ticket)}
+            state_json: dict[str, object] = {"state": state, "ahead": self._worker.ahead_of(ticket)}
             if state == "running":
-                told["share"] = round(ticket.share, 3)
+                state_json["share"] = round(ticket.share, 3)
             if ticket.error is not None:
-                told |= _error_json(ticket.error)
-            yield f"event: {state}\ndata: {json.dumps(told)}\n\n"
+                state_json |= _error_json(ticket.error)
+            yield f"event: {state}\ndata: {json.dumps(state_json)}\n\n"
             if ticket.is_over:
                 return
             with contextlib.suppress(TimeoutError):

@@ -55,8 +55,8 @@ async def read_upload(request: Request, most_bytes: int, seconds: float) -> tupl
     fields = dict(request.query_params)
     data = bytes(body)
     if request.headers.get("content-type", "").startswith(_FORM):
-        data, told = await _read_form(request, data)
-        fields |= told
+        data, named = await _read_form(request, data)
+        fields |= named
     if not data:
         raise UploadError(400, "no image was sent")
     if len(data) > most_bytes:

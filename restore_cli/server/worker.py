@@ -29,8 +29,8 @@ from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.load import load_weights
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
-Tell = Callable[[float], None]
-Work = Callable[[RestoreRequest, bytes, threading.Event, Tell], "Finished"]
+Report = Callable[[float], None]
+Work = Callable[[RestoreRequest, bytes, threading.Event, Report], "Finished"]
 
 _KEPT_NETWORKS = 2
 
@@ -101,14 +101,14 @@ class Networks:
         self._run = run
         self._loaded: OrderedDict[tuple[str, float | None, float], Restorer] = OrderedDict()
 
-    def restore(self, request: RestoreRequest, data: bytes, stop: threading.Event, tell: Tell) -> Finished:
+    def restore(self, request: RestoreRequest, data: bytes, stop: threading.Event, report: Report) -> Finished:
         """Restore one image to the bytes the command line would write.
 
         Args:
             request: How.
             data: Bytes of its file.
             stop: Set it to leave the work within moments.
-            tell: Told which share is done, 0..1, in this thread.
+            report: Told which share is done, 0..1, in this thread.
 
         Raises:
             StoppedError: If `stop` was set.
@@ -126,7 +126,7 @@ class Networks:
             on_result=results.append,
             stop=stop,
             deliver=written.append,
-            progress=lambda _job, progress: tell(progress.share),
+            progress=lambda _job, progress: report(progress.share),
         )
         (result,) = results
         if result.error is not None:
@@ -234,11 +234,11 @@ class Worker:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
 
-        def tell(share: float) -> None:
+        def report(share: float) -> None:
             loop.call_soon_threadsafe(setattr, ticket, "share", share)
 
         try:
-            work = partial(self._work, ticket.request, ticket.data, ticket.stop, tell)
+            work = partial(self._work, ticket.request, ticket.data, ticket.stop, report)
             ticket.result = await loop.run_in_executor(self._pool, work)
         except StoppedError:
             state: State = "cancelled"

@@ -165,7 +165,7 @@ def _settings(request: TrainRequest, facts: RunFacts) -> str:
     batches = ", ".join(
         f"{phase.batch} patches of {phase.patch}x{phase.patch} from {phase.start:.0%}" for phase in recipe.phases
     )
-    told = [
+    rows_of_facts = [
         ("parameters", f"{facts.parameters:,}"),
         ("images", f"{facts.images:,}"),
         ("batches", batches),
@@ -177,7 +177,7 @@ def _settings(request: TrainRequest, facts: RunFacts) -> str:
         ("warm start", "none" if request.warm_start is None else Path(request.warm_start).name),
         ("code", facts.commit or "not from a checkout"),
     ]
-    rows = "".join(f"<tr><td>{escape(title)}</td><td>{escape(value)}</td></tr>" for title, value in told)
+    rows = "".join(f"<tr><td>{escape(title)}</td><td>{escape(value)}</td></tr>" for title, value in rows_of_facts)
     return f"<h2>Settings</h2>{table((), rows, kind='settings')}"
 
 

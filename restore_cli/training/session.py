@@ -194,7 +194,7 @@ def make_loop(
         frozen=session.recipe.frozen,
     )
 
-    def tell(interval: Interval) -> None:
+    def report(interval: Interval) -> None:
         if interval.look_back:
             write_page(folder, request, session.facts, interval.views)
         on_interval(interval)
@@ -206,7 +206,7 @@ def make_loop(
         machine.processes,
         folder,
         options,
-        on_interval=tell,
+        on_interval=report,
         stop=stop,
     )
 

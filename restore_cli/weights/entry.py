@@ -319,8 +319,8 @@ def read_fact(fact: type[Fact], values: object, where: str) -> Fact:
     given = {name: value for name, value in values.items() if value is not None}
     missing = [repr(name) for name, item in declared.items() if item.default is MISSING and name not in given]
     if missing:
-        told = f"field {missing[0]} is" if len(missing) == 1 else f"fields {', '.join(missing)} are"
-        raise ManifestError(f"{where}: {told} missing")
+        subject = f"field {missing[0]} is" if len(missing) == 1 else f"fields {', '.join(missing)} are"
+        raise ManifestError(f"{where}: {subject} missing")
     for name, value in given.items():
         if isinstance(value, str) and value.strip() and not value.isprintable():  # they reach terminals
             raise ManifestError(f"{where}: field {name!r} is {value!r}, which is not one line of printable text")
@@ -330,23 +330,23 @@ def read_fact(fact: type[Fact], values: object, where: str) -> Fact:
         raise ManifestError(f"{where}: {_in_our_words(str(error), given, fact)}") from error
 
 
-def _in_our_words(said: str, values: Mapping[str, Any], fact: type[Fact]) -> str:
+def _in_our_words(complaint: str, values: Mapping[str, Any], fact: type[Fact]) -> str:
     """Turn msgspec's "Expected `int`, got `str` - at `$.scale`" into a sentence about the field and its value."""
-    said, _, path = said.partition(" - at `$.")
+    complaint, _, path = complaint.partition(" - at `$.")
     path = path.rstrip("`")
     name, _, index = path.rstrip("]").partition("[")
     value = values[name][int(index)] if index else values[name]
-    if said.startswith("Invalid enum value"):
+    if complaint.startswith("Invalid enum value"):
         known = get_args(get_type_hints(fact)[name])
         return f"field {path!r} is {value!r}{did_you_mean(value, known)} (known: {', '.join(sorted(known))})"
-    if said.startswith("Expected `str` matching") and value.strip():
-        return f"field {path!r} is {value!r}, which does not match {said.partition('regex ')[2]}"
-    if (limit := re.fullmatch(r"Expected `\w+` ([<>]=? .*)", said)) is not None:
+    if complaint.startswith("Expected `str` matching") and value.strip():
+        return f"field {path!r} is {value!r}, which does not match {complaint.partition('regex ')[2]}"
+    if (limit := re.fullmatch(r"Expected `\w+` ([<>]=? .*)", complaint)) is not None:
         return f"field {path!r} is {value}, but must be {limit[1]}"
-    if (length := re.search(r"of length (\d+), got (\d+)", said)) is not None:
+    if (length := re.search(r"of length (\d+), got (\d+)", complaint)) is not None:
         return f"field {path!r} must hold {length[1]} values, not {length[2]}"
-    wanted = re.match(r"Expected `(\w+)", said)
-    return f"field {path!r} must be {_KINDS.get(wanted[1] if wanted else '', said)}, not {_kind(value)}"
+    wanted = re.match(r"Expected `(\w+)", complaint)
+    return f"field {path!r} must be {_KINDS.get(wanted[1] if wanted else '', complaint)}, not {_kind(value)}"
 
 
 def _nested(name: str, values: Mapping[str, Any], where: str) -> object:

@@ -286,8 +286,8 @@ def _first_harmful(script: io.BytesIO, content: Content) -> str | None:
                 if name not in _HARMLESS and name not in _STORAGES:
                     return name
             elif opcode.name in _CALLING_OPCODES:
-                told = str(argument).replace(" ", ".") if argument is not None else ".".join(strings[-2:])
-                return told or f"the opcode {opcode.name}"
+                named = str(argument).replace(" ", ".") if argument is not None else ".".join(strings[-2:])
+                return named or f"the opcode {opcode.name}"
             elif isinstance(argument, str):
                 strings.append(argument)
     except Exception as error:  # pickletools raises ValueError, but also what its decoders raise

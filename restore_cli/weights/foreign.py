@@ -62,8 +62,8 @@ def entry_of(path: Path, *, task: str | None = None) -> WeightsEntry:
         WeightsError: If the file cannot be read, or is no weights file.
     """
     content = read_content(path)
-    carried = entry_in(content, recognise(content))
-    return carried or entry_of_foreign(content, task=task)
+    stated = entry_in(content, recognise(content))
+    return stated or entry_of_foreign(content, task=task)
 
 
 def entry_of_foreign(content: Content, *, task: str | None = None) -> WeightsEntry:

@@ -50,9 +50,9 @@ def test_an_output_of_less_than_one_input_pixel_is_refused():
 
 
 def test_the_engine_is_measured_where_only_it_can_answer():
-    assert BenchSettings().through == "network"
+    assert BenchSettings().scope == "network"
     for settings in (BenchSettings(tiles=(64,)), BenchSettings(contexts=("tile",)), BenchSettings(growth=(0.1, 1))):
-        assert settings.through == "engine"
+        assert settings.scope == "engine"
 
 
 def test_contexts_and_tiles_are_crossed_too():
@@ -61,7 +61,7 @@ def test_contexts_and_tiles_are_crossed_too():
     assert {(case.context, case.tile) for case in cases} == {
         (context, tile) for context in ("auto", "tile") for tile in ("off", 64, 128)
     }
-    assert {case.through for case in cases} == {"engine"}
+    assert {case.scope for case in cases} == {"engine"}
 
 
 def test_conditions_that_contradict_each_other_are_refused_before_anything_is_measured():

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from restore_cli.benchmark.apart import measure_apart
 from restore_cli.benchmark.cases import BenchSettings
 from restore_cli.benchmark.energy import Counter, EnergyMeter
 from restore_cli.benchmark.machine import CeilingSamples
-from restore_cli.benchmark.measure import Measurement, measure, run_and_tell
+from restore_cli.benchmark.measure import Measurement, measure, run_and_report
+from restore_cli.benchmark.process import measure_in_process
 from restore_cli.benchmark.rows import measure_rows
 from restore_cli.benchmark.workloads import Workload, WorkloadFacts, prepare
 from restore_cli.errors import RestoreError
@@ -50,7 +50,7 @@ def told_of_work(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("restore_cli.benchmark.measure.sample_ceilings", lambda *_: CEILINGS)
-        measurement: Measurement = run_and_tell(workload, settings, meter, ignore)
+        measurement: Measurement = run_and_report(workload, settings, meter, ignore)
     return measurement
 
 
@@ -87,7 +87,7 @@ def test_networks_that_differ_in_weights_alone_are_done_once():
 
 
 def test_through_the_engine_every_entry_runs_by_itself():
-    cases = [replace(tiny_case(through="engine"), entry=an_entry(id=name)) for name in ("one", "two")]
+    cases = [replace(tiny_case(scope="engine"), entry=an_entry(id=name)) for name in ("one", "two")]
     assert [row.measured_as for row in measure_rows(cases, BenchSettings(runs=0, engine=True), ignore)] == [None, None]
 
 
@@ -109,7 +109,7 @@ def test_a_process_that_is_killed_costs_only_its_own_row():
             process.kill()
 
     with pytest.raises(RestoreError, match="killed, most likely for want of memory"):
-        measure_apart(tiny_case(), BenchSettings(device="cpu", runs=1), kill)
+        measure_in_process(tiny_case(), BenchSettings(device="cpu", runs=1), kill)
 
 
 @pytest.mark.slow
@@ -177,7 +177,7 @@ def test_ceilings_are_taken_before_and_after():
     ("conditions", "tile", "context"), [({}, "off", "global"), ({"tile": 64, "context": "tile"}, "64", "tile")]
 )
 def test_the_engine_runs_an_image_and_says_how(conditions: dict[str, object], tile: str, context: str):
-    workload = prepare(tiny_case((80, 192), through="engine", **conditions), BenchSettings(device="cpu"))
+    workload = prepare(tiny_case((80, 192), scope="engine", **conditions), BenchSettings(device="cpu"))
     workload.run()
     facts = workload.describe()
     assert (facts.tile, facts.context) == (tile, context)

@@ -77,7 +77,7 @@ def full_row() -> dict[str, object]:
     measurement = a_measurement(joules=31.5)
     timing = replace(measurement.timing, compile_seconds=12.0)
     facts = WorkloadFacts(dtype="float32", dtype_reason="exact", tile="256", context="tile")
-    row = a_row(replace(measurement, timing=timing, facts=facts), error="none", through="engine")
+    row = a_row(replace(measurement, timing=timing, facts=facts), error="none", scope="engine")
     return replace(row, measured_as="another").to_json()
 
 

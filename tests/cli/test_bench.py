@@ -41,14 +41,14 @@ def test_conditions_take_several_values_with_commas_or_one_by_one():
     assert settings.batches == (1, 2)
     assert settings.dtypes == ("float32", "bfloat16")
     assert settings.threads == (1, 2)
-    assert settings.through == "network"
+    assert settings.scope == "network"
 
 
 def test_tiles_and_contexts_are_read_as_the_restoring_commands_read_them():
     settings = settings_of(ConditionOptions(tile=["off,128"], context=["auto,tile"]), MeasuringOptions())
     assert settings.tiles == ("off", 128)
     assert settings.contexts == ("auto", "tile")
-    assert settings.through == "engine"
+    assert settings.scope == "engine"
 
 
 def test_growth_is_read_from_its_end_or_from_both():

@@ -153,12 +153,12 @@ def test_a_network_with_bands_runs_in_lower_bands_before_it_is_cut():
     restored = engine.restore(pixels)
 
     np.testing.assert_array_equal(restored.pixels, pixels)
-    assert [how.rows for how in network.runs if how] == [256, 32, 8]
+    assert [execution.rows for execution in network.runs if execution] == [256, 32, 8]
     assert restored.warnings == tuple(f"memory ran out on cpu; redone in bands of {rows} rows" for rows in (32, 8))
 
     network.rows, network.runs[:] = 0, []
     np.testing.assert_allclose(engine.restore(pixels).pixels, pixels, atol=1e-6)
-    assert [how.rows if how else None for how in network.runs][:4] == [256, 32, 8, None]
+    assert [execution.rows if execution else None for execution in network.runs][:4] == [256, 32, 8, None]
     assert len([warning for warning in engine.restore(pixels).warnings if "ran out" in warning]) <= 8
 
 
@@ -171,7 +171,7 @@ def test_the_context_of_the_weights_reaches_the_network_and_a_setting_goes_befor
             RunSettings(device="cpu", context=setting, tta=True),
         )
         Engine(network, arch, channels=3, scale=1, settings=settings, best=best).restore(noise(40, 64))
-        assert {(how.context, how.cell) for how in network.runs if how} == {(context, 96)}
+        assert {(execution.context, execution.cell) for execution in network.runs if execution} == {(context, 96)}
         assert len(network.runs) == 8
 
 
@@ -180,7 +180,7 @@ def test_cells_of_weights_without_a_measured_context_are_as_large_as_what_they_w
     Engine(network, arch, channels=3, scale=1, settings=RunSettings(device="cpu", context="local"), patch=160).restore(
         noise(40, 64)
     )
-    assert [how.cell for how in network.runs if how] == [160]
+    assert [execution.cell for execution in network.runs if execution] == [160]
 
 
 def test_bands_are_as_high_as_is_usual_and_lower_where_what_the_network_states_does_not_fit():
@@ -191,7 +191,7 @@ def test_bands_are_as_high_as_is_usual_and_lower_where_what_the_network_states_d
         Engine(network, arch, channels=3, scale=1, settings=RunSettings(device="cpu", max_memory=budget)).restore(
             noise(256, 64)
         )
-    assert [how.rows for how in network.runs if how] == [256, 16]
+    assert [execution.rows for execution in network.runs if execution] == [256, 16]
 
 
 def test_memory_that_suffices_for_nothing_is_an_error_of_that_image_and_the_next_goes_on():

@@ -121,7 +121,8 @@ def test_after_running_out_the_batch_shrinks_first_then_the_tile_is_halved_down_
 
 
 @pytest.mark.parametrize("first", [
-    Layout(tile=None), Layout(tile=None, how=Execution(rows=40_000)), Layout(tile=1024, batch=16), Layout(tile=2000),
+    Layout(tile=None), Layout(tile=None, execution=Execution(rows=40_000)), Layout(tile=1024, batch=16),
+    Layout(tile=2000),
 ])  # fmt: skip
 def test_after_running_out_there_are_at_most_seven_more_layouts_and_then_the_cpu(first: Layout):
     less, tries = smaller_layout(first, 30_000, 20_000, arch=BANDED, overlap=32), 0
@@ -176,7 +177,7 @@ def test_a_network_with_bands_runs_whole_in_the_context_it_was_measured_best_wit
 
     layout = choose_layout(256, 512, arch=BANDED, settings=settings, memory=memory_of_bands(64 * GIB), best=MIXED)
 
-    assert layout.how == Execution(context="mixed", cell=96, share=0.25, rows=128)
+    assert layout.execution == Execution(context="mixed", cell=96, share=0.25, rows=128)
     assert (layout.tile, layout.context, layout.note) == (None, "mixed", None)
 
 
@@ -187,8 +188,8 @@ def test_a_context_that_is_asked_for_is_taken(context: Context):
     for best in (None, MIXED):
         layout = choose_layout(256, 512, arch=BANDED, settings=settings, memory=memory_of_bands(64 * GIB), best=best)
         assert layout.context == context
-        assert layout.how is not None
-        assert layout.how.cell == (64 if best is None else 96)
+        assert layout.execution is not None
+        assert layout.execution.cell == (64 if best is None else 96)
 
 
 def test_a_small_budget_gives_lower_bands_and_not_tiles():
@@ -198,8 +199,8 @@ def test_a_small_budget_gives_lower_bands_and_not_tiles():
         layout = choose_layout(
             1024, 256, arch=BANDED, settings=RunSettings(), memory=memory_of_bands(budget << 20), on_cpu=False
         )
-        assert layout.how is not None
-        rows.append(layout.how.rows)
+        assert layout.execution is not None
+        rows.append(layout.execution.rows)
 
     assert rows == [1024, 256, 8]
 
@@ -221,16 +222,16 @@ def test_tiles_take_over_where_not_even_the_lowest_bands_fit():
 def test_tiles_and_compiled_runs_have_no_bands():
     for settings in (RunSettings(tile=64), RunSettings(context="tile"), RunSettings(compile=True, context="global")):
         layout = choose_layout(128, 128, arch=BANDED, settings=settings, memory=memory_of_bands(64 * GIB), best=MIXED)
-        assert layout.how is None
+        assert layout.execution is None
 
 
 def test_after_running_out_bands_come_before_tiles():
-    tried = [Layout(tile=None, how=Execution(rows=1024))]
+    tried = [Layout(tile=None, execution=Execution(rows=1024))]
     while (less := smaller_layout(tried[-1], 1000, 500, arch=BANDED, overlap=32)) is not None:
         tried.append(less)
 
-    assert [layout.how.rows for layout in tried if layout.how] == [1024, 120, 8]
-    assert [layout.tile for layout in tried if not layout.how] == [256, 128, 64]
+    assert [layout.execution.rows for layout in tried if layout.execution] == [1024, 120, 8]
+    assert [layout.tile for layout in tried if not layout.execution] == [256, 128, 64]
 
 
 def test_compiling_never_costs_the_context_that_is_best():
@@ -272,5 +273,5 @@ def test_bands_of_wide_images_stay_high_enough_not_to_compute_their_neighbours_a
     height: int, width: int, rows: int
 ):
     layout = choose_layout(height, width, arch=BANDED, settings=RunSettings(), memory=memory_of_bands(4096 * GIB))
-    assert layout.how is not None
-    assert layout.how.rows == rows
+    assert layout.execution is not None
+    assert layout.execution.rows == rows

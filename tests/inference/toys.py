@@ -30,8 +30,8 @@ def toy_arch(*, global_attention: bool = False, in_bands: bool = False, dtypes: 
     )
 
 
-def _infer(network: nn.Module, x: Tensor, how: Execution | None) -> Tensor:
-    restored: Tensor = network(x) if how is None else network(x, how)
+def _infer(network: nn.Module, x: Tensor, execution: Execution | None) -> Tensor:
+    restored: Tensor = network(x) if execution is None else network(x, execution)
     return restored
 
 
@@ -96,9 +96,13 @@ class InBands(nn.Module):
         self.rows, self.pixels = rows, pixels
         self.runs: list[Execution | None] = []
 
-    def forward(self, x: Tensor, how: Execution | None = None) -> Tensor:
-        self.runs.append(how)
-        too_large = x.shape[-2] * x.shape[-1] > self.pixels if how is None else how.rows is None or how.rows > self.rows
+    def forward(self, x: Tensor, execution: Execution | None = None) -> Tensor:
+        self.runs.append(execution)
+        too_large = (
+            x.shape[-2] * x.shape[-1] > self.pixels
+            if execution is None
+            else execution.rows is None or execution.rows > self.rows
+        )
         if too_large:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return x.clone()

@@ -31,12 +31,12 @@ def _drawn(key: str, tensor: Tensor) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
-def in_bands(network: nn.Module, x: Tensor, how: Execution | None = None) -> Tensor:
+def in_bands(network: nn.Module, x: Tensor, execution: Execution | None = None) -> Tensor:
     """Run a network in the form for inference that its folder holds."""
     folder = type(network).__module__.rpartition(".")[0]
     infer = get_architecture(folder.rpartition(".")[2]).infer
     assert infer is not None
-    return infer(network, x, how)
+    return infer(network, x, execution)
 
 
 def lively(network: nn.Module) -> nn.Module:

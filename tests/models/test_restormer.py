@@ -159,8 +159,11 @@ def test_bands_of_any_height_give_the_plain_forms_pixels(changes: dict[str, Any]
     plain = network(x).detach()
     with torch.inference_mode():
         torch.testing.assert_close(in_bands(network, x), plain, atol=1e-11, rtol=0)
-        for how in (Execution(rows=2), Execution(context="local", cell=32, rows=5)):  # one cell is the whole image
-            torch.testing.assert_close(in_bands(network, x[1:], how), plain[1:], atol=1e-11, rtol=0)
+        for execution in (
+            Execution(rows=2),
+            Execution(context="local", cell=32, rows=5),
+        ):  # one cell is the whole image
+            torch.testing.assert_close(in_bands(network, x[1:], execution), plain[1:], atol=1e-11, rtol=0)
 
 
 BLOCKS = pytest.mark.parametrize(("norm_bias", "bias", "heads"), [(True, False, 1), (False, False, 2), (True, True, 4)])
@@ -211,10 +214,10 @@ def test_a_block_with_statistics_of_cells_is_the_blend_of_the_cells(
 @torch.inference_mode()
 @pytest.mark.parametrize("context", ["global", "mixed"])
 def test_bands_take_autocasts_products_and_come_near_float32(context: Any):
-    network, x, how = tiny_network(), torch.rand(1, 3, 64, 64), Execution(context=context, cell=32)
-    exact = in_bands(network, x, how)
+    network, x, execution = tiny_network(), torch.rand(1, 3, 64, 64), Execution(context=context, cell=32)
+    exact = in_bands(network, x, execution)
     with torch.autocast("cpu", torch.bfloat16):
-        near = in_bands(network, x, how)
+        near = in_bands(network, x, execution)
     assert near.dtype == torch.float32
     assert 0 < (near - exact).abs().max() <= 0.03 * exact.abs().max()
 
@@ -238,10 +241,10 @@ def test_sums_beyond_one_chunk_are_exact():
     assert torch.equal(sums.k_squares[0, 0].long(), k[0, :, 0].long().square().sum(0))
 
 
-def peak_of(network: Restormer, height: int, how: Execution) -> int:
+def peak_of(network: Restormer, height: int, execution: Execution) -> int:
     """Return what a run over an image of 64 columns holds at its peak."""
     with torch.inference_mode():
-        return peak_bytes(lambda: in_bands(network, torch.zeros((1, 3, height, 64)), how))
+        return peak_bytes(lambda: in_bands(network, torch.zeros((1, 3, height, 64)), execution))
 
 
 @pytest.mark.slow

@@ -64,9 +64,9 @@ def test_a_network_has_as_many_parameters_as_the_published_files(name: str, conf
 def test_an_image_in_bands_has_the_pixels_of_the_whole(arch: Arch, network: nn.Module, rows: int | None):
     network, x = network.double(), torch.rand(2, 3, 66, 20, dtype=torch.float64)
     assert arch.infer is not None
-    how = None if rows is None else Execution(rows=rows)
+    execution = None if rows is None else Execution(rows=rows)
     expected = network(x)
-    difference = (arch.infer(network, x, how) - expected).abs().max()
+    difference = (arch.infer(network, x, execution) - expected).abs().max()
     assert difference <= 1e-12 * max(1.0, float(expected.abs().max()))
 
 

@@ -50,7 +50,7 @@ def dissect_boxes(data: bytes) -> Parts:
             damage = DAMAGED
         if kind == _TRACKS and is_avif:
             continue  # an animation, whose images are counted
-        further |= _parts_told_by(kind, data[start : min(end, start + _WITH_PROPERTIES_BYTES)])
+        further |= _parts_of(kind, data[start : min(end, start + _WITH_PROPERTIES_BYTES)])
     if damage is None and position != len(data):
         damage = TRUNCATED
     color = color_of_boxes(data[:_WITH_PROPERTIES_BYTES])
@@ -68,7 +68,7 @@ def parts_beside(data: bytes) -> frozenset[str]:
     return frozenset({GAIN_MAP}) if any(kind == _JXL_GAIN_MAP for kind, _, _ in boxes(data)) else frozenset()
 
 
-def _parts_told_by(kind: bytes, body: bytes) -> frozenset[str]:
+def _parts_of(kind: bytes, body: bytes) -> frozenset[str]:
     if kind in (_MOTION_PHOTO, _TRACKS):
         return frozenset({VIDEO})
     if kind != _ITEMS:

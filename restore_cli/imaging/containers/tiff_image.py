@@ -63,9 +63,9 @@ def dissect_tiff(data: bytes) -> Parts:
         raise UnreadableError(TRUNCATED if directory.truncated else f"{DAMAGED}: it does not say how large it is")
     _require_readable(directory)
     damage = TRUNCATED if directory.truncated else _missing_storage(directory, len(data))
-    told = {**pages.first.values, **directory.values}
-    lost = _INNER_TAGS & told.keys() if directory.big else frozenset()
-    described = {tag: value for tag, value in told.items() if tag in _DESCRIPTIVE_TAGS - lost}
+    tags = {**pages.first.values, **directory.values}
+    lost = _INNER_TAGS & tags.keys() if directory.big else frozenset()
+    described = {tag: value for tag, value in tags.items() if tag in _DESCRIPTIVE_TAGS - lost}
     return Parts(
         core=with_directory(data, directory, {t: v for t, v in directory.values.items() if t in STORAGE_TAGS}),
         size=(height, width),

@@ -138,17 +138,17 @@ def _photoshop_segment(iptc: bytes) -> bytes:
 
 def _write_tiff(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
     """Write deflated strips behind the metadata, the directory behind both."""
-    told = _tiff_of_exif(kept.exif)
-    directory = read_directory(io.BytesIO(told))
+    exif_tiff = _tiff_of_exif(kept.exif)
+    directory = read_directory(io.BytesIO(exif_tiff))
     values = dict(directory.values) | _described(kept, directory)
     height, width, channels = samples.shape
     bits = samples.dtype.itemsize * 8
     rows = max(1, _STRIP_BYTES // (width * channels * samples.itemsize))
     strips = [_deflated(samples[top : top + rows], directory.order) for top in range(0, height, rows)]
     lengths = np.array([len(strip) for strip in strips], dtype=np.int64)
-    if lengths.sum() + len(told) > _MOST_TIFF_BYTES:
+    if lengths.sum() + len(exif_tiff) > _MOST_TIFF_BYTES:
         raise EncodeError("a TIFF ends at 4 GiB", hint="add --format png")
-    places = len(told) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    places = len(exif_tiff) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
     values |= {
         _Tag.ImageWidth: longs(directory, [width]),
         _Tag.ImageLength: longs(directory, [height]),
@@ -164,7 +164,7 @@ def _write_tiff(samples: Samples, kept: DecodedImage, quality: int, lossless: bo
     }
     if channels in (2, 4):
         values[_Tag.ExtraSamples] = shorts(directory, 2)  # alpha, not multiplied in
-    return with_directory(b"".join([told, *strips]), directory, {int(tag): value for tag, value in values.items()})
+    return with_directory(b"".join([exif_tiff, *strips]), directory, {int(tag): value for tag, value in values.items()})
 
 
 def _tiff_of_exif(exif: bytes | None) -> bytes:
@@ -226,9 +226,9 @@ def _write_jxl(samples: Samples, kept: DecodedImage, quality: int, lossless: boo
 
 
 def _saved(samples: Samples, format_name: str, kept: DecodedImage, **options: Any) -> bytes:
-    said = {"icc_profile": kept.icc_profile, "exif": kept.exif, "xmp": kept.xmp}
+    metadata = {"icc_profile": kept.icc_profile, "exif": kept.exif, "xmp": kept.xmp}
     buffer = io.BytesIO()
-    _image(samples).save(buffer, format_name, **{name: data for name, data in said.items() if data}, **options)
+    _image(samples).save(buffer, format_name, **{name: data for name, data in metadata.items() if data}, **options)
     return buffer.getvalue()
 
 

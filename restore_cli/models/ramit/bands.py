@@ -294,11 +294,11 @@ class BlockPass:
                 first += len(place)
 
 
-def restore_in_bands(network: nn.Module, x: Tensor, how: Execution | None = None) -> Tensor:
+def restore_in_bands(network: nn.Module, x: Tensor, execution: Execution | None = None) -> Tensor:
     """Return what `RAMiT.forward` returns for a batch, each image in bands, in any context."""
     network = cast("RAMiT", network)
     network.check(x)
-    run = ImagePass(network, how or Execution())
+    run = ImagePass(network, execution or Execution())
     out = torch.stack([run.run(image) for image in (x - network.mean) / network.std])
     return torch.addcmul(network.mean, out, network.std)
 
@@ -308,11 +308,11 @@ class ImagePass:
 
     Args:
         network: The network.
-        how: Context and bands.
+        execution: Context and bands.
     """
 
-    def __init__(self, network: RAMiT, how: Execution) -> None:
-        self.network, self.how = network, how
+    def __init__(self, network: RAMiT, execution: Execution) -> None:
+        self.network, self.execution = network, execution
         self.unit = network.config.window_size
 
     def run(self, image: Tensor) -> Tensor:
@@ -331,7 +331,7 @@ class ImagePass:
         """Run a stage on features (H, W, C) that are its own now; return them and the last mixed attention."""
         height, width = x.shape[:2]
         pixels, grain = down * self.network.config.fold, self.network.config.unit
-        cells = Cells(self.how, (height * pixels, width * pixels), down=pixels, grain=grain, like=x)
+        cells = Cells(self.execution, (height * pixels, width * pixels), down=pixels, grain=grain, like=x)
         both, attention = new_map(x, *x.shape), new_map(x, *x.shape)
         for index, block in enumerate(stage.blocks.values()):
             last = index == len(stage.blocks) - 1
@@ -340,7 +340,7 @@ class ImagePass:
         return x, attention
 
     def _rows_at(self, down: int) -> int | None:
-        return None if self.how.rows is None else max(1, self.how.rows // (down * self.network.config.fold))
+        return None if self.execution.rows is None else max(1, self.execution.rows // (down * self.network.config.fold))
 
     def _bands(self, x: Tensor, *, down: int = 1) -> Iterator[Band]:
         return bands(*x.shape[:2], unit=self.unit, rows=self._rows_at(down), device=x.device)

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from restore_cli.models.restormer.network import Downsample, Restormer, Upsample
 
 
-def restore_in_bands(network: nn.Module, x: Tensor, how: Execution | None = None) -> Tensor:
+def restore_in_bands(network: nn.Module, x: Tensor, execution: Execution | None = None) -> Tensor:
     """Return what `Restormer.forward` returns for a batch, each image in bands, in any context."""
     network = cast("Restormer", network)
     network.check(x)
-    run = ImagePass(network, how or Execution())
+    run = ImagePass(network, execution or Execution())
     return torch.stack([run.run(image) for image in x])
 
 
@@ -37,16 +37,19 @@ class ImagePass:
 
     Args:
         network: The network.
-        how: Context and bands. A band holds as many numbers at every level, so deep levels have bands of more rows.
+        execution: Context and bands. A band holds as many numbers at every level, so deep levels have bands of more
+            rows.
     """
 
-    def __init__(self, network: Restormer, how: Execution) -> None:
-        self.network, self.how = network, how
+    def __init__(self, network: Restormer, execution: Execution) -> None:
+        self.network, self.execution = network, execution
 
     def run(self, image: Tensor) -> Tensor:
         """Restore an image (inp_channels, H, W) to (out_channels, H, W)."""
         network, width = self.network, image.shape[2]
-        self.numbers = network.config.dim * width * (usual_rows(width) if self.how.rows is None else self.how.rows)
+        self.numbers = (
+            network.config.dim * width * (usual_rows(width) if self.execution.rows is None else self.execution.rows)
+        )
         self.dtype = _product_type(image)
         # Maps are let go as soon as they have been used: at full size that halves the peak.
         skips: list[Tensor] = []
@@ -76,7 +79,7 @@ class ImagePass:
         """Run the blocks of a level, 0 at full size, on features (H, W, C), in place."""
         height, width = (length << level for length in x.shape[:2])
         unit = 1 << len(self.network.config.num_blocks) - 1
-        cells = Cells(self.how, (height, width), down=1 << level, grain=unit, like=x)
+        cells = Cells(self.execution, (height, width), down=1 << level, grain=unit, like=x)
         values = new_map(x, *x.shape, dtype=self.dtype)
         for block in blocks:
             AttentionPass(cast("Block", block), self.dtype).add_(x, values, cells, self.numbers)

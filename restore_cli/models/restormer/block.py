@@ -134,8 +134,8 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
-        gate, carried = self.dwconv(self.project_in(x)).chunk(2, 1)
-        narrowed: Tensor = self.project_out(F.gelu(gate) * carried)
+        gate, gated = self.dwconv(self.project_in(x)).chunk(2, 1)
+        narrowed: Tensor = self.project_out(F.gelu(gate) * gated)
         return narrowed
 
 

@@ -175,9 +175,9 @@ class FeedForwardPass:
             x: The image.
             numbers: Of one part's map in a band.
         """
-        for band, (gate, carried) in projected(x, self.norm, self.project, numbers=numbers):
+        for band, (gate, ungated) in projected(x, self.norm, self.project, numbers=numbers):
             gated = depthwise3x3(gate, self.taps[0], self.offsets[0], gelu=True)
-            gated.mul_(depthwise3x3(carried, self.taps[1], self.offsets[1]))
+            gated.mul_(depthwise3x3(ungated, self.taps[1], self.offsets[1]))
             image = band.of(x).view(-1, x.shape[2])
             _add_product(image, gated.view(-1, self.width), self.narrowing)
             if self.bias is not None:

@@ -34,7 +34,7 @@ class _Failure:
     message: str
 
 
-def measure_apart(case: Case, settings: BenchSettings, on_step: OnStep) -> Measurement:
+def measure_in_process(case: Case, settings: BenchSettings, on_step: OnStep) -> Measurement:
     """Measure a case in a fresh process.
 
     Raises:
