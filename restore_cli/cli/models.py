@@ -168,7 +168,8 @@ def add(
 
 @command(app, "remove", examples="restore models remove my-denoiser")
 def remove(
-    name: Annotated[str, typer.Argument(metavar="ID", autocompletion=complete_model)], messages: MessageOptions
+    name: Annotated[str, typer.Argument(metavar="ID", autocompletion=complete_model, help="A weights id.")],
+    messages: MessageOptions,
 ) -> None:
     """Take weights that were added out of the list, and remove their copy."""
     from restore_cli.weights.adding import remove_weights
