@@ -17,7 +17,7 @@ from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.errors import ImageError
 from restore_cli.jobs.batch import Batch, BatchReport, BatchWatcher, networks_of, without_done
-from restore_cli.jobs.choose import Choice, Chooser, sigma_warning, trained_sigma
+from restore_cli.jobs.choose import LEAST_SIGMA_USED, Choice, Chooser, sigma_warning, trained_sigma
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.targets import ImageJob
@@ -165,6 +165,8 @@ def _noise_note(source: str, noise: NoiseEstimate, entry: WeightsEntry | None) -
     chosen = ""
     if entry is not None and entry.sigma_range is not None and not entry.bundled:
         chosen = f": {entry.id}, trained at sigma {trained_sigma(entry)}"
+    if noise.sigma < LEAST_SIGMA_USED:
+        chosen += ", too little to be sure: left to the network"
     parts = "" if noise.chroma is None else f" (luma {noise.luma:.1f}, chroma {noise.chroma:.1f})"
     return f"{source}: noise of about sigma {noise.sigma:.1f}{parts}{chosen}"
 

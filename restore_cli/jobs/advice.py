@@ -47,7 +47,7 @@ def clipping_warning(before: DecodedImage, after: DecodedImage, task: str) -> st
     share = float((_is_clipped(after.pixels) & ~_is_clipped(before.pixels)).mean())
     if share <= _MOST_CLIPPED:
         return None
-    return f"{share:.0%} of its samples become black or white; --strength 0.5 keeps more of them"
+    return f"{share:.0%} of its samples become black or white; a lower strength (--strength 0.5) keeps more of them"
 
 
 def advice_on(
@@ -77,7 +77,7 @@ def _on_noise_that_stayed(before: DecodedImage, after: DecodedImage, choice: Cho
     noise = choice.noise or estimated_noise(before)
     if noise.luma < _SEEN_SIGMA or change >= _LEAST_SHARE_OF_NOISE * run.strength * noise.luma:
         return None
-    known = run.sigma if choice.noise is None else choice.sigma
+    known = run.sigma if choice.noise is None else choice.level
     level = min(LARGEST_SIGMA, max(noise.sigma, 0.0 if known is None else 1.5 * known))
     takes_level = get_architecture(choice.entry.arch).takes_level and level != known
     hint = f"try --sigma {level:.0f}" if takes_level else "try other weights with -m, see `restore models list`"

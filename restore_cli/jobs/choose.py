@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from restore_cli.weights.manifest import WeightsEntry
 
 LARGEST_SIGMA = 50.0
+LEAST_SIGMA_USED = 4.0
+"""Less than this may be texture, or the finest part of coarse noise, as compressed images of cameras have it."""
 _SIGMAS = range(int(LARGEST_SIGMA) + 1)
 # Looked at before all others: where an image is in colour, a few of its rows nearly always say so.
 _ROWS_APART = 64
@@ -73,6 +75,13 @@ class Choice:
     def sigma(self) -> float | None:
         """Return the estimated level of the noise on the 0..255 scale, None where nobody asked for it."""
         return None if self.noise is None else self.noise.sigma
+
+    @property
+    def level(self) -> float | None:
+        """Return the level a network is told, None where it had better find it itself."""
+        if self.noise is None or self.noise.sigma < LEAST_SIGMA_USED:
+            return None
+        return min(self.noise.sigma, LARGEST_SIGMA)
 
 
 class Chooser:

@@ -208,6 +208,7 @@ def restore(
     lines = [] if (line := sigma_warning(chooser.default, level)) is None else [line]
 
     from restore_cli.imaging.convert import converted, decoded_from
+    from restore_cli.jobs.advice import clipping_warning
 
     other = None if right is None else decoded_from(right).pixels
 
@@ -215,10 +216,11 @@ def restore(
         choice = chooser.choose(one)
         changed = None if file is None else file.stat().st_mtime_ns
         restorer = _loaded(choice.entry, file, changed, settings, offline)
-        restored = restorer.restore_image(
-            replace(one, right=other), sigma=level if choice.sigma is None else choice.sigma
-        )
+        known = level if choice.noise is None else choice.level
+        restored = restorer.restore_image(replace(one, right=other), sigma=known)
         lines.extend(restored.warnings)
+        if (clipping := clipping_warning(one, restored, task)) is not None:
+            lines.append(clipping)
         return restored
 
     result = converted(image, restore_one)

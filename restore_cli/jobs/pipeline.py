@@ -329,7 +329,7 @@ def _restore(
     """Run the net and bring its result to the requested size, unless that could not be written."""
     restorer = networks.restorer(choice.entry, stop)
     format_name = check_output(image.height, image.width, image.format, job, plan, scale=restorer.scale)
-    restored = restorer.restore_image(image, stop=stop, sigma=choice.sigma, progress=progress)
+    restored = restorer.restore_image(image, stop=stop, sigma=choice.level, progress=progress)
     clipping = clipping_warning(image, restored, plan.task)
     if clipping is not None:
         restored = replace(restored, warnings=(*restored.warnings, clipping))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from restore_cli import Restorer, restore
 from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.jobs.advice import advice_on, clipping_warning
 from restore_cli.jobs.choose import Choice, WeightsRequest
+from restore_cli.metrics.noise_level import NoiseEstimate
 from restore_cli.settings import RunSettings
 from restore_cli.weights.manifest import WeightsEntry, load_manifest
 from tests.cli.conftest import Run
@@ -120,3 +124,26 @@ def test_the_estimate_is_told_in_luma_and_chroma(run: Run):
     sigma, luma, chroma = map(float, told.groups())
     assert sigma == pytest.approx(25, abs=2.5)
     assert luma == pytest.approx(0.67 * chroma, rel=0.1)
+
+
+def test_a_level_that_is_little_more_than_texture_is_left_to_the_network(run: Run):
+    Image.open(SAMPLES / "still_life.png").crop((0, 0, 64, 48)).save("a.png")
+
+    told = run("denoise", "--sigma", "auto", "a.png", "-o", "auto.png", "--device", "cpu").err
+    assert "too little to be sure: left to the network" in told
+    assert run("denoise", "a.png", "-o", "plain.png", "--device", "cpu").code == 0
+    assert Path("auto.png").read_bytes() == Path("plain.png").read_bytes()
+
+
+def test_a_level_beyond_what_networks_know_is_the_highest_they_do():
+    noise = NoiseEstimate(sigma=63.0, luma=45.0, chroma=60.0)
+    assert Choice(entry=entry("unet-denoise-color"), noise=noise).level == 50.0
+
+
+def test_the_library_warns_of_clipping_too(monkeypatch: pytest.MonkeyPatch):
+    bright = np.full((32, 32, 3), 0.6, dtype=np.float32)
+    monkeypatch.setattr(
+        Restorer, "restore_image", lambda _self, one, **_: replace(one, pixels=np.ones_like(one.pixels))
+    )
+    with pytest.warns(UserWarning, match="100% of its samples become black or white"):
+        restore(bright, task="lowlight", device="cpu")
