@@ -150,6 +150,18 @@ def test_xmp_that_swells_is_left_out() -> None:
     assert decode_bytes(saved(pattern(), "JPEG", xmp=bomb), "x").xmp is None
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<x:c>" * 200_000,
+        b'<x:c x:d="1"/>' * 300_000,
+        b"".join(b'<b xmlns:n%d="u">' % number for number in range(20_000)),
+    ],
+)
+def test_xmp_without_an_end_is_left_out(body: bytes) -> None:
+    assert without_claims(b'<x:a xmlns:x="http://ns.adobe.com/hdr-gain-map/1.0/">' + body + b"</x:a>") is None
+
+
 def test_previews_in_an_index_of_images_are_no_images() -> None:
     behind = saved(pattern(5, 7), "JPEG")
     assert decode_bytes(jpeg(packet(), index_of_images(0x30000, 0x10001)) + behind, "x", strict=True).format == "JPEG"

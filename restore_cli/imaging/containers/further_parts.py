@@ -43,13 +43,20 @@ _STALE_VOCABULARIES = {
 }
 _STALE_NAMES = {"MotionPhoto": VIDEO, "MicroVideo": VIDEO, "OLivePhoto": VIDEO, "HasExtendedXMP": None}
 _STALE = re.compile("|".join(map(re.escape, [*_STALE_VOCABULARIES, *_STALE_NAMES])).encode())
+_FIRST_BYTES, _LAST_BYTES = 8 << 20, 1 << 20
+# Far more than any program writes, few enough to be walked within seconds.
+_MOST_NAMES, _MOST_VOCABULARIES, _MOST_LEVELS = 100_000, 256, 256
 _TAG = re.compile(rb"<[^>\"']*(?:(?:\"[^\"]*\"|'[^']*')[^>\"']*)*>")
 _ATTRIBUTE = re.compile(rb"\s+([^\s=>\"']+)\s*=\s*(\"[^\"]*\"|'[^']*')")
 
 
 def further_parts(data: bytes) -> frozenset[str]:
-    """Return what some bytes of a file hold or tell of beside the image, in a few words each."""
-    return frozenset(name for name, mark in _MARKS.items() if mark.search(data))
+    """Return what some bytes of a file hold or tell of beside the image, in a few words each.
+
+    Of many bytes the first and the last are looked at, where parts begin and where their directory lies.
+    """
+    ends = (data[:_FIRST_BYTES], data[_FIRST_BYTES:][-_LAST_BYTES:])
+    return frozenset(name for name, mark in _MARKS.items() for end in ends if mark.search(end))
 
 
 def left_out(names: frozenset[str]) -> tuple[str, ...]:
@@ -93,6 +100,7 @@ class _Reader:
         self._packet = packet
         self._scopes: list[dict[str, str]] = [{}]
         self._stale_from: tuple[int, int] | None = None  # depth and place of the outermost stale element
+        self._names = 0
         self._is_whole = False
 
     def read(self) -> bool:
@@ -107,12 +115,18 @@ class _Reader:
 
     @staticmethod
     def _refuse(*_: object) -> None:
-        msg = "XMP has no document type"
+        msg = "XMP has no document type, and an end"
         raise ValueError(msg)
 
     def _start(self, place: int, name: str, attributes: dict[str, str]) -> None:
+        self._names += 1 + len(attributes)
         declared = {key.removeprefix("xmlns:"): uri for key, uri in attributes.items() if key.startswith("xmlns:")}
         self._scopes.append({**self._scopes[-1], **declared} if declared else self._scopes[-1])
+        if (
+            max(self._names / _MOST_NAMES, len(self._scopes) / _MOST_LEVELS, len(self._scopes[-1]) / _MOST_VOCABULARIES)
+            > 1
+        ):
+            self._refuse()
         if self._stale_from is not None:
             return
         tag = _TAG.match(self._packet, place)
