@@ -120,8 +120,12 @@ class Restorer:
 
     @property
     def note(self) -> str | None:
-        """Return what a person should know of the settings before the first image, None for nothing."""
-        return self._engine.note
+        """Return what a person should know of weights and settings before the first image, None for nothing."""
+        entry = self._weights.entry
+        invents = (
+            f"{entry.id} invents detail: it was trained to look sharp, not to be true" if entry.generative else None
+        )
+        return "; ".join(filter(None, (invents, self._engine.note))) or None
 
     def describe(self, size: tuple[int, int] | None = None) -> RunFacts:
         """Return how images are run: as it was requested, or as it comes out for one size.

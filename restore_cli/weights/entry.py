@@ -144,6 +144,7 @@ class WeightsEntry:
         channels: Image channels in, 1 (gray) or 3 (RGB).
         sigma_range: Noise levels it was trained for, 0..255 scale; None where noise is not the task.
         variant: Special form of the task ("photo", "motion", ...), None for the plain one.
+        generative: Whether it was trained to look sharp rather than to come near the truth: it invents detail.
         training_patch: Side of the training patches in input pixels (the last, where they grew).
         context: What `--context auto` is for these weights, None for the whole image, unmeasured.
         margin: Pixels that an image is continued by on all four sides before the network sees it, since the zeros that
@@ -178,6 +179,7 @@ class WeightsEntry:
     channels: Annotated[int, Meta(ge=1, le=3)]
     sigma_range: tuple[Level, Level] | None = None
     variant: Kebab | None = None
+    generative: bool = False
     training_patch: Pixels
     context: BestContext | None = None
     margin: Annotated[int, Meta(ge=1, le=64)] | None = None

@@ -187,3 +187,11 @@ def test_threads_are_set_for_the_process():
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_weights_that_invent_detail_say_so_before_the_first_image():
+    weights = random_weights()
+    assert Restorer(weights, CPU).note is None
+    inventing = replace(weights, entry=replace(weights.entry, generative=True))
+    note = "tiny-random invents detail: it was trained to look sharp, not to be true"
+    assert Restorer(inventing, CPU).facts().notes == (note,)

@@ -15,6 +15,7 @@ from restore_cli.inference.footprint import peak_bytes
 from restore_cli.layers.bands import Execution
 from restore_cli.layers.stages import over_bands
 from restore_cli.models import Arch, compact, get_architecture, recognise, rrdbnet, span
+from restore_cli.weights.manifest import WeightsEntry, load_manifest
 from tests.models.fill import lively
 from tests.models.schemes import as_esrgan, as_kair, as_trained_span
 
@@ -225,6 +226,31 @@ def test_a_span_is_recognised_and_says_whether_it_takes_plain_pixels(scale: int,
 def test_an_upscaler_that_cannot_be_built_is_refused(config: Any, wrong: dict[str, Any]):
     with pytest.raises(ValueError, match=config.NETWORK):
         config(**wrong)
+
+
+# Bytes of a file, less what torch.save adds around numbers of four bytes each.
+@pytest.mark.parametrize("entry", [e for e in load_manifest().entries if e.arch in NAMES], ids=lambda entry: entry.id)
+def test_a_listed_upscaler_has_as_many_numbers_as_its_file_has_room_for(entry: WeightsEntry):
+    arch = get_architecture(entry.arch)
+    numbers = sum(parameter.numel() for parameter in on_meta(arch, arch.config.from_json(entry.config)).parameters())
+    assert entry.bytes is not None
+    assert 0 < entry.bytes - 4 * numbers < 0.02 * entry.bytes
+    assert entry.generative
+
+
+@pytest.mark.parametrize(
+    ("model", "scale", "variant", "weights_id"),
+    [
+        ("real-esrgan", 4, "photo", "real-esrgan-x4"),
+        ("real-esrgan", 2, "photo", "real-esrgan-x2"),
+        ("real-esrgan-general", 4, "photo", "real-esrgan-general-x4"),
+        ("real-esrgan-anime", 4, None, "real-esrgan-anime-x4"),
+        ("real-esrgan-video", 4, None, "real-esrgan-video-x4"),
+        ("bsrgan", 4, "photo", "bsrgan-x4"),
+    ],
+)
+def test_a_models_name_means_its_weights(model: str, scale: int, variant: str | None, weights_id: str):
+    assert load_manifest().select(model, task="sr", scale=scale, variant=variant).id == weights_id
 
 
 def test_each_form_for_inference_runs_its_own_network_only():
