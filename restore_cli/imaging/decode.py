@@ -27,7 +27,7 @@ from restore_cli.imaging.containers.netpbm import read_netpbm, read_netpbm_heade
 from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableError
 from restore_cli.imaging.containers.pillow import decoding, load, open_as, reason_of
 from restore_cli.imaging.containers.plugins import require_plugin
-from restore_cli.imaging.containers.png import is_deep_color_png, is_png_short, read_deep_png
+from restore_cli.imaging.containers.png_pixels import is_deep_color_png, is_png_short, read_deep_png
 from restore_cli.imaging.decoded_image import DecodedImage, JpegFacts
 from restore_cli.imaging.formats import READABLE_FORMATS, SUFFIXES, foreign_kind, format_of_bytes, promised_format
 from restore_cli.imaging.layout import read_layout

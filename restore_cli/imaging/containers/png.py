@@ -1,21 +1,14 @@
-"""PNG files taken apart, and their 16-bit colour read in full.
+"""PNG files taken apart: chunks that hold pixels on one side, metadata on the other.
 
-Stage 3, READ. Pillow decodes PNG well but for two things: it hands out the upper 8 bits of 16-bit colour, and lets a
-broken text or profile fail the image. So chunks are sorted here, and samples of 16 bits come from two passes.
+Stage 3, READ. Pillow lets a broken text or profile fail the image, and pixel chunks that are torn apart pass. So chunks
+are sorted here, and checked; `png_pixels` reads what Pillow would cut.
 """
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-from PIL import PngImagePlugin
 
 from restore_cli.imaging.color.coded_color import CodedColor, color_of_codes, color_of_power
 from restore_cli.imaging.color.profiles import Primaries
@@ -33,20 +26,17 @@ from restore_cli.imaging.containers.parts import (
 )
 from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, read_raw_iptc, read_raw_profile
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_NEXT_FILE = b"IEND\xaeB`\x82" + _SIGNATURE
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_NEXT_FILE = b"IEND\xaeB`\x82" + SIGNATURE
 _HEADER = struct.Struct(">IIBBBBB")
-_GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
-_CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGBA: 4}
-_BITS = {_GRAY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GRAY_ALPHA: (8, 16), _RGBA: (8, 16)}
+GRAY, RGB, _PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6
+# Samples a pixel of each colour type, and the bits that each may have.
+CHANNELS = {GRAY: 1, RGB: 3, _PALETTE: 1, GRAY_ALPHA: 2, RGBA: 4}
+_BITS = {GRAY: (1, 2, 4, 8, 16), RGB: (8, 16), _PALETTE: (1, 2, 4, 8), GRAY_ALPHA: (8, 16), RGBA: (8, 16)}
 # Chunks that decide on pixels, and are passed on to the decoder.
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # Deflate cannot shrink anything further than this.
 _MOST_DEFLATION = 1032
-_INTERLACE_OFFSET = 28
-# First row, first column, and steps down and across of each pass.
-_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-_INFLATED_BYTES = 1 << 18  # at a time
 _INCHES_PER_METRE = 0.0254
 # gAMA and cHRM count in parts of this, and cICP's last two bytes say that samples are RGB of the full range.
 _COLOR_CHUNKS = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
@@ -65,7 +55,7 @@ _LEFT_OUT = "a damaged or oversized part of its metadata was left out"
 class _Found:
     """Collect what is met on the way through a file's chunks."""
 
-    core: list[bytes | memoryview] = field(default_factory=lambda: [_SIGNATURE])
+    core: list[bytes | memoryview] = field(default_factory=lambda: [SIGNATURE])
     kinds: list[bytes] = field(default_factory=list)
     frames: int = 0  # of an animation
     first_is_frame: bool = False  # whether the image is one of them
@@ -90,7 +80,7 @@ def dissect_png(data: bytes) -> Parts:
     Raises:
         UnreadableError: If its header makes no sense or it needs what we do not know.
     """
-    height, width, bits, color_type = _read_header(data)
+    height, width, bits, color_type = read_png_header(data)
     found = _Found()
     try:
         _walk(data, found)
@@ -100,7 +90,7 @@ def dissect_png(data: bytes) -> Parts:
         found.core += [found.rest, chunk(b"IEND", b"")]
     if found.damage is None:
         found.damage = _disorder(found.kinds, color_type)
-    row_bytes = (width * bits * _CHANNELS[color_type] + 7) // 8
+    row_bytes = (width * bits * CHANNELS[color_type] + 7) // 8
     if found.damage is None and found.pixel_bytes * _MOST_DEFLATION < height * row_bytes:
         found.damage = TRUNCATED
     color = _color_of(found)
@@ -109,7 +99,7 @@ def dissect_png(data: bytes) -> Parts:
     return Parts(
         core=b"".join(found.core),
         size=(height, width),
-        gray=color_type in (_GRAY, _GRAY_ALPHA),
+        gray=color_type in (GRAY, GRAY_ALPHA),
         frames=max(1, found.frames + (not found.first_is_frame)) + found.following,
         bits=bits,
         damage=found.damage,
@@ -125,97 +115,20 @@ def dissect_png(data: bytes) -> Parts:
 
 def is_gray_png(head: bytes) -> bool:
     """Tell from a PNG's first bytes whether it is gray."""
-    return _read_header(head)[3] in (_GRAY, _GRAY_ALPHA)
+    return read_png_header(head)[3] in (GRAY, GRAY_ALPHA)
 
 
 def read_png_size(head: bytes) -> tuple[int, int]:
     """Return (height, width) from a PNG's first bytes."""
-    return _read_header(head)[:2]
+    return read_png_header(head)[:2]
 
 
-def is_deep_color_png(core: bytes) -> bool:
-    """Tell whether a PNG has 16 bits a channel and more than one channel."""
-    _, _, bits, color_type = _read_header(core)
-    return bits == 16 and color_type != _GRAY
+def read_png_header(data: bytes) -> tuple[int, int, int, int]:
+    """Return height, width, bits and colour type.
 
-
-def read_deep_png(core: bytes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32] | None]:
-    """Decode a PNG of 16-bit colour, or gray with alpha.
-
-    Pillow has no such mode, but ways to unpack such samples: the one for the other byte order yields their lower bytes,
-    so that its C code does the work, in twice the time of a plain read.
-
-    Args:
-        core: As `dissect_png` left it.
-
-    Returns:
-        uint16 (H, W, C), C = 1 or 3, and alpha float32 (H, W) in [0, 1] or None.
+    Raises:
+        UnreadableError: If they make no sense.
     """
-    color_type = _read_header(core)[3]
-    if color_type == _GRAY_ALPHA:
-        pairs = _unpacked(core, "RGBA")  # four bytes a pixel, as they lie in the file
-        samples = pairs.view(">u2").astype(np.uint16)
-    else:
-        name = "RGBA" if color_type == _RGBA else "RGB"
-        high, low = _unpacked(core, f"{name};16B"), _unpacked(core, f"{name};16L")
-        samples = np.left_shift(high, 8, dtype=np.uint16)
-        samples |= low
-    if color_type == _RGB:
-        return samples, _alpha_from_key(core, samples)
-    return samples[..., :-1], samples[..., -1].astype(np.float32) / np.float32(65535)
-
-
-def is_png_short(core: bytes) -> bool:
-    """Tell whether a PNG's pixel stream ends before its last row, which its decoder would fill with black.
-
-    Args:
-        core: As `dissect_png` left it, its size found acceptable.
-    """
-    height, width, bits, color_type = _read_header(core)
-    pixel_bits = bits * _CHANNELS[color_type]
-    passes = _ADAM7 if core[_INTERLACE_OFFSET] else ((0, 0, 1, 1),)
-    needed = 0
-    for top, left, down, across in passes:
-        rows, columns = len(range(top, height, down)), len(range(left, width, across))
-        needed += rows * (1 + (columns * pixel_bits + 7) // 8) if columns else 0
-    stream = zlib.decompressobj()
-    try:
-        for body in _pixel_chunks(core):
-            rest: bytes | memoryview = body
-            while rest and needed > 0 and not stream.eof:
-                needed -= len(stream.decompress(rest, _INFLATED_BYTES))
-                rest = stream.unconsumed_tail
-    except zlib.error:
-        return False  # the decoder will say what is wrong
-    return needed > 0
-
-
-def _pixel_chunks(core: bytes) -> Iterator[memoryview]:
-    view, position = memoryview(core), len(_SIGNATURE)
-    while position + 8 <= len(core):
-        length, kind = struct.unpack_from(">I4s", core, position)
-        if kind == b"IDAT":
-            yield view[position + 8 : position + 8 + length]
-        position += length + 12
-
-
-def _unpacked(core: bytes, raw_mode: str) -> npt.NDArray[Any]:
-    with PngImagePlugin.PngImageFile(io.BytesIO(core)) as image:
-        image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
-        image.load()
-        return np.asarray(image)
-
-
-def _alpha_from_key(core: bytes, samples: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32] | None:
-    place = core.find(b"tRNS", 33, core.find(b"IDAT"))
-    if place < 0:
-        return None
-    key = np.frombuffer(core, ">u2", 3, place + 4)
-    return np.asarray((samples != key).any(axis=2), dtype=np.float32)
-
-
-def _read_header(data: bytes) -> tuple[int, int, int, int]:
-    """Return height, width, bits and colour type."""
     if len(data) < 33:
         raise UnreadableError(TRUNCATED)
     width, height, bits, color_type, compression, filtering, interlace = _HEADER.unpack_from(data, 16)
