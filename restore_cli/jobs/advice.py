@@ -92,7 +92,7 @@ def _on_compression(before: DecodedImage, entry: WeightsEntry, request: WeightsR
         return None
     if not any(
         (other.task, other.scale, other.variant) == ("sr", entry.scale, "photo")
-        and request.model in (None, other.model)
+        and (other.bundled if request.model is None else other.model == request.model)
         for other in load_manifest().entries
     ):
         return None
