@@ -103,9 +103,13 @@ class Workers:
 
     Attributes:
         count: How many workers.
+        engine: "processes" of this machine, or actors of "ray".
+        address: Of the Ray cluster, HOST or HOST:PORT; "auto" for the one this machine is part of; None starts one.
     """
 
     count: int
+    engine: Literal["processes", "ray"] = "processes"
+    address: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

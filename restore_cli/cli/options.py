@@ -418,6 +418,21 @@ class RunOptions(NetworkOptions):
             help="Share the images among N processes, as with --resume.",
         ),
     ] = None
+    engine: Annotated[
+        Literal["processes", "ray"],
+        typer.Option(
+            "--engine", rich_help_panel=NETWORK, help="What workers are: processes here, or actors of a Ray cluster."
+        ),
+    ] = "processes"
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="auto|HOST",
+            rich_help_panel=NETWORK,
+            help="The Ray cluster to join; auto: the one this machine is part of. Default: one is started for the run.",
+        ),
+    ] = None
 
     def sharing(self, files: FileOptions) -> FileOptions:
         """Return what is read and where results go, with --resume where workers share the images.
@@ -425,6 +440,10 @@ class RunOptions(NetworkOptions):
         Raises:
             UsageError: If something does not go with workers.
         """
+        if self.workers is None and self.engine == "ray":
+            raise UsageError("--engine ray needs to know how many actors", hint="add --workers N")
+        if self.address is not None and self.engine != "ray":
+            raise UsageError("--address is that of a Ray cluster", hint="add --engine ray")
         if self.workers is None:
             return files
         if files.compare is not None:
@@ -434,7 +453,9 @@ class RunOptions(NetworkOptions):
 
     def crew(self) -> Workers | None:
         """Return who shares the images, None for this process alone."""
-        return None if self.workers is None else Workers(count=self.workers)
+        if self.workers is None:
+            return None
+        return Workers(count=self.workers, engine=self.engine, address=self.address)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -219,7 +219,7 @@ class Batch:
         self._plan = plan
         self._watcher = watcher or BatchWatcher()
         self._networks = networks or networks_of(plan, self._watcher.transfer, self._watcher.loaded)
-        self._crew = None if plan.workers is None else self._crew_of_workers()
+        self._crew = None if plan.workers is None else self._crew_of(plan.workers)
         self._workers_networks: dict[tuple[str, str], NetworkFacts] = {}
         self._started = time.monotonic()
         self._facts: set[RunFacts] = set()
@@ -274,12 +274,14 @@ class Batch:
             progress=watcher.progress if self._is_followed else None,
         )
 
-    def _crew_of_workers(self) -> Foreman:
+    def _crew_of(self, workers: Workers) -> Foreman:
+        from restore_cli.jobs.actors import Actors
         from restore_cli.jobs.crew import Foreman
         from restore_cli.jobs.processes import Processes
 
+        crew = Processes() if workers.engine == "processes" else Actors(workers.address)
         follow = self._watcher.progress if self._is_followed else None
-        return Foreman(Processes(), on_load=self._take_network, on_result=self._take, on_progress=follow)
+        return Foreman(crew, on_load=self._take_network, on_result=self._take, on_progress=follow)
 
     @property
     def _is_followed(self) -> bool:

@@ -20,9 +20,8 @@ from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-from restore_cli.errors import RestoreError
 from restore_cli.inference.memory import host_free_memory
-from restore_cli.jobs.crew import Batch, Died, Failed, Message, Order, Ready
+from restore_cli.jobs.crew import Batch, Died, Message, Order, Ready
 from restore_cli.settings import RunSettings, Share
 
 _STOP = "stop"
@@ -153,23 +152,14 @@ def _work(pipe: Connection, order: Order, index: int, count: int, memory: int) -
             pipe.send(message)
 
     threading.Thread(target=listen, name="orders", daemon=True).start()
-    from restore_cli.jobs.worker import Worker, keep_traceback
+    from restore_cli.jobs.worker import Worker, faults_reported
 
-    try:
+    with faults_reported(tell):
         run = _part_of_machine(order.plan.run, index, count, memory)
         worker = Worker(replace(order, plan=replace(order.plan, run=run)), tell)
-        try:
+        with contextlib.closing(worker):
             while (batch := batches.get()) is not None:
                 worker.restore(batch, stop)
-        finally:
-            worker.close()
-    except RestoreError as error:
-        tell(Failed(error=error))
-    except Exception as error:  # noqa: BLE001 -- a bug ends the run in one line, as it does without workers
-        fault = RestoreError(f"unforeseen {type(error).__name__}: {error}", hint="see --debug and report it")
-        keep_traceback(error)
-        fault.add_note("\n".join(error.__notes__))
-        tell(Failed(error=fault))
 
 
 def _part_of_machine(run: RunSettings, index: int, count: int, memory: int) -> RunSettings:

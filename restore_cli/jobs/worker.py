@@ -5,8 +5,10 @@ Stages 3 to 7. It is the pipeline of a single run; only who watches is elsewhere
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import traceback
+from collections.abc import Iterator
 from dataclasses import replace
 
 from restore_cli._version import __version__
@@ -14,7 +16,7 @@ from restore_cli.errors import RestoreError, WeightsError
 from restore_cli.inference.facts import NetworkFacts
 from restore_cli.inference.progress import ImageProgress
 from restore_cli.jobs.batch import networks_of
-from restore_cli.jobs.crew import Advanced, Batch, Done, Finished, Loaded, Order, Ready, Tell
+from restore_cli.jobs.crew import Advanced, Batch, Done, Failed, Finished, Loaded, Order, Ready, Tell
 from restore_cli.jobs.networks import NetworkSource, facts_of_run, no_report
 from restore_cli.jobs.pipeline import run_jobs
 from restore_cli.jobs.result import JobResult
@@ -92,6 +94,21 @@ def require_version(version: str) -> None:
     if version != __version__:
         msg = f"a worker has restore {__version__}, the run was begun by {version}"
         raise RestoreError(msg, hint="install the same version everywhere")
+
+
+@contextlib.contextmanager
+def faults_reported(tell: Tell) -> Iterator[None]:
+    """Tell what a worker cannot go on from; a bug too is one line, as it is without workers."""
+    try:
+        yield
+    except RestoreError as error:
+        keep_traceback(error)
+        tell(Failed(error=error))
+    except Exception as error:  # noqa: BLE001 -- see above
+        fault = RestoreError(f"unforeseen {type(error).__name__}: {error}", hint="see --debug and report it")
+        fault.__cause__ = error
+        keep_traceback(fault)
+        tell(Failed(error=fault))
 
 
 def keep_traceback(error: BaseException) -> None:

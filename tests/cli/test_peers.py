@@ -40,6 +40,8 @@ def test_every_option_is_passed_on() -> None:
             if option.name in {
                 "jobs",
                 "workers",
+                "engine",
+                "address",
                 "dry_run",
                 "fail_fast",
                 "retry_failed",
