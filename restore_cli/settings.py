@@ -26,11 +26,13 @@ class ReadSettings:
         max_pixels: Refuse images with more pixels than this; results may have 16 times as many.
         strict: Refuse what would otherwise cost a warning.
         allow_damaged: Read what there is of a damaged file, with a warning.
+        all_pages: Read every page of a TIFF, not its first alone.
     """
 
     max_pixels: int = MAX_PIXELS
     strict: bool = False
     allow_damaged: bool = False
+    all_pages: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

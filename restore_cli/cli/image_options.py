@@ -46,6 +46,9 @@ class ImageOptions:
         bool,
         typer.Option("--allow-damaged", rich_help_panel=FILES, help="Read what there is of damaged images."),
     ] = False
+    all_pages: Annotated[
+        bool, typer.Option("--all-pages", rich_help_panel=FILES, help="Restore every page of a TIFF, into one TIFF.")
+    ] = False
     strict: Annotated[bool, typer.Option("--strict", rich_help_panel=FILES, help="Treat warnings as errors.")] = False
     format: Annotated[
         str | None,
@@ -107,7 +110,12 @@ class ImageOptions:
 
     def read_settings(self) -> ReadSettings:
         """Return how images are to be read."""
-        return ReadSettings(max_pixels=self.max_pixels, strict=self.strict, allow_damaged=self.allow_damaged)
+        return ReadSettings(
+            max_pixels=self.max_pixels,
+            strict=self.strict,
+            allow_damaged=self.allow_damaged,
+            all_pages=self.all_pages,
+        )
 
     def size_settings(self) -> SizeSettings:
         """Return how large results are to be.

@@ -51,7 +51,6 @@ class Sigma:
     app,
     "sr",
     examples="""
-    restore sr photo.jpg                           writes photo_x4.jpg beside it
     restore sr --scale 2 in/ out/                  restores a folder into another
     restore sr --scale 4 --photo --beside *.jpg    for photos with noise and compression in them
     """,

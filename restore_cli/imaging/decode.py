@@ -7,6 +7,7 @@ starts Ghostscript), taken apart and measured before memory is spent on it, and 
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableErr
 from restore_cli.imaging.containers.pillow import decoding, load, open_as, reason_of
 from restore_cli.imaging.containers.plugins import require_plugin
 from restore_cli.imaging.containers.png_pixels import is_deep_color_png, is_png_short, read_deep_png
+from restore_cli.imaging.containers.tiff_image import dissect_tiff
+from restore_cli.imaging.containers.tiff_pages import MOST_PAGES, read_pages
 from restore_cli.imaging.decoded_image import DecodedImage, JpegFacts
 from restore_cli.imaging.formats import READABLE_FORMATS, SUFFIXES, foreign_kind, format_of_bytes, promised_format
 from restore_cli.imaging.layout import read_layout
@@ -54,7 +57,12 @@ _DECODER_INFO = ("exif", "xmp", "icc_profile", "dpi")
 
 
 def decode(
-    path: Path, *, max_pixels: int = MAX_PIXELS, strict: bool = False, allow_damaged: bool = False
+    path: Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    strict: bool = False,
+    allow_damaged: bool = False,
+    all_pages: bool = False,
 ) -> DecodedImage:
     """Read one image file.
 
@@ -63,6 +71,7 @@ def decode(
         max_pixels: Refuse images with more pixels than this, before memory is spent on them.
         strict: Refuse what would otherwise cost a warning.
         allow_damaged: Read what there is of a damaged file, with a warning.
+        all_pages: Read every page of a TIFF, the first with the others in `more`; together they keep the limit.
 
     Returns:
         Upright, sRGB-encoded pixels, with all that its file says and an output should keep.
@@ -71,11 +80,19 @@ def decode(
         DecodeError: If it is no regular file, cannot be read, is no whole image of a format we read, or too large.
     """
     data = read_file(path, max_pixels)
-    return decode_bytes(data, str(path), max_pixels=max_pixels, strict=strict, allow_damaged=allow_damaged)
+    return decode_bytes(
+        data, str(path), max_pixels=max_pixels, strict=strict, allow_damaged=allow_damaged, all_pages=all_pages
+    )
 
 
 def decode_bytes(
-    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, strict: bool = False, allow_damaged: bool = False
+    data: bytes,
+    name: str,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    strict: bool = False,
+    allow_damaged: bool = False,
+    all_pages: bool = False,
 ) -> DecodedImage:
     """Read one image from the bytes of its file.
 
@@ -85,13 +102,18 @@ def decode_bytes(
         max_pixels: Refuse images with more pixels than this, before memory is spent on them.
         strict: Refuse what would otherwise cost a warning.
         allow_damaged: Read what there is of a damaged file, with a warning.
+        all_pages: Read every page of a TIFF, the first with the others in `more`; together they keep the limit.
 
     Raises:
         DecodeError: If the bytes are no whole image of a format we read, or it is too large.
     """
-    settings = ReadSettings(max_pixels=max_pixels, strict=strict, allow_damaged=allow_damaged)
+    settings = ReadSettings(max_pixels=max_pixels, strict=strict, allow_damaged=allow_damaged, all_pages=all_pages)
     with _known(data, name) as format_name:
-        image = _decode_known(data, name, format_name, settings)
+        count = _count_pages(data, format_name, settings)
+        image, *more = (_decode_known(data, name, format_name, settings, page) for page in range(count))
+        if more:
+            warnings = [f"page {number}: {line}" for number, page in enumerate(more, 2) for line in page.warnings]
+            image = replace(image, more=tuple(more), warnings=(*image.warnings, *warnings))
     if strict and image.warnings:
         raise DecodeError(f"{name}: {image.warnings[0]}", hint="leave --strict out to take it as it is")
     return image
@@ -105,11 +127,13 @@ class Header:
         height: In pixels, once it is upright.
         width: The same.
         format: As Pillow names it.
+        pages: How many images are read.
     """
 
     height: int
     width: int
     format: str
+    pages: int
 
 
 def inspect(data: bytes, name: str, settings: ReadSettings) -> Header:
@@ -124,6 +148,7 @@ def inspect(data: bytes, name: str, settings: ReadSettings) -> Header:
         DecodeError: If the bytes are surely no whole image of a format we read, or it is too large.
     """
     with _known(data, name) as format_name:
+        pages = _count_pages(data, format_name, settings)
         parts = _dissected(data, format_name, settings)
         size = parts.size
         if size is None:
@@ -132,7 +157,7 @@ def inspect(data: bytes, name: str, settings: ReadSettings) -> Header:
             _check_size(size, settings.max_pixels)
         orientation = read_metadata(parts, turned_by_xmp=format_name in _TURNED_BY_XMP).orientation
     height, width = size[::-1] if orientation in TURNS_THAT_SWAP_SIDES else size
-    return Header(height=height, width=width, format=format_name)
+    return Header(height=height, width=width, format=format_name, pages=pages)
 
 
 def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
@@ -211,9 +236,26 @@ class _Decoded:
     jpeg: JpegFacts | None = None
 
 
-def _dissected(data: bytes, format_name: str, settings: ReadSettings) -> Parts:
+def _count_pages(data: bytes, format_name: str, settings: ReadSettings) -> int:
+    """Return how many images are to be read, and refuse them if they are together too large."""
+    if format_name != "TIFF" or not settings.all_pages:
+        return 1
+    file = io.BytesIO(data)
+    count = read_pages(file).images
+    if count > MOST_PAGES:
+        msg = f"its {count} pages are more than the {MOST_PAGES} that are read"
+        raise DecodeError(msg, hint="take it apart first")
+    sizes = [read_pages(file, page).main.size for page in range(count)]
+    if count > 1:
+        _check_size((sum(height * width for height, width in sizes), 1), settings.max_pixels)
+    return count
+
+
+def _dissected(data: bytes, format_name: str, settings: ReadSettings, page: int = 0) -> Parts:
     """Take a file apart, and refuse it if it is too large or damaged."""
-    parts = dissect(format_name, data)
+    parts = dissect_tiff(data, page) if page else dissect(format_name, data)
+    if format_name == "TIFF" and settings.all_pages:
+        parts = replace(parts, frames=1)  # the others are read too
     _check_size(parts.size, settings.max_pixels)
     if format_name == "PNG" and parts.damage is None and is_png_short(parts.core):
         parts = replace(parts, damage=TRUNCATED)
@@ -222,8 +264,8 @@ def _dissected(data: bytes, format_name: str, settings: ReadSettings) -> Parts:
     return parts
 
 
-def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettings) -> DecodedImage:
-    parts = _dissected(data, format_name, settings)
+def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettings, page: int) -> DecodedImage:
+    parts = _dissected(data, format_name, settings, page)
     with decoding(lenient=settings.allow_damaged):
         decoded = _decode_parts(parts, format_name, settings)
         parts, alpha = decoded.parts, decoded.planes.alpha
@@ -285,7 +327,8 @@ def _decode_parts(parts: Parts, format_name: str, settings: ReadSettings) -> _De
 
 def _check_size(size: tuple[int, int] | None, max_pixels: int) -> None:
     if size is not None and size[0] * size[1] > max_pixels:
-        msg = f"its {size[1]}x{size[0]} pixels are more than the {max_pixels} allowed"
+        pixels = f"{size[1]}x{size[0]}" if size[1] > 1 else f"{size[0]}"
+        msg = f"its {pixels} pixels are more than the {max_pixels} allowed"
         raise DecodeError(msg, hint="allow more with --max-pixels")
 
 

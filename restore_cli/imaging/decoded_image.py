@@ -44,6 +44,7 @@ class DecodedImage:
         dpi: Horizontal and vertical resolution, or None.
         jpeg: How strongly the source was compressed, None where it is no JPEG.
         right: Pixels of the right view of the scene, shaped as `pixels`; None where there is one view.
+        more: Further pages of a TIFF, where all were asked for.
         warnings: What was decided or lost on the way, a line each, to be shown once.
     """
 
@@ -60,6 +61,7 @@ class DecodedImage:
     dpi: tuple[float, float] | None = None
     jpeg: JpegFacts | None = None
     right: FloatImage | None = None
+    more: tuple[DecodedImage, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property

@@ -15,13 +15,13 @@ import numpy.typing as npt
 from restore_cli.errors import EncodeError
 from restore_cli.imaging.color.profiles import srgb_profile
 from restore_cli.imaging.containers.plugins import has_plugin
-from restore_cli.imaging.containers.writers import WRITERS, too_long_for_jpeg
+from restore_cli.imaging.containers.writers import WRITERS, too_long_for_jpeg, write_tiff
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
 from restore_cli.imaging.formats import EXTRA_BY_FORMAT, WRITABLE_FORMATS, output_format, suffix_of
 from restore_cli.imaging.modes import integers_from
 from restore_cli.settings import USUAL_QUALITY
 
-__all__ = ["WHITE", "check_format", "check_size", "encode", "losses", "output_format", "suffix_of"]
+__all__ = ["WHITE", "check_format", "check_pages", "check_size", "encode", "losses", "output_format", "suffix_of"]
 
 Background = tuple[float, float, float]
 """Colour in [0, 1] that transparency is laid on."""
@@ -108,8 +108,10 @@ def encode(
         msg = "the result holds values that are not finite"
         raise EncodeError(msg)
     samples = _drawn(image, limits, background)
-    kept = replace(image, exif=None, xmp=None, iptc=None, text=(), dpi=None) if strip else image
-    kept = replace(kept, icc_profile=_profile_for(samples, image))
+    kept = replace(_stripped(image, strip=strip), icc_profile=_profile_for(samples, image))
+    if image.more:
+        check_pages(1 + len(image.more), format=format)
+        return _encode_pages(image, limits, background, strip=strip)
     as_source = image.lossless and image.format == format == "WEBP" and quality == USUAL_QUALITY
     try:
         return WRITERS[format](samples, kept, quality, lossless or as_source)
@@ -117,6 +119,29 @@ def encode(
         raise
     except Exception as error:
         raise EncodeError(f"the {format} encoder cannot write it", hint="add --format png") from error
+
+
+def _encode_pages(image: DecodedImage, limits: _Format, background: Background, *, strip: bool) -> bytes:
+    """Write an image and the pages behind it to one TIFF."""
+    pages = []
+    for page in (image, *image.more):
+        samples = _drawn(page, limits, background)
+        pages.append((samples, replace(_stripped(page, strip=strip), icc_profile=_profile_for(samples, page))))
+    return write_tiff(pages)
+
+
+def _stripped(image: DecodedImage, *, strip: bool) -> DecodedImage:
+    return replace(image, exif=None, xmp=None, iptc=None, text=(), dpi=None) if strip else image
+
+
+def check_pages(count: int, *, format: str) -> None:  # noqa: A002 - as in `encode`
+    """Refuse to write several pages in a format of one.
+
+    Raises:
+        EncodeError: If there are several, and it is not TIFF.
+    """
+    if count > 1 and format != "TIFF":
+        raise EncodeError(f"{format} holds one image, not {count} pages", hint="write TIFF, or leave --all-pages out")
 
 
 def check_format(format: str, *, lossless: bool = False) -> None:  # noqa: A002 - as in `encode`

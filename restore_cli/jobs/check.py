@@ -7,7 +7,7 @@ refuse the same.
 from __future__ import annotations
 
 from restore_cli.errors import ImageError
-from restore_cli.imaging.encode import check_format, check_size, output_format
+from restore_cli.imaging.encode import check_format, check_pages, check_size, output_format
 from restore_cli.imaging.fit import check_result, fitted_size
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.targets import ImageJob
@@ -19,7 +19,9 @@ def written_format(source_format: str, job: ImageJob, settings: WriteSettings) -
     return settings.format or output_format(source_format, job.target.suffix)
 
 
-def check_output(height: int, width: int, source_format: str, job: ImageJob, plan: JobPlan, *, scale: int) -> str:
+def check_output(
+    height: int, width: int, source_format: str, job: ImageJob, plan: JobPlan, *, scale: int, pages: int = 1
+) -> str:
     """Return the format a result is written in, if a result of its size can be.
 
     Args:
@@ -29,6 +31,7 @@ def check_output(height: int, width: int, source_format: str, job: ImageJob, pla
         job: Where the result goes.
         plan: How it is made.
         scale: The network's factor.
+        pages: How many images go into the result.
 
     Raises:
         ImageError: If it is larger than allowed, or than the format holds, or cannot be written as requested.
@@ -40,6 +43,7 @@ def check_output(height: int, width: int, source_format: str, job: ImageJob, pla
     format_name = written_format(source_format, job, plan.write)
     check_format(format_name, lossless=plan.write.lossless)
     check_size(height, width, format=format_name)
+    check_pages(pages, format=format_name)
     return format_name
 
 
@@ -63,6 +67,7 @@ def check_image(job: ImageJob, plan: JobPlan, *, scale: int) -> None:
         if path != job.source:
             continue
         try:
-            check_output(header.height, header.width, header.format, job, plan, scale=scale)
+            size = (header.height, header.width)
+            check_output(*size, header.format, job, plan, scale=scale, pages=header.pages)
         except ImageError as error:
             raise ImageError(f"{path}: {error.message}", hint=error.hint) from error

@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -312,7 +312,12 @@ def _read(
 
 def _decoded(data: bytes, name: str, settings: ReadSettings) -> DecodedImage:
     return decode_bytes(
-        data, name, max_pixels=settings.max_pixels, strict=settings.strict, allow_damaged=settings.allow_damaged
+        data,
+        name,
+        max_pixels=settings.max_pixels,
+        strict=settings.strict,
+        allow_damaged=settings.allow_damaged,
+        all_pages=settings.all_pages,
     )
 
 
@@ -328,18 +333,32 @@ def _restore(
 ) -> Ran:
     """Run the net and bring its result to the requested size, unless that could not be written."""
     restorer = networks.restorer(choice.entry, stop)
-    format_name = check_output(image.height, image.width, image.format, job, plan, scale=restorer.scale)
+    size, pages = (image.height, image.width), 1 + len(image.more)
+    format_name = check_output(*size, image.format, job, plan, scale=restorer.scale, pages=pages)
     restored = restorer.restore_image(image, stop=stop, sigma=choice.level, progress=progress)
     clipping = clipping_warning(image, restored, plan.task)
     if clipping is not None:
         restored = replace(restored, warnings=(*restored.warnings, clipping))
     advice = advice_on(image, restored, choice, plan.weights, plan.run)
     restored = fitted(restored, plan.write.size)
+    if image.more:
+        restored = replace(restored, more=tuple(_restored_pages(image, job, plan, networks, stop)))
     if plan.read.strict:
         _refuse_losses(restored, plan.write, format_name)
     if observe is not None:
         observe(job, image, restored)
     return Ran(image=restored, recipe=None if job.home is None else networks.recipe(choice.entry), advice=advice)
+
+
+def _restored_pages(
+    image: DecodedImage, job: ImageJob, plan: JobPlan, networks: NetworkSource, stop: threading.Event
+) -> Iterator[DecodedImage]:
+    """Restore the pages behind the first, each with the weights that suit it."""
+    for page in image.more:
+        choice = networks.choose(page)
+        restorer = networks.restorer(choice.entry, stop)
+        check_output(page.height, page.width, page.format, job, plan, scale=restorer.scale)
+        yield fitted(restorer.restore_image(page, stop=stop, sigma=choice.level), plan.write.size)
 
 
 def _refuse_losses(image: DecodedImage, settings: WriteSettings, format_name: str) -> None:

@@ -225,10 +225,13 @@ def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str, *, by_ima
         del run["sigma"]  # ledgers written before networks took a level stay valid
     if plan.run.strength == 1.0:
         del run["strength"]  # likewise
+    read = asdict(plan.read)
+    if not plan.read.all_pages:
+        del read["all_pages"]  # likewise
     request: dict[str, object] = {
         "task": plan.task,
         "config": entry.config,
-        "read": asdict(plan.read),
+        "read": read,
         "run": run,
         "allow_damaged": plan.read.allow_damaged,
         "write": {name: setting for name, setting in asdict(plan.write).items() if name not in _SETTINGS_OF_THE_RUN},

@@ -228,6 +228,22 @@ class TestDryRun:
         assert told[0] == told[1]
 
 
+class TestPages:
+    def test_every_page_of_a_tiff_is_restored_into_one(self, sr: Run):
+        pages = [Image.new("RGB", (12, 10), (200, 30, 20)), Image.new("L", (9, 8), 120)]
+        pages[0].save("scan.tif", save_all=True, append_images=pages[1:])
+        first = sr("scan.tif", "-o", "first.tif")
+        assert (first.code, "it holds 2 images: only the first is used" in first.err) == (0, True)
+        ran = sr("--all-pages", "--strict", "scan.tif", "-o", "all.tif")
+        assert ran.code == 0, ran.err
+        with Image.open("all.tif") as both:
+            sizes = [(both.seek(number), both.size)[1] for number in range(both.n_frames)]
+        assert sizes == [(24, 20), (18, 16)]
+        refused = sr("--all-pages", "scan.tif", "-o", "all.png")
+        assert (refused.code, refused.err.count("write TIFF, or leave --all-pages out")) == (1, 1)
+        assert sr("--all-pages", "scan.tif", "-o", "all.png", "--dry-run").code == 1
+
+
 class TestFaults:
     def test_a_bad_file_is_one_line_and_the_others_are_restored(self, sr: Run):
         image("in/a.png")

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from restore_cli.errors import DecodeError
+from restore_cli.errors import DecodeError, EncodeError
 from restore_cli.imaging.containers.header import is_gray, is_gray_data
 from restore_cli.imaging.decode import decode, decode_bytes
+from restore_cli.imaging.encode import encode
 from tests.imaging.files import pattern
 
 WHOLE, PREVIEW = pattern(48, 64), pattern(12, 16, 1)[..., 0]
@@ -174,6 +175,45 @@ def test_tiles_whose_places_are_called_strips_are_read(dtype: type[np.generic]) 
     data = retagged(tiff((levels, {"tile": (16, 16)})), {}, {324: 273, 325: 279})
     found = decode_bytes(data, "x.tif", strict=True).pixels * np.iinfo(dtype).max
     assert np.array_equal(np.rint(found).astype(dtype), levels)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_all_pages_come_in_and_go_out_as_they_are(order: str) -> None:
+    deep = pattern(9, 7, seed=3).astype(np.uint16) * 257
+    gray = pattern(20, 30, 1, seed=4)[..., 0]
+    pages = [
+        (WHOLE, {"extratags": [(271, 2, 0, "Scanner", True)]}),
+        (PREVIEW, {"subfiletype": 1}),
+        (gray, {}),
+        (deep, {}),
+    ]
+    image = decode_bytes(tiff(*pages, order=order), "x.tif", all_pages=True, strict=True)
+    assert len(image.more) == 2
+    data = encode(image, format="TIFF")
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        assert file.byteorder == order
+        for page, expected in zip(file.pages, (WHOLE, gray, deep), strict=True):
+            assert np.array_equal(page.asarray(), expected)
+        assert [271 in page.tags for page in file.pages] == [True, False, False]
+    again = decode_bytes(data, "x.tif", all_pages=True)
+    for one, other in zip((image, *image.more), (again, *again.more), strict=True):
+        assert np.array_equal(one.pixels, other.pixels)
+
+
+def test_several_pages_are_written_as_tiff_alone_and_within_the_limit_together() -> None:
+    data = tiff((WHOLE, {}), (WHOLE, {}), (WHOLE, {}))
+    with pytest.raises(EncodeError, match=r"^PNG holds one image, not 3 pages; write TIFF, or leave --all-pages out$"):
+        encode(decode_bytes(data, "x.tif", all_pages=True), format="PNG")
+    limit = 2 * WHOLE.shape[0] * WHOLE.shape[1]
+    with pytest.raises(DecodeError, match=r"^x\.tif: its 9216 pixels are more than the 6144 allowed; allow more with "):
+        decode_bytes(data, "x.tif", all_pages=True, max_pixels=limit)
+    assert decode_bytes(data, "x.tif", max_pixels=limit).more == ()
+
+
+def test_what_a_further_page_costs_is_told_with_its_number() -> None:
+    infrared = np.dstack([WHOLE, WHOLE[..., :1]])
+    image = decode_bytes(tiff((WHOLE, {}), (infrared, {"extrasamples": [0]})), "x.tif", all_pages=True)
+    assert [line[:28] for line in image.warnings] == ["page 2: it has a plane besid"]
 
 
 @pytest.mark.shared

@@ -169,24 +169,31 @@ def read_directory(file: BinaryIO, place: int | None = None) -> Directory:
     )
 
 
-def with_directory(data: bytes, directory: Directory, values: Mapping[int, Value]) -> bytes:
-    """Return a file with a directory of these values appended, and its header pointing there.
+def with_directory(
+    data: bytes, directory: Directory, values: Mapping[int, Value], *following: Mapping[int, Value]
+) -> bytes:
+    """Return a file with a directory of these values appended, others behind it, and its header pointing there.
 
     It is a plain TIFF even if the file was a BigTIFF, which not every decoder reads; no file beyond 4 GiB comes here.
     """
     order = directory.order
     start = (len(data) + 15) // 16 * 16
-    body, entries = bytearray(), bytearray()
-    for tag, value in sorted(values.items()):
-        plain = longs(directory, directory.integers(tag)) if value.type in _WIDE_INTEGERS else value
-        field = plain.data
-        if len(field) > _INLINE_BYTES:
-            field = struct.pack(f"{order}I", start + len(body))
-            body += plain.data + bytes(-len(plain.data) % 8)
-        entries += struct.pack(f"{order}HHI4s", tag, plain.type, plain.count, field)
-    head = data[:2] + struct.pack(f"{order}HI", 42, start + len(body))
-    count = struct.pack(f"{order}H", len(values))
-    return b"".join([head, memoryview(data)[8:], bytes(start - len(data)), body, count, entries, bytes(4)])
+    body, places = bytearray(), []
+    for page in (values, *following):
+        entries = bytearray()
+        for tag, value in sorted(page.items()):
+            plain = longs(directory, directory.integers(tag)) if value.type in _WIDE_INTEGERS else value
+            field = plain.data
+            if len(field) > _INLINE_BYTES:
+                field = struct.pack(f"{order}I", start + len(body))
+                body += plain.data + bytes(-len(plain.data) % 8)
+            entries += struct.pack(f"{order}HHI4s", tag, plain.type, plain.count, field)
+        places.append(len(body))
+        body += struct.pack(f"{order}H", len(page)) + entries + bytes(4 + (-len(entries) - 6) % 8)
+    for place, count, following_place in zip(places, (len(values), *map(len, following)), places[1:], strict=False):
+        struct.pack_into(f"{order}I", body, place + 2 + 12 * count, start + following_place)
+    head = data[:2] + struct.pack(f"{order}HI", 42, start + places[0])
+    return b"".join([head, memoryview(data)[8:], bytes(start - len(data)), body])
 
 
 def longs(directory: Directory, numbers: Sequence[int] | npt.NDArray[np.integer]) -> Value:

@@ -16,7 +16,7 @@ from PIL import ExifTags
 from restore_cli.imaging.containers.exif import read_exif, write_exif
 from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
 from restore_cli.imaging.containers.tiff import RAW, STORAGE_TAGS, Directory, Value, storage_of, with_directory
-from restore_cli.imaging.containers.tiff_pages import Pages, read_pages
+from restore_cli.imaging.containers.tiff_pages import read_pages
 
 _Tag = ExifTags.Base
 
@@ -49,21 +49,26 @@ _COMPRESSIONS = {
 }  # fmt: skip
 
 
-def dissect_tiff(data: bytes) -> Parts:
+def dissect_tiff(data: bytes, page: int = 0) -> Parts:
     """Take a TIFF apart.
+
+    Args:
+        data: The whole file.
+        page: Which of several images is meant, from 0.
 
     Raises:
         DecodeError: If it is a camera's raw or holds nothing but a preview.
         UnreadableError: If its directory makes no sense.
     """
-    pages = read_pages(io.BytesIO(data))
+    pages = read_pages(io.BytesIO(data), page)
     directory = pages.main
+    first = directory if page else pages.first  # which describes no further image
     height, width = directory.size
     if min(height, width) < 1:
         raise UnreadableError(TRUNCATED if directory.truncated else f"{DAMAGED}: it does not say how large it is")
     _require_readable(directory)
     damage = TRUNCATED if directory.truncated else _missing_storage(directory, len(data))
-    tags = {**pages.first.values, **directory.values}
+    tags = {**first.values, **directory.values}
     lost = _INNER_TAGS & tags.keys() if directory.big else frozenset()
     described = {tag: value for tag, value in tags.items() if tag in _DESCRIPTIVE_TAGS - lost}
     return Parts(
@@ -73,11 +78,11 @@ def dissect_tiff(data: bytes) -> Parts:
         frames=pages.images,
         bits=directory.bits,
         damage=damage,
-        orientation=_orientation(pages),
+        orientation=_orientation(directory, first),
         exif=_exif_of(data, directory, described) if described else None,
-        xmp=directory.bytes_of(_Tag.XMLPacket) or pages.first.bytes_of(_Tag.XMLPacket),
+        xmp=directory.bytes_of(_Tag.XMLPacket) or first.bytes_of(_Tag.XMLPacket),
         icc_profile=directory.bytes_of(_Tag.InterColorProfile),
-        iptc=directory.bytes_of(_IPTC) or pages.first.bytes_of(_IPTC),
+        iptc=directory.bytes_of(_IPTC) or first.bytes_of(_IPTC),
         dpi=_dpi_of(directory),
         warnings=(*(["EXIF details of a BigTIFF are not read"] if lost else []), *_left_planes(directory)),
     )
@@ -97,9 +102,9 @@ def is_gray_tiff(file: BinaryIO) -> bool:
     return _is_gray(read_pages(file).main)
 
 
-def _orientation(pages: Pages) -> int | None:
-    """Return what the image's directory says, or the file's first; None leaves it to other metadata."""
-    for directory in (pages.main, pages.first):
+def _orientation(*directories: Directory) -> int | None:
+    """Return what the first of some directories says that says anything; None leaves it to other metadata."""
+    for directory in directories:
         if _Tag.Orientation in directory.values:
             return directory.integer(_Tag.Orientation, 1)
     return None

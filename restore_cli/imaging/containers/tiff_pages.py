@@ -22,7 +22,7 @@ _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _REDUCED_BY_OLD_NAME = 2  # a value of SubfileType, its forerunner
 _MOST_PAGES = 65536
 # Of so many pages the kind is read, from so many entries of each: they are sorted, and what tells it comes first.
-_MOST_PAGES_READ, _MOST_ENTRIES_READ = 1024, 32
+MOST_PAGES, _MOST_ENTRIES_READ = 1024, 32
 _MOST_INNER_PAGES = 16
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 
@@ -73,8 +73,12 @@ class _Page:
         return meaning in (_COLOR_FILTERS, _LINEAR_RAW) or self.numbers.get(_Tag.Compression) in _RAW_COMPRESSIONS
 
 
-def read_pages(file: BinaryIO) -> Pages:
+def read_pages(file: BinaryIO, number: int = 0) -> Pages:
     """Find the image of an open TIFF: the first that is no reduced one, or a larger whole one below the first.
+
+    Args:
+        file: The TIFF.
+        number: Which of several whole pages is meant, from 0; of those only that are read.
 
     Raises:
         DecodeError: If it is a camera's raw, or holds nothing but a preview.
@@ -92,12 +96,13 @@ def read_pages(file: BinaryIO) -> Pages:
         raise DecodeError(f"it is a camera raw ({kind})", hint=_RAW_HINT)
     whole = [page for page in chain if page.is_whole]
     larger = [page for page in inner if page.is_whole and (not whole or _is_larger(page, whole[0]))]
-    chosen = max(larger, key=lambda page: page.size) if larger else whole[0] if whole else None
+    chosen = max(larger, key=lambda page: page.size) if larger else next(iter(whole[number:]), None)
     if chosen is None:
         hint = "export the image itself as TIFF or PNG"
         raise DecodeError("it holds nothing but a reduced preview of its image", hint=hint)
     main = first if chosen is chain[0] else read_directory(file, chosen.place)
-    return Pages(main=_with_tiles_named(main), first=first, images=max(1, len(whole)) + count - len(chain))
+    images = 1 if larger else len(whole) + count - len(chain)
+    return Pages(main=_with_tiles_named(main), first=first, images=images)
 
 
 def _is_larger(page: _Page, other: _Page) -> bool:
@@ -135,7 +140,7 @@ def _chain(file: BinaryIO, first: Directory) -> tuple[list[_Page], int]:
     file.seek(8 if first.big else 4)
     (place,) = struct.unpack(form, file.read(struct.calcsize(form)))
     while place and place not in seen and len(seen) < _MOST_PAGES:
-        is_read = len(seen) < _MOST_PAGES_READ
+        is_read = len(seen) < MOST_PAGES
         page, behind = _read_page(file, first, place, entries=_MOST_ENTRIES_READ if is_read else 0)
         if page is None:
             break

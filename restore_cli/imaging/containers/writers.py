@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -137,22 +137,54 @@ def _photoshop_segment(iptc: bytes) -> bytes:
 
 
 def _write_tiff(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
-    """Write deflated strips behind the metadata, the directory behind both."""
-    exif_tiff = _tiff_of_exif(kept.exif)
-    directory = read_directory(io.BytesIO(exif_tiff))
-    values = dict(directory.values) | _described(kept, directory)
+    return write_tiff([(samples, kept)])
+
+
+def write_tiff(pages: Sequence[tuple[Samples, DecodedImage]]) -> bytes:
+    """Write deflated strips behind the metadata of the first page, the directories behind both.
+
+    Args:
+        pages: Samples of each, and what it says; details of EXIF are those of the first.
+
+    Raises:
+        EncodeError: If a TIFF cannot hold so much.
+    """
+    parts = [_tiff_of_exif(pages[0][1].exif)]
+    directory = read_directory(io.BytesIO(parts[0]))
+    end = len(parts[0])
+    directories: list[dict[int, Value]] = []
+    for samples, kept in pages:
+        described = directory if not directories else read_directory(io.BytesIO(_tiff_of_exif(kept.exif)))
+        values = dict(described.values) if described.order == directory.order else {}
+        if directories:  # their details lie in another block
+            values = {tag: value for tag, value in values.items() if tag not in (_Tag.ExifOffset, _Tag.GPSInfo)}
+        strips, rows = _strips_of(samples, directory.order)
+        lengths = np.array([len(strip) for strip in strips], dtype=np.int64)
+        places = end + np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        end += int(lengths.sum())
+        if end > _MOST_TIFF_BYTES:
+            raise EncodeError("a TIFF ends at 4 GiB", hint="add --format png")
+        parts += strips
+        values |= _described(kept, directory) | _storage(samples, rows, places, lengths, directory)
+        directories.append({int(tag): value for tag, value in values.items()})
+    return with_directory(b"".join(parts), directory, *directories)
+
+
+def _strips_of(samples: Samples, order: str) -> tuple[list[bytes], int]:
+    """Return deflated strips, and how many rows are in each."""
+    rows = max(1, _STRIP_BYTES // (samples.shape[1] * samples.shape[2] * samples.itemsize))
+    return [_deflated(samples[top : top + rows], order) for top in range(0, samples.shape[0], rows)], rows
+
+
+def _storage(
+    samples: Samples, rows: int, places: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], directory: Directory
+) -> dict[int, Value]:
+    """Return the tags of how samples are stored."""
     height, width, channels = samples.shape
-    bits = samples.dtype.itemsize * 8
-    rows = max(1, _STRIP_BYTES // (width * channels * samples.itemsize))
-    strips = [_deflated(samples[top : top + rows], directory.order) for top in range(0, height, rows)]
-    lengths = np.array([len(strip) for strip in strips], dtype=np.int64)
-    if lengths.sum() + len(exif_tiff) > _MOST_TIFF_BYTES:
-        raise EncodeError("a TIFF ends at 4 GiB", hint="add --format png")
-    places = len(exif_tiff) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    values |= {
+    values = {
         _Tag.ImageWidth: longs(directory, [width]),
         _Tag.ImageLength: longs(directory, [height]),
-        _Tag.BitsPerSample: shorts(directory, *[bits] * channels),
+        _Tag.BitsPerSample: shorts(directory, *[samples.dtype.itemsize * 8] * channels),
         _Tag.Compression: shorts(directory, _DEFLATE),
         _Tag.PhotometricInterpretation: shorts(directory, 2 if channels >= 3 else 1),
         _Tag.StripOffsets: longs(directory, places),
@@ -164,7 +196,7 @@ def _write_tiff(samples: Samples, kept: DecodedImage, quality: int, lossless: bo
     }
     if channels in (2, 4):
         values[_Tag.ExtraSamples] = shorts(directory, 2)  # alpha, not multiplied in
-    return with_directory(b"".join([exif_tiff, *strips]), directory, {int(tag): value for tag, value in values.items()})
+    return {int(tag): value for tag, value in values.items()}
 
 
 def _tiff_of_exif(exif: bytes | None) -> bytes:
