@@ -30,7 +30,7 @@ from PIL import Image
 
 from restore_cli.errors import DecodeError, EncodeError
 from restore_cli.imaging.containers.header import is_gray
-from restore_cli.imaging.containers.plugins import has_plugin
+from restore_cli.imaging.containers.pillow import has_plugin
 from restore_cli.imaging.decode import decode
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode, output_format

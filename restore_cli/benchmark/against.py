@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from restore_cli.benchmark.report import SCHEMA, Report
+from restore_cli.benchmark.report import SCHEMA, BenchReport
 from restore_cli.errors import UsageError
 
 _KEY = ("id", "size", "batch", "dtype", "threads", "device", "compiled", "through", "tile", "context")
@@ -22,7 +22,7 @@ _MACHINE = ("processor", "device_name", "torch")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class RowChange:
     """Tell how one row differs from its earlier self.
 
     Attributes:
@@ -53,7 +53,7 @@ class Comparison:
         machine: What is not as it was ("torch 2.12.0 -> 2.13.0"), a line each: ratios then tell two things at once.
     """
 
-    changes: tuple[Change | None, ...]
+    changes: tuple[RowChange | None, ...]
     machine: tuple[str, ...]
 
     def to_json(self, tolerance: float) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def load_earlier(path: Path) -> dict[str, Any]:
     return earlier
 
 
-def compare(report: Report, earlier: Mapping[str, Any]) -> Comparison:
+def compare(report: BenchReport, earlier: Mapping[str, Any]) -> Comparison:
     """Hold a report against an earlier one.
 
     Raises:
@@ -113,13 +113,13 @@ def _is_measured(row: Mapping[str, Any]) -> bool:
     return row.get("latency_median_seconds") is not None
 
 
-def _change(new: Mapping[str, Any], old: Mapping[str, Any] | None) -> Change | None:
+def _change(new: Mapping[str, Any], old: Mapping[str, Any] | None) -> RowChange | None:
     if old is None or not _is_measured(new):
         return None
     memory = None
     if new["peak_memory_bytes"] is not None and old["peak_memory_bytes"]:
         memory = new["peak_memory_bytes"] / old["peak_memory_bytes"]
-    return Change(
+    return RowChange(
         id=new["id"],
         latency=new["latency_median_seconds"] / old["latency_median_seconds"],
         units=new["conv_units"] / old["conv_units"],

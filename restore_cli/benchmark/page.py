@@ -8,12 +8,12 @@ from html import escape
 from restore_cli.benchmark.against import Comparison
 from restore_cli.benchmark.charts import Drawing, cost_drawing, quality_drawings, size_drawings, sweep_drawings
 from restore_cli.benchmark.machine import Environment
-from restore_cli.benchmark.report import Report
+from restore_cli.benchmark.report import BenchReport
 from restore_cli.benchmark.table import TextTable, explain, lay_out, lay_out_growth
 from restore_cli.pages.document import document, table
 
 
-def bench_page(report: Report, comparison: Comparison | None, *, tolerance: float) -> str:
+def bench_page(report: BenchReport, comparison: Comparison | None, *, tolerance: float) -> str:
     """Return the page as text.
 
     Args:
@@ -63,18 +63,18 @@ def _section(title: str, note: str, drawings: Iterable[Drawing]) -> str:
     return f"<h2>{escape(title)}</h2>{paragraph}{plots}"
 
 
-def _growth_table(report: Report) -> str:
+def _growth_table(report: BenchReport) -> str:
     cells = lay_out_growth(report)
     return "" if cells is None else _markup(cells)
 
 
-def _failures(report: Report) -> str:
+def _failures(report: BenchReport) -> str:
     failed = [row for row in report.rows if row.error is not None]
     items = "".join(f"<li><b>{escape(row.case.entry.id)}</b> {escape(row.error or '')}</li>" for row in failed)
     return f'<h2>Not measured</h2><ul class="failed">{items}</ul>' if failed else ""
 
 
-def _first_section(report: Report) -> str:
+def _first_section(report: BenchReport) -> str:
     """Show latency against quality if two networks have scores on the same images, else against arithmetic."""
     drawings = tuple(quality_drawings(report.rows))
     if drawings:

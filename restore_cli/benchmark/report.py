@@ -17,7 +17,7 @@ SCHEMA = "restore-bench/3"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class BenchReport:
     """Hold all rows and what they were taken with."""
 
     environment: Environment

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from restore_cli.benchmark.cases import BenchSettings, Case, cases_of, select_entries
 from restore_cli.benchmark.machine import describe_environment
-from restore_cli.benchmark.report import Report
+from restore_cli.benchmark.report import BenchReport
 from restore_cli.benchmark.rows import Row, measure_rows
 from restore_cli.benchmark.timing import Stage
 from restore_cli.errors import UsageError
@@ -43,7 +43,7 @@ def bench(
     weights: Sequence[str | os.PathLike[str]] = (),
     settings: BenchSettings | None = None,
     watcher: BenchWatcher | None = None,
-) -> Report:
+) -> BenchReport:
     """Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory, energy.
 
     Needs no weights file: the weights are random, which changes no number here. Every row is measured in a process of
@@ -83,7 +83,7 @@ def bench(
     for row in measure_rows(cases, settings, watcher.step):
         rows.append(row)
         watcher.measured(row)
-    return Report(environment=environment, rows=tuple(rows))
+    return BenchReport(environment=environment, rows=tuple(rows))
 
 
 def _entries(models: Sequence[str], files: Sequence[Path], watcher: BenchWatcher) -> tuple[WeightsEntry, ...]:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from restore_cli.benchmark.against import Change, Comparison
+from restore_cli.benchmark.against import Comparison, RowChange
 from restore_cli.benchmark.growth import Line, growths
 from restore_cli.benchmark.machine import Ceilings
 from restore_cli.benchmark.numbers import NOTHING, giga, joules, memory, mpixels, number, percent, seconds, size, span
-from restore_cli.benchmark.report import Report
+from restore_cli.benchmark.report import BenchReport
 
 _GAP = 3  # characters between two columns as Rich draws them
 _EDGES = 2
@@ -49,7 +49,7 @@ class _Column:
 
 
 def lay_out(
-    report: Report, comparison: Comparison | None, *, tolerance: float, width: int | None
+    report: BenchReport, comparison: Comparison | None, *, tolerance: float, width: int | None
 ) -> tuple[str, tuple[TextTable, ...]]:
     """Return a line of what all rows share, and the report in as many tables as the width needs.
 
@@ -86,7 +86,7 @@ def _pack(
     yield _table(columns, rows)
 
 
-def lay_out_growth(report: Report) -> TextTable | None:
+def lay_out_growth(report: BenchReport) -> TextTable | None:
     """Return the lines through the sizes, some for each network; None where too few sizes were measured."""
     rows = []
     for growth in growths(report.rows):
@@ -107,7 +107,7 @@ def _line_cells(line: Line, text: Callable[[float], str]) -> tuple[str, ...]:
     )
 
 
-def explain(report: Report, comparison: Comparison | None) -> tuple[str, ...]:
+def explain(report: BenchReport, comparison: Comparison | None) -> tuple[str, ...]:
     """Say in a line each how the figures are to be read."""
     lines = [_explain_counts(report)]
     twins = dict.fromkeys(f"{row.case.entry.id} as {row.measured_as}" for row in report.rows if row.measured_as)
@@ -135,7 +135,7 @@ def explain(report: Report, comparison: Comparison | None) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _explain_counts(report: Report) -> str:
+def _explain_counts(report: BenchReport) -> str:
     sizes = dict.fromkeys(
         f"{size(row.counts.paper_size)} {'output' if row.gives_image else 'input'}" for row in report.rows
     )
@@ -201,7 +201,7 @@ def _varying(rows: Sequence[_RowJson]) -> list[_Column]:
     return [column for name, column in _CONDITIONS.items() if len(_values(rows, name)) > 1]
 
 
-def _title(report: Report, rows: Sequence[_RowJson]) -> str:
+def _title(report: BenchReport, rows: Sequence[_RowJson]) -> str:
     shared = {name: values[0] for name in _CONDITIONS if len(values := _values(rows, name)) == 1}
     environment = report.environment
     parts = [
@@ -217,7 +217,7 @@ def _title(report: Report, rows: Sequence[_RowJson]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _ratios(change: Change | None) -> dict[str, float | None]:
+def _ratios(change: RowChange | None) -> dict[str, float | None]:
     names = ("latency", "units", "memory")
     return {f"{name}_ratio": None if change is None else getattr(change, name) for name in names}
 

@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restore_cli.cli.comparison import Comparison
+from restore_cli.cli.comparison import ComparisonPage
 from restore_cli.cli.conclusion import Conclusion
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import stop_on_signals
@@ -51,7 +51,7 @@ def show_batch(
     """
     for warning in plan.warnings:
         out.warn(warning)
-    with Comparison(compare, plan, out) as comparison:
+    with ComparisonPage(compare, plan, out) as comparison:
         shown = _Shown(out, plan, comparison, debug=debug)
         with out.image_progress(len(plan.jobs) + len(plan.skipped), "loading"):
             batch = Batch(plan, shown)
@@ -72,7 +72,7 @@ def show_batch(
 class _Shown(BatchWatcher):
     """Tell each result as it comes: its path or JSON on stdout, how it went on stderr."""
 
-    def __init__(self, out: Output, plan: JobPlan, comparison: Comparison, *, debug: bool) -> None:
+    def __init__(self, out: Output, plan: JobPlan, comparison: ComparisonPage, *, debug: bool) -> None:
         self._out = out
         self._plan = plan
         self._comparison = comparison

@@ -53,14 +53,14 @@ def bench(
     """
     from restore_cli.benchmark.against import compare, load_earlier
     from restore_cli.benchmark.run import bench as measure
-    from restore_cli.cli.measurements import Shown, print_tables, raise_for_failures, raise_for_growth, write_files
+    from restore_cli.cli.measurements import ShownBench, print_tables, raise_for_failures, raise_for_growth, write_files
 
     for option, file in (("--csv", reported.csv), ("--html", reported.html)):
         require_place(option, file, overwrite=reported.existing == "overwrite")
     earlier = None if reported.against is None else load_earlier(reported.against)
     out = messages.open()
     settings = settings_of(conditions, measuring)
-    with raise_on_signals(), Shown(out, settings) as shown:
+    with raise_on_signals(), ShownBench(out, settings) as shown:
         report = measure(split(subjects.model), weights=subjects.weights or (), settings=settings, watcher=shown)
     comparison, refusal = None, None
     if earlier is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage
 
 
-class Comparison:
+class ComparisonPage:
     """Collect each image of a run for its page, or do nothing where none is wanted.
 
     Args:
@@ -35,7 +35,7 @@ class Comparison:
         self._gallery = None if page is None else _gallery(len(plan.jobs))
         self._jobs = {job.source: job for job in plan.jobs}
 
-    def __enter__(self) -> Comparison:
+    def __enter__(self) -> ComparisonPage:
         return self
 
     def __exit__(

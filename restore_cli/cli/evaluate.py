@@ -22,7 +22,7 @@ app = typer.Typer()
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageOptions:
+class ScoredOptions:
     """Options of what is scored."""
 
     clean: Annotated[
@@ -227,7 +227,7 @@ def evaluate(
         str, typer.Argument(metavar="TASK", help="What is scored: sr, denoise, dejpeg, derain, lowlight or deblur.")
     ],
     *,
-    images: ImageOptions,
+    images: ScoredOptions,
     candidates: CandidateOptions,
     results: ResultOptions,
     run: NetworkOptions,
@@ -238,11 +238,11 @@ def evaluate(
     The floor is bicubic enlarging for sr, the degraded image itself elsewhere. Every number carries the name of the
     protocol it was taken under; figures that were reported of the weights stand beside ours.
     """
-    from restore_cli.cli.scores import Shown, conclude
+    from restore_cli.cli.scores import ShownScoring, conclude
     from restore_cli.scoring.run import evaluate as evaluate_images
 
     out = messages.open()
-    watcher = Shown(out)
+    watcher = ShownScoring(out)
     with watcher:
         report = evaluate_images(
             task,

@@ -15,7 +15,7 @@ from types import TracebackType
 from restore_cli.benchmark.against import Comparison
 from restore_cli.benchmark.cases import BenchSettings, Case
 from restore_cli.benchmark.page import bench_page
-from restore_cli.benchmark.report import Report
+from restore_cli.benchmark.report import BenchReport
 from restore_cli.benchmark.rows import Row
 from restore_cli.benchmark.run import BenchWatcher
 from restore_cli.benchmark.table import explain, lay_out, lay_out_growth
@@ -27,7 +27,7 @@ from restore_cli.storage.publish import publish
 from restore_cli.weights.manifest import WeightsEntry
 
 
-class Shown(BenchWatcher):
+class ShownBench(BenchWatcher):
     """Show a measurement while it runs; to be entered around it, for its bar."""
 
     def __init__(self, out: Output, settings: BenchSettings) -> None:
@@ -37,7 +37,7 @@ class Shown(BenchWatcher):
         self._done = self._total = 0
         self._bar = contextlib.ExitStack()
 
-    def __enter__(self) -> Shown:
+    def __enter__(self) -> ShownBench:
         return self
 
     def __exit__(
@@ -89,7 +89,7 @@ def _one_line(row: Row) -> str:
     return f"{what}: {timing.median:.4g} s a run, {runs} run{'' if runs == 1 else 's'}"
 
 
-def print_tables(out: Output, report: Report, comparison: Comparison | None, tolerance: float) -> None:
+def print_tables(out: Output, report: BenchReport, comparison: Comparison | None, tolerance: float) -> None:
     """Print the rows as tables, and what they mean."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     title, tables = lay_out(report, comparison, tolerance=tolerance, width=width)
@@ -101,7 +101,7 @@ def print_tables(out: Output, report: Report, comparison: Comparison | None, tol
         out.note(line)
 
 
-def write_files(out: Output, report: Report, comparison: Comparison | None, reported: ReportOptions) -> None:
+def write_files(out: Output, report: BenchReport, comparison: Comparison | None, reported: ReportOptions) -> None:
     """Write what was asked for besides the terminal."""
     overwrite = reported.existing == "overwrite"
     if reported.csv is not None:
@@ -113,7 +113,7 @@ def write_files(out: Output, report: Report, comparison: Comparison | None, repo
         out.note(f"wrote {reported.html}")
 
 
-def raise_for_failures(report: Report) -> None:
+def raise_for_failures(report: BenchReport) -> None:
     """Refuse to call it a success where rows could not be measured.
 
     Raises:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from restore_cli.cli.output import Output
 from restore_cli.scoring.protocol import Protocol
-from restore_cli.scoring.report import TITLES, CandidateFacts, Report, failure_json, image_json, rounded, summary_json
+from restore_cli.scoring.report import (
+    TITLES,
+    CandidateFacts,
+    ScoreReport,
+    failure_json,
+    image_json,
+    rounded,
+    summary_json,
+)
 from restore_cli.scoring.run import ScoringWatcher
 from restore_cli.scoring.score import Outcome
 from restore_cli.scoring.table import images_table, means_table
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
     from restore_cli.weights.store import Progress
 
 
-class Shown(ScoringWatcher):
+class ShownScoring(ScoringWatcher):
     """Show a scoring while it runs; to be entered around it, for its bar.
 
     Args:
@@ -33,7 +41,7 @@ class Shown(ScoringWatcher):
         self._shown = self._total = 0
         self._bar = contextlib.ExitStack()
 
-    def __enter__(self) -> Shown:
+    def __enter__(self) -> ShownScoring:
         return self
 
     def __exit__(
@@ -77,7 +85,7 @@ class Shown(ScoringWatcher):
         out.image_done(line if outcome.scores else None)
 
 
-def conclude(report: Report, out: Output) -> None:
+def conclude(report: ScoreReport, out: Output) -> None:
     """Print the tables, or the summary under --json, and how far reported scores are from ours."""
     if not out.wants_json:
         out.data(f"{report.protocol.subject} on {report.dataset}, protocol {report.protocol.name}")

@@ -15,7 +15,7 @@ import typer
 from restore_cli.cli.options import Device, MessageOptions
 from restore_cli.cli.registration import command, command_of_its_own
 from restore_cli.cli.signals import stop_on_signals
-from restore_cli.cli.train_options import ImageOptions, RunFolderOptions, SpeedOptions, TaskOptions
+from restore_cli.cli.train_options import DataOptions, RunFolderOptions, SpeedOptions, TaskOptions
 from restore_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ app.add_typer(commands, name="train")
 )
 def train(
     ctx: typer.Context,
-    images: ImageOptions,
+    images: DataOptions,
     chosen: TaskOptions,
     run: RunFolderOptions,
     speed: SpeedOptions,
@@ -55,7 +55,7 @@ def train(
     out = messages.open()
     request = _request(images, chosen, speed, run)
 
-    from restore_cli.cli.training import Shown, conclude, show_estimate
+    from restore_cli.cli.training import ShownTraining, conclude, show_estimate
     from restore_cli.training.run import find_machine, run_training
 
     machine = find_machine(
@@ -69,7 +69,7 @@ def train(
         show_estimate(request, machine, run.out, out, samples=run.samples)
         return
     with stop_on_signals() as asked:
-        training = run_training(request, machine, run.out, watcher=Shown(out, run.samples), stop=asked.stop)
+        training = run_training(request, machine, run.out, watcher=ShownTraining(out, run.samples), stop=asked.stop)
     if machine.processes.leads:
         conclude(training, request, out)
     if training.stopped:
@@ -164,7 +164,7 @@ def report(
     out.data(str(page))
 
 
-def _request(images: ImageOptions, chosen: TaskOptions, speed: SpeedOptions, run: RunFolderOptions) -> TrainRequest:
+def _request(images: DataOptions, chosen: TaskOptions, speed: SpeedOptions, run: RunFolderOptions) -> TrainRequest:
     """Return what the options ask for, or what the run to resume was asked for."""
     from restore_cli.training.recipes import recipe_of_task
     from restore_cli.training.request import TrainRequest

@@ -20,7 +20,7 @@ RECIPE = "Recipe"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageOptions:
+class DataOptions:
     """Options of what is learnt from."""
 
     data: Annotated[

@@ -118,7 +118,7 @@ def conclude(training: Training, request: TrainRequest, out: Output) -> None:
     out.data(str(training.folder))
 
 
-class Shown(TrainingWatcher):
+class ShownTraining(TrainingWatcher):
     """Show a training while it runs.
 
     Args:

@@ -42,7 +42,7 @@ class Sides:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class ImageView:
     """The same part of an image before and after, as the bytes of WebP files.
 
     Attributes:
@@ -95,8 +95,8 @@ class Entry:
     size_before: tuple[int, int]
     size_after: tuple[int, int]
     change: Change
-    whole: View
-    place: View | None
+    whole: ImageView
+    place: ImageView | None
     seconds: float | None = None
     scores: Scores | None = None
     notes: tuple[str, ...] = ()
@@ -154,8 +154,8 @@ def _levels(pixels: FloatImage, channels: int) -> np.ndarray[tuple[int, ...], np
     return levels if levels.shape[2] == channels else np.repeat(levels, channels, axis=2)
 
 
-def _whole(before: DecodedImage, after: DecodedImage, side: int, *, lossless: bool) -> View:
-    return View(
+def _whole(before: DecodedImage, after: DecodedImage, side: int, *, lossless: bool) -> ImageView:
+    return ImageView(
         before=_webp(_reduced(before, side), lossless=lossless),
         after=_webp(_reduced(after, side), lossless=lossless),
         size=(after.height, after.width),
@@ -163,10 +163,10 @@ def _whole(before: DecodedImage, after: DecodedImage, side: int, *, lossless: bo
     )
 
 
-def _place(before: DecodedImage, after: DecodedImage, change: Change) -> View:
+def _place(before: DecodedImage, after: DecodedImage, change: Change) -> ImageView:
     top, left, height, width = change.box
     shown = after.pixels[top : top + height, left : left + width]
-    return View(
+    return ImageView(
         before=_webp(_plain(place_before(before.pixels, change.box, after.height, after.width)), lossless=True),
         after=_webp(_plain(shown), lossless=True),
         size=(height, width),

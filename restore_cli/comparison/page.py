@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
-from restore_cli.comparison.entry import Entry, Scores, View
+from restore_cli.comparison.entry import Entry, ImageView, Scores
 from restore_cli.pages.document import document, read_text
 from restore_cli.pages.printable import printable
 from restore_cli.pages.viewer import Pane, viewer
@@ -59,7 +59,7 @@ def _card(entry: Entry, folder: Path) -> str:
     return f'<article class="pair"><h2>{escape(name)}</h2><ul>{items}</ul>{viewer(name, panes)}{notes}</article>'
 
 
-def _pane(title: str, view: View, full: tuple[str, str] = ("", "")) -> Pane:
+def _pane(title: str, view: ImageView, full: tuple[str, str] = ("", "")) -> Pane:
     return Pane(
         title=title,
         before=_inside(view.before),

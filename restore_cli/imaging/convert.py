@@ -20,8 +20,7 @@ from restore_cli.imaging.alpha import bleed_color
 from restore_cli.imaging.color.srgb import to_srgb
 from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
-from restore_cli.imaging.layout import Layout
-from restore_cli.imaging.modes import floats_from, image_from, integers_from, separate
+from restore_cli.imaging.modes import SampleLayout, floats_from, image_from, integers_from, separate
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +148,7 @@ def _drawn(image: DecodedImage) -> PilImage:
 def _from_image(image: Image.Image) -> DecodedImage:
     if image.mode == "F":
         return _from_array(np.asarray(image))
-    separated = separate(image, Layout())
+    separated = separate(image, SampleLayout())
     srgb = to_srgb(separated.color, image.info.get("icc_profile") or None)
     return DecodedImage(
         pixels=_bled(floats_from(srgb.samples), separated.alpha),

@@ -26,15 +26,13 @@ from restore_cli.imaging.containers.jpeg_scans import fault_of_scans
 from restore_cli.imaging.containers.metadata import TURNS_THAT_SWAP_SIDES, read_metadata, turned
 from restore_cli.imaging.containers.netpbm import read_netpbm, read_netpbm_header
 from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableError
-from restore_cli.imaging.containers.pillow import decoding, load, open_as, reason_of
-from restore_cli.imaging.containers.plugins import require_plugin
+from restore_cli.imaging.containers.pillow import decoding, load, open_as, reason_of, require_plugin
 from restore_cli.imaging.containers.png_pixels import is_deep_color_png, is_png_short, read_deep_png
 from restore_cli.imaging.containers.tiff_image import dissect_tiff
 from restore_cli.imaging.containers.tiff_pages import MOST_PAGES, read_pages
 from restore_cli.imaging.decoded_image import DecodedImage, JpegFacts
 from restore_cli.imaging.formats import READABLE_FORMATS, SUFFIXES, foreign_kind, format_of_bytes, promised_format
-from restore_cli.imaging.layout import read_layout
-from restore_cli.imaging.modes import Separated, floats_from, separate
+from restore_cli.imaging.modes import Separated, floats_from, read_sample_layout, separate
 from restore_cli.settings import MAX_PIXELS, ReadSettings
 from restore_cli.storage.regular_file import open_regular_file
 
@@ -308,7 +306,7 @@ def _decode_parts(parts: Parts, format_name: str, settings: ReadSettings) -> _De
         return _Decoded(planes=Separated(color=color, alpha=alpha), parts=parts, format="TIFF", damage=parts.damage)
     with open_as(format_name, parts.core) as image:
         _check_size((image.height, image.width), settings.max_pixels)
-        layout = read_layout(image, parts.core)
+        layout = read_sample_layout(image, parts.core)
         frames = max(parts.frames, int(getattr(image, "n_frames", 1)))
         damage = load(image, lenient=settings.allow_damaged)
         known = _with_decoder_info(image, parts)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from restore_cli.errors import EncodeError
 from restore_cli.imaging.color.profiles import srgb_profile
-from restore_cli.imaging.containers.plugins import has_plugin
+from restore_cli.imaging.containers.pillow import has_plugin
 from restore_cli.imaging.containers.writers import WRITERS, too_long_for_jpeg, write_tiff
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
 from restore_cli.imaging.formats import EXTRA_BY_FORMAT, WRITABLE_FORMATS, output_format, suffix_of

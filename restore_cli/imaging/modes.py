@@ -1,7 +1,8 @@
 """Pillow's many pixel modes, reduced to colour planes and one of alpha, and to float32 and back.
 
 Stages 3 and 7, READ and WRITE. Palettes, bit masks, colour keys, premultiplied alpha and odd integer modes end here:
-what leaves `separate` is gray or colour without transparency, and alpha, if the file knows it, on its own.
+what leaves `separate` is gray or colour without transparency, and alpha, if the file knows it, on its own. Pillow has
+no mode for 2 or 12 bits, and none for gray whose 0 is white; `read_sample_layout` notices them.
 """
 
 from __future__ import annotations
@@ -11,12 +12,46 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image, ImageFile
 
 from restore_cli.imaging.color.srgb import Color
 from restore_cli.imaging.containers.parts import UnreadableError
 from restore_cli.imaging.decoded_image import FloatImage
-from restore_cli.imaging.layout import Layout
+
+_PNG_BIT_DEPTH_OFFSET = 24
+_PNG_COLOR_TYPE_OFFSET = 25
+_PNG_GRAY_WITH_ALPHA = 4
+_TIFF_WHITE_IS_ZERO = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleLayout:
+    """Describe stored samples.
+
+    Attributes:
+        top: Value of a full gray sample in the file, None where Pillow's mode tells.
+        white_is_zero: Gray counts down from white, and Pillow hands it out so.
+        widened_gray: Gray with alpha that Pillow hands out as RGBA.
+    """
+
+    top: int | None = None
+    white_is_zero: bool = False
+    widened_gray: bool = False
+
+
+def read_sample_layout(image: ImageFile.ImageFile, core: bytes) -> SampleLayout:
+    """Look at an image that is opened but not loaded, and at the bytes of its file."""
+    if image.format == "PNG":
+        top = 2 ** core[_PNG_BIT_DEPTH_OFFSET] - 1
+        gray = core[_PNG_COLOR_TYPE_OFFSET] == _PNG_GRAY_WITH_ALPHA
+        return SampleLayout(top=top if image.mode == "L" else None, widened_gray=gray and image.mode == "RGBA")
+    if image.format == "TIFF" and image.mode == "I;16":
+        tags = getattr(image, "tag_v2", {})
+        bits = tags.get(ExifTags.Base.BitsPerSample, (16,))[0]
+        inverted = tags.get(ExifTags.Base.PhotometricInterpretation) == _TIFF_WHITE_IS_ZERO
+        return SampleLayout(top=2**bits - 1, white_is_zero=inverted)
+    return SampleLayout()
+
 
 _TOP_8_BIT = 255
 _TOP_16_BIT = 65535
@@ -39,7 +74,7 @@ class Separated:
     alpha: FloatImage | None
 
 
-def separate(image: Image.Image, layout: Layout) -> Separated:
+def separate(image: Image.Image, layout: SampleLayout) -> Separated:
     """Reduce a loaded image of any mode to gray, RGB, Lab or CMYK, and alpha.
 
     Args:
@@ -105,7 +140,7 @@ def image_from(pixels: FloatImage, alpha: FloatImage | None, bit_depth: int) -> 
     return Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
 
 
-def _separate_deep_gray(image: Image.Image, layout: Layout, key: object) -> Separated:
+def _separate_deep_gray(image: Image.Image, layout: SampleLayout, key: object) -> Separated:
     """Return gray as I;16 whose samples fill 0..65535."""
     samples = np.asarray(image)
     top = 1.0 if image.mode == "F" else layout.top or _TOP_16_BIT

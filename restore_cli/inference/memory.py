@@ -1,14 +1,23 @@
-"""How much memory there is and how much of it an image may take.
+"""How much memory there is, how much of it an image may take, and how freed memory is kept.
 
 Stage 5, RUN. The machine's free memory is not what a process may have: containers set limits of their own, and what
 they do not forbid they kill for. So the least of all limits counts, and of that only a part is planned with.
+
+On the CPU freed memory stays in the process (`keep_freed_memory`). A network allocates and frees feature maps of
+megabytes by the hundred. glibc gets each from the kernel and gives it back, and the kernel clears every page each time:
+a quarter of the CPU time of RAMiT-1 x4 at 320x192 (4.87 s without, 3.82 s with this, one thread; peak memory 598 and
+707 MB). The first gibibyte comes in pages of 2 MiB where the system has them, which takes another twentieth off.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from restore_cli.layers.maps import prefer_large_pages
 
 GIB = 2**30
 
@@ -107,3 +116,35 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
+
+
+# Numbers of glibc's malloc.h.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
+_MOST_KEPT_BYTES = 2**31 - 1  # the parameter is a C int
+_STEP_BYTES = 64 << 20
+_LARGE_PAGES_BYTES = 1 << 30
+
+
+def keep_freed_memory() -> bool:
+    """Let malloc keep what is freed, up to 2 GiB, for the rest of the process; return whether it could be told to.
+
+    For programs, which own their process; a library leaves its host's allocator alone. Does nothing but on Linux with
+    glibc. Environment variables of the user (MALLOC_MMAP_MAX_ and others) are overridden.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    libc = ctypes.CDLL(None)
+    mallopt = getattr(libc, "mallopt", None)
+    if mallopt is None:
+        return False
+    settings = ((_MMAP_MAX, 0), (_ARENA_MAX, 1), (_TRIM_THRESHOLD, _MOST_KEPT_BYTES), (_TOP_PAD, _STEP_BYTES))
+    # glibc answers 1 for yes; musl has no mallopt, others may know only some of the parameters.
+    if not all(mallopt(parameter, value) == 1 for parameter, value in settings):
+        return False
+    # Taken and given back, so that the heap has grown over it: addresses alone, no memory before it is touched.
+    libc.malloc.restype = ctypes.c_void_p
+    address = libc.malloc(ctypes.c_size_t(_LARGE_PAGES_BYTES))
+    if address is not None:
+        prefer_large_pages(address, _LARGE_PAGES_BYTES)
+        libc.free(ctypes.c_void_p(address))
+    return True

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from restore_cli.errors import DecodeError, DownloadError, UsageError
-from restore_cli.jobs.sources import Source
+from restore_cli.jobs.sources import ImageSource
 from restore_cli.storage.web import Patience, fetch_bytes, require_public
 
 MOST_BYTES = 1 << 30
@@ -26,7 +26,7 @@ def is_address(text: str) -> bool:
     return text.lower().startswith(_SCHEMES)
 
 
-def source_at(url: str, *, allow_private: bool) -> Source:
+def source_at(url: str, *, allow_private: bool) -> ImageSource:
     """Return the image at an address; nothing is asked for yet.
 
     Args:
@@ -53,7 +53,7 @@ def source_at(url: str, *, allow_private: bool) -> Source:
         raise UsageError(f"{url} names no file that the result could be called after", hint="say -o FILE")
     # No such folder is likely: what lies at an address is nobody's file here.
     path = Path(parts.scheme + ":") / parts.netloc / parts.path.strip("/")
-    return Source(path=path.with_name(name), root=path.with_name(name), inner=name, url=url)
+    return ImageSource(path=path.with_name(name), root=path.with_name(name), inner=name, url=url)
 
 
 def fetch_image(url: str, *, allow_private: bool, stop: threading.Event) -> bytes:

@@ -177,7 +177,7 @@ def without_done(plan: JobPlan, networks: NetworkSource) -> JobPlan:
         WeightsError: If weights cannot be had.
         StorageError: If a ledger cannot be read.
     """
-    to_do, done = split_done(plan.jobs, Ledgers(networks.recipes()))
+    to_do, done = split_done(plan.jobs, Ledgers(networks.origins()))
     return replace(plan, jobs=to_do, skipped=(*plan.skipped, *done))
 
 
@@ -241,7 +241,7 @@ class Batch:
         if self._crew is not None and self._plan.jobs:
             with contextlib.ExitStack() as on_fault:
                 on_fault.callback(self._crew.close)
-                self._crew.prepare(self._plan, self._networks.recipes(), self._plan.jobs[:LOOKED_AT_FIRST])
+                self._crew.prepare(self._plan, self._networks.origins(), self._plan.jobs[:LOOKED_AT_FIRST])
                 on_fault.pop_all()
 
     def run(self, stop: threading.Event | None = None) -> BatchReport:
@@ -277,9 +277,9 @@ class Batch:
     def _crew_of(self, workers: Workers) -> Foreman:
         from restore_cli.jobs.actors import Actors
         from restore_cli.jobs.crew import Foreman
-        from restore_cli.jobs.processes import Processes
+        from restore_cli.jobs.processes import WorkerProcesses
 
-        crew = Processes() if workers.engine == "processes" else Actors(workers.address)
+        crew = WorkerProcesses() if workers.engine == "processes" else Actors(workers.address)
         follow = self._watcher.progress if self._is_followed else None
         return Foreman(crew, on_load=self._take_network, on_result=self._take, on_progress=follow)
 

@@ -22,7 +22,7 @@ from restore_cli.errors import DeviceError, RestoreError
 from restore_cli.inference.facts import NetworkFacts, RunFacts
 from restore_cli.inference.progress import ImageProgress
 from restore_cli.jobs.attempts import MOST_DEATHS, DeadlyImageError
-from restore_cli.jobs.ledger import Recipe
+from restore_cli.jobs.ledger import Origin
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult, Status, Summary
 from restore_cli.jobs.targets import ImageJob
@@ -43,14 +43,14 @@ class Order:
     Attributes:
         plan: How images are restored; its jobs come later.
         first: Some of them, which say what network is needed.
-        recipes: All that results can be made with, as the one who gives the order knows it.
+        origins: All that results can be made with, as the one who gives the order knows it.
         follow: Tell how far each image is.
         version: Of the program that gives the order.
     """
 
     plan: JobPlan
     first: tuple[ImageJob, ...]
-    recipes: tuple[Recipe, ...]
+    origins: tuple[Origin, ...]
     follow: bool
     version: str = __version__
 
@@ -183,12 +183,12 @@ class Foreman:
         self._leaving = False
         self._fatal: RestoreError | None = None
 
-    def prepare(self, plan: JobPlan, recipes: Iterable[Recipe], first: tuple[ImageJob, ...]) -> None:
+    def prepare(self, plan: JobPlan, origins: Iterable[Origin], first: tuple[ImageJob, ...]) -> None:
         """Start the workers and wait for the first that is ready.
 
         Args:
             plan: Its images, and how they are restored.
-            recipes: What results can be made with.
+            origins: What results can be made with.
             first: Some of the images, which say what network is needed.
 
         Raises:
@@ -200,7 +200,7 @@ class Foreman:
         order = Order(
             plan=replace(plan, jobs=(), skipped=()),
             first=first,
-            recipes=tuple(recipes),
+            origins=tuple(origins),
             follow=self._on_progress is not None,
         )
         self._waiting.extend(plan.jobs)

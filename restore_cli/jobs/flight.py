@@ -15,7 +15,7 @@ from restore_cli.errors import RestoreError
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.jobs.advice import Advice
 from restore_cli.jobs.choose import Choice, sigma_warning
-from restore_cli.jobs.ledger import Recipe
+from restore_cli.jobs.ledger import Origin
 from restore_cli.jobs.result import JobResult, Status
 from restore_cli.jobs.targets import ImageJob
 
@@ -34,7 +34,7 @@ class Ran:
     """An image that was restored, what with, where a ledger asks for it, and what would have helped it more."""
 
     image: DecodedImage
-    recipe: Recipe | None
+    origin: Origin | None
     advice: tuple[Advice, ...] = ()
 
 
@@ -80,7 +80,7 @@ class Flight:
     struck_out: bool = False
     image: DecodedImage | None = None
     choice: Choice | None = None
-    recipe: Recipe | None = None
+    origin: Origin | None = None
     future: Future[Outcome] | None = None
     since: float = 0.0
     seconds: float = 0.0
@@ -104,7 +104,7 @@ class Flight:
         if isinstance(outcome, Read):
             self.image, self.digest, self.choice = outcome.image, outcome.digest, outcome.choice
         else:
-            self.image, self.recipe, self.advice = outcome.image, outcome.recipe, outcome.advice
+            self.image, self.origin, self.advice = outcome.image, outcome.origin, outcome.advice
         self.stage = _NEXT_STAGE[self.stage]
         self.warnings = (*self._warnings_of_choice(), *self.image.warnings)
         self.size_out = (self.image.height, self.image.width)

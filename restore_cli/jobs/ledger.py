@@ -53,7 +53,7 @@ _HELD_BY_ANOTHER = {errno.EACCES, errno.EAGAIN}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Origin:
     """What a result depends on besides its input.
 
     Attributes:
@@ -71,7 +71,7 @@ class Recipe:
 
 class _Record(NamedTuple):
     input: str
-    recipe: Recipe
+    origin: Origin
     output: str
 
 
@@ -87,7 +87,7 @@ class Ledger:
         self._prefix = f"{folder}/" if folder.name else str(folder)
         self._path = folder / LEDGER_NAME
         self._records: defaultdict[str, list[_Record]] = defaultdict(list)
-        self._recipes: dict[tuple[object, ...], Recipe] = {}
+        self._origins: dict[tuple[object, ...], Origin] = {}
         self._read_to = 0
         # One descriptor for all: closing any second one of the same file would drop every lock of the process.
         self._descriptor: int | None = None
@@ -129,19 +129,19 @@ class Ledger:
         """Tell whether a file was ever written as `target`."""
         return self.name_of(target) in self._records
 
-    def proves(self, target: Path, recipe: Recipe, input_digest: str, *, in_place: bool = False) -> bool:
-        """Tell whether the file at `target` is what `recipe` makes of the input: if all digests are found again.
+    def proves(self, target: Path, origin: Origin, input_digest: str, *, in_place: bool = False) -> bool:
+        """Tell whether the file at `target` is what `origin` makes of the input: if all digests are found again.
 
         Args:
             target: The result.
-            recipe: What it should have been made with.
+            origin: What it should have been made with.
             input_digest: Digest of the source as it is now.
             in_place: The target is the source itself; its input is gone, and its own bytes prove that it is done.
         """
         outputs = {
             record.output
             for record in self._records.get(self.name_of(target), ())
-            if record.recipe == recipe and (in_place or record.input == input_digest)
+            if record.origin == origin and (in_place or record.input == input_digest)
         }
         return bool(outputs) and (input_digest if in_place else digest_of_file(target)) in outputs
 
@@ -179,12 +179,12 @@ class Ledger:
                 if _HAS_LOCKS and descriptor is not None:
                     fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, _place_of(name))
 
-    def add(self, target: Path, recipe: Recipe, *, input_digest: str, output_digest: str, sync: bool = False) -> None:
+    def add(self, target: Path, origin: Origin, *, input_digest: str, output_digest: str, sync: bool = False) -> None:
         """Write down a result that is about to get its name.
 
         Args:
             target: The name.
-            recipe: What it was made with.
+            origin: What it was made with.
             input_digest: Digest of the source's bytes.
             output_digest: Digest of the result's bytes.
             sync: See the line on the disk before returning.
@@ -195,11 +195,11 @@ class Ledger:
         record = {
             "target": self.name_of(target),
             "input": input_digest,
-            "weights": recipe.weights,
-            "options": recipe.options,
-            "version": recipe.version,
+            "weights": origin.weights,
+            "options": origin.options,
+            "version": origin.version,
             "output": output_digest,
-            **({"steps": recipe.steps} if recipe.steps else {}),
+            **({"steps": origin.steps} if origin.steps else {}),
         }
         self._append(record, sync=sync)
 
@@ -242,13 +242,13 @@ class Ledger:
         try:
             name, given, output = line_json["target"], line_json["input"], line_json["output"]
             facts = weights, options, version = line_json["weights"], line_json["options"], line_json["version"]
-            if facts not in self._recipes:
-                self._recipes[facts] = Recipe(weights=weights, options=options, version=version)
-            recipe = self._recipes[facts]
+            if facts not in self._origins:
+                self._origins[facts] = Origin(weights=weights, options=options, version=version)
+            origin = self._origins[facts]
         except (KeyError, TypeError):
             return
         if isinstance(name, str):
-            self._records[name].append(_Record(input=given, recipe=recipe, output=output))
+            self._records[name].append(_Record(input=given, origin=origin, output=output))
 
     @contextlib.contextmanager
     def _open(self, *, write: bool = True, create: bool = False) -> Iterator[int | None]:

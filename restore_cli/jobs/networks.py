@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from restore_cli.jobs.choose import Choice, Chooser
-from restore_cli.jobs.ledger import Recipe
+from restore_cli.jobs.ledger import Origin
 from restore_cli.jobs.plan import JobPlan
-from restore_cli.jobs.resume import recipe_of
+from restore_cli.jobs.resume import origin_of
 from restore_cli.weights.file import read_content
 from restore_cli.weights.store import Progress, fetch, locate
 
@@ -65,12 +65,12 @@ class NetworkSource(Protocol):
         """Return a network, loaded now if it is not yet."""
         ...
 
-    def recipe(self, entry: WeightsEntry) -> Recipe:
+    def origin(self, entry: WeightsEntry) -> Origin:
         """Return what results of a network depend on besides their inputs."""
         ...
 
-    def recipes(self) -> tuple[Recipe, ...]:
-        """Return the recipes of all networks that some image could get."""
+    def origins(self) -> tuple[Origin, ...]:
+        """Return the origins of all networks that some image could get."""
         ...
 
     def digest(self, entry: WeightsEntry) -> str:
@@ -118,13 +118,13 @@ class LoadedNetwork:
         """Return it."""
         return self._restorer
 
-    def recipe(self, entry: WeightsEntry) -> Recipe:
+    def origin(self, entry: WeightsEntry) -> Origin:
         """Return what its results depend on besides their inputs."""
-        return recipe_of(self._plan, entry, self.digest(entry))
+        return origin_of(self._plan, entry, self.digest(entry))
 
-    def recipes(self) -> tuple[Recipe, ...]:
-        """Return its recipe."""
-        return (self.recipe(self.default),)
+    def origins(self) -> tuple[Origin, ...]:
+        """Return its origin."""
+        return (self.origin(self.default),)
 
     def digest(self, entry: WeightsEntry) -> str:  # noqa: ARG002 -- likewise
         """Return the digest of its file."""
@@ -208,9 +208,9 @@ class Networks:
                 self._restorers[entry.id] = self._load(entry, stop)
             return self._restorers[entry.id]
 
-    def recipe(self, entry: WeightsEntry) -> Recipe:
+    def origin(self, entry: WeightsEntry) -> Origin:
         """Return what results of a network depend on besides their inputs; it must be loaded, or its file be here."""
-        return recipe_of(self._plan, entry, self.digest(entry), by_image=self.chooser.depends_on_image)
+        return origin_of(self._plan, entry, self.digest(entry), by_image=self.chooser.depends_on_image)
 
     def digest(self, entry: WeightsEntry) -> str:
         """Return the digest of a weights file; the file is fetched where nobody else knows it.
@@ -229,21 +229,21 @@ class Networks:
                 self._digests[entry.id] = f"sha256:{entry.sha256}"
         return self._digests[entry.id]
 
-    def recipes(self) -> tuple[Recipe, ...]:
-        """Return the recipes of all networks that some image of the plan could get.
+    def origins(self) -> tuple[Origin, ...]:
+        """Return the origins of all networks that some image of the plan could get.
 
         One whose file is not here and whose digest nobody published has none: nothing here was made with it.
         """
         only = not self.chooser.depends_on_image
         known = [e for e in self.chooser.candidates if only or e.sha256 is not None or locate(e) is not None]
-        return tuple(self.recipe(entry) for entry in known)
+        return tuple(self.origin(entry) for entry in known)
 
     def _fetch(self, entry: WeightsEntry) -> Path:
         with self._transfer(entry.file) as progress:
             return fetch(entry, offline=self._plan.weights.offline, progress=progress)
 
     def _load(self, entry: WeightsEntry, stop: threading.Event | None) -> Restorer:
-        from restore_cli.inference.allocator import keep_freed_memory
+        from restore_cli.inference.memory import keep_freed_memory
         from restore_cli.inference.restorer import Restorer
         from restore_cli.inference.runner import StopRequestedError
         from restore_cli.weights.load import load_weights

@@ -32,15 +32,14 @@ from restore_cli.jobs.advice import advice_on, clipping_warning
 from restore_cli.jobs.check import check_output, written_format
 from restore_cli.jobs.choose import Choice
 from restore_cli.jobs.flight import AHEAD_OF_THE_NET, BEFORE_WRITING, Flight, Ran, Read, Stage, Written
-from restore_cli.jobs.ledger import Recipe, digest_of_bytes, digest_of_views
+from restore_cli.jobs.ledger import Origin, digest_of_bytes, digest_of_views
 from restore_cli.jobs.networks import NetworkSource
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult, Status, Summary
 from restore_cli.jobs.resume import Ledgers
 from restore_cli.jobs.targets import ImageJob
 from restore_cli.settings import ReadSettings, WriteSettings
-from restore_cli.storage.ownership import Like
-from restore_cli.storage.publish import make_folder, publish
+from restore_cli.storage.publish import Like, make_folder, publish
 
 __all__ = ["JobResult", "Summary", "run_jobs"]
 
@@ -204,8 +203,8 @@ class _Coordinator:
                 pass  # a thread has it, or it is done
             elif flight.stage is Stage.RAN and writing < self._most:
                 proof = None
-                if self._ledgers is not None and flight.recipe is not None:
-                    proof = _Proof(ledgers=self._ledgers, recipe=flight.recipe, digest=flight.digest)
+                if self._ledgers is not None and flight.origin is not None:
+                    proof = _Proof(ledgers=self._ledgers, origin=flight.origin, digest=flight.digest)
                 write = partial(_write, image, flight.job, self._plan, proof, self._deliver)
                 flight.launch(Stage.WRITING, writers, write)
                 writing += 1
@@ -268,7 +267,7 @@ class _Proof:
     """What a ledger is told of one result."""
 
     ledgers: Ledgers
-    recipe: Recipe
+    origin: Origin
     digest: str
 
 
@@ -276,7 +275,7 @@ def _ledgers_of(plan: JobPlan, networks: NetworkSource) -> Ledgers | None:
     """Return the ledgers of a plan's output folders, None where none is kept."""
     if all(job.home is None for job in plan.jobs):
         return None
-    return Ledgers(networks.recipes() if plan.write.resume else ())
+    return Ledgers(networks.origins() if plan.write.resume else ())
 
 
 def _read(
@@ -347,7 +346,7 @@ def _restore(
         _refuse_losses(restored, plan.write, format_name)
     if observe is not None:
         observe(job, image, restored)
-    return Ran(image=restored, recipe=None if job.home is None else networks.recipe(choice.entry), advice=advice)
+    return Ran(image=restored, origin=None if job.home is None else networks.origin(choice.entry), advice=advice)
 
 
 def _restored_pages(
@@ -387,7 +386,7 @@ def _write(image: DecodedImage, job: ImageJob, plan: JobPlan, proof: _Proof | No
     """
     settings = plan.write
     if proof is not None:
-        proof.ledgers.accept(proof.recipe)
+        proof.ledgers.accept(proof.origin)
     format_name = written_format(image.format, job, settings)
     data = encode(
         image,
@@ -417,7 +416,7 @@ def _publish(data: bytes, job: ImageJob, proof: _Proof | None, *, overwrite: boo
     if not overwrite and os.path.lexists(job.target):  # before the ledger claims to have written it
         raise TargetExistsError(f"{job.target}: it exists already")
     if proof is not None:
-        proof.ledgers.write_down(job, proof.recipe, input_digest=proof.digest, output_digest=digest_of_bytes(data))
+        proof.ledgers.write_down(job, proof.origin, input_digest=proof.digest, output_digest=digest_of_bytes(data))
     # In place the target is what a link points to.
     like = None if job.file is None else Like(source=job.file, takes_its_place=job.is_in_place, keeps_times=keep_times)
     publish(data, job.target, overwrite=overwrite, like=like)

@@ -17,7 +17,7 @@ from restore_cli.imaging.formats import SUFFIXES, WRITABLE_FORMATS, output_forma
 from restore_cli.jobs.addresses import is_address, source_at
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.ledger import Ledger
-from restore_cli.jobs.sources import PassedOver, Selection, Source, expand_patterns, find_sources
+from restore_cli.jobs.sources import ImageSource, PassedOver, Selection, expand_patterns, find_sources
 from restore_cli.jobs.steps import Step
 from restore_cli.jobs.targets import Destination, ImageJob, plan_jobs, settle
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
@@ -106,7 +106,7 @@ def plan_images(
     return settle(jobs, write.existing, settings.shard)
 
 
-def _addresses(settings: PathSettings, inputs: Sequence[str], output: str | None) -> tuple[Source, ...]:
+def _addresses(settings: PathSettings, inputs: Sequence[str], output: str | None) -> tuple[ImageSource, ...]:
     """Return the inputs that lie at addresses, each once."""
     if output is not None and is_address(output):
         raise UsageError(f"nothing can be written to {output}", hint="name the output with -o, or say --beside")

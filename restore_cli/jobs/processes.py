@@ -29,7 +29,7 @@ _END_SECONDS = 10.0
 _SIGNALS = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
 
 
-class Processes:
+class WorkerProcesses:
     """A crew of processes; see `crew.Crew`."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from restore_cli._version import __version__
 from restore_cli.errors import ImageError, RestoreError
 from restore_cli.jobs.attempts import Attempts, DeadlyImageError
-from restore_cli.jobs.ledger import Ledger, Recipe, digest_of_bytes, digest_of_file, digest_of_views
+from restore_cli.jobs.ledger import Ledger, Origin, digest_of_bytes, digest_of_file, digest_of_views
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.targets import ImageJob
@@ -32,19 +32,19 @@ class Ledgers:
     """The ledgers of a plan's output folders, and whether they prove an image done.
 
     Args:
-        recipes: What results are made with, one for each network that an image of the plan can get. Which one it gets
+        origins: What results are made with, one for each network that an image of the plan can get. Which one it gets
             depends on nothing but its bytes and the options, both of which a line holds; so any of them proves it.
     """
 
-    def __init__(self, recipes: Iterable[Recipe] = ()) -> None:
-        self._recipes = set(recipes)
+    def __init__(self, origins: Iterable[Origin] = ()) -> None:
+        self._origins = set(origins)
         self._ledgers: dict[Path, Ledger] = {}
         self._attempts: dict[Path, Attempts] = {}
         self._begun: set[Path] = set()
 
-    def accept(self, recipe: Recipe) -> None:
-        """Take results of one more recipe for proved."""
-        self._recipes.add(recipe)
+    def accept(self, origin: Origin) -> None:
+        """Take results of one more origin for proved."""
+        self._origins.add(origin)
 
     def of(self, job: ImageJob) -> Ledger | None:
         """Return the ledger a job's result is written down in, None for none."""
@@ -108,15 +108,15 @@ class Ledgers:
             digest = digest_of_file(job.source)  # alone: it is the result that is looked for
         if digest is None:
             return False
-        recipes = tuple(self._recipes)  # another thread may add one
-        return any(ledger.proves(job.target, recipe, digest, in_place=job.is_in_place) for recipe in recipes)
+        origins = tuple(self._origins)  # another thread may add one
+        return any(ledger.proves(job.target, origin, digest, in_place=job.is_in_place) for origin in origins)
 
-    def write_down(self, job: ImageJob, recipe: Recipe, *, input_digest: str, output_digest: str) -> None:
+    def write_down(self, job: ImageJob, origin: Origin, *, input_digest: str, output_digest: str) -> None:
         """Tell the ledger of a result that is about to get its name.
 
         Args:
             job: An image of the plan.
-            recipe: What its result was made with.
+            origin: What its result was made with.
             input_digest: Digest of the source's bytes.
             output_digest: Digest of the result's bytes.
 
@@ -126,7 +126,7 @@ class Ledgers:
         ledger = self.of(job)
         if ledger is not None:
             # In place the input is about to be lost, and a lost line would have its result restored once more.
-            ledger.add(job.target, recipe, input_digest=input_digest, output_digest=output_digest, sync=job.is_in_place)
+            ledger.add(job.target, origin, input_digest=input_digest, output_digest=output_digest, sync=job.is_in_place)
 
     def read_attempts(self, jobs: Iterable[ImageJob]) -> None:
         """Take in which images of some jobs were begun and not finished.
@@ -210,7 +210,7 @@ def _digest_of_input(job: ImageJob) -> str | None:
     return None if right is None else digest_of_views(digest, right)
 
 
-def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str, *, by_image: bool = False) -> Recipe:
+def origin_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str, *, by_image: bool = False) -> Origin:
     """Return what results of a plan depend on besides their inputs.
 
     Args:
@@ -240,7 +240,7 @@ def recipe_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str, *, by_ima
         request["weights"] = {"gray": plan.weights.gray, "sigma": plan.weights.sigma}
     options = digest_of_bytes(json.dumps(request, sort_keys=True, default=str).encode())
     steps = tuple(entry.config.get("steps", ()))
-    return Recipe(weights=weights_digest, options=options, version=__version__, steps=steps)
+    return Origin(weights=weights_digest, options=options, version=__version__, steps=steps)
 
 
 def split_done(jobs: Iterable[ImageJob], ledgers: Ledgers) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:

@@ -28,7 +28,7 @@ _PUT_ASIDE = {".bak", ".orig", ".old", ".tmp", ".part", ".partial", ".crdownload
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ImageSource:
     """One image to read.
 
     Attributes:
@@ -120,7 +120,7 @@ def find_sources(
     *,
     leave_out: Path | None = None,
     passed_over: PassedOver | None = None,
-) -> tuple[Source, ...]:
+) -> tuple[ImageSource, ...]:
     """List the images of some files and folders, each once, folders in the order of their names.
 
     Args:
@@ -139,12 +139,12 @@ def find_sources(
     passed_over = PassedOver() if passed_over is None else passed_over
     _require_some(inputs)
     forbidden = _identity(leave_out) if leave_out is not None else None
-    found: dict[str, Source] = {}
+    found: dict[str, ImageSource] = {}
     for root in inputs:
         if os.path.isdir(root):  # noqa: PTH112 - unlike Path's it takes any name, too long ones and circles
             sources = _images_in(root, selection, forbidden, passed_over, is_only=len(inputs) == 1)
         else:
-            sources = iter([Source(path=root, root=root, inner=root.name)] if selection.takes(root.name) else [])
+            sources = iter([ImageSource(path=root, root=root, inner=root.name)] if selection.takes(root.name) else [])
         for source in sources:
             found.setdefault(str(source.path.absolute()), source)
     if not found:
@@ -187,7 +187,7 @@ def _nearest_name(path: Path) -> Path | None:
 
 def _images_in(
     root: Path, selection: Selection, forbidden: tuple[int, int] | None, passed_over: PassedOver, *, is_only: bool
-) -> Iterator[Source]:
+) -> Iterator[ImageSource]:
     waiting = [(root, "")]
     while waiting:
         folder, below = waiting.pop()
@@ -198,7 +198,7 @@ def _images_in(
             if folder == root and is_only:
                 hint = "change its permissions or name files"
                 raise UsageError(f"cannot list {folder}: {error.strerror}", hint=hint) from error
-            yield Source(path=folder, root=root, inner=below.rstrip("/") or root.name)
+            yield ImageSource(path=folder, root=root, inner=below.rstrip("/") or root.name)
             continue
         images = {Path(entry.name).stem for entry in entries if _is_called_image(entry, selection)}
         for entry in entries:
@@ -211,7 +211,7 @@ def _images_in(
             elif selection.takes(inner):
                 # A folder or a pipe that is called an image is refused by its reader, with its reason.
                 if _is_called_image(entry, selection) or (path.stem not in images and _holds_image(entry)):
-                    yield Source(path=path, root=root, inner=inner)
+                    yield ImageSource(path=path, root=root, inner=inner)
                 else:
                     _pass_over(entry, path, passed_over)
         waiting += reversed(subfolders)

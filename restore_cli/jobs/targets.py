@@ -17,7 +17,7 @@ from typing import Literal
 
 from restore_cli.errors import UsageError
 from restore_cli.jobs.shard import in_shard
-from restore_cli.jobs.sources import Source
+from restore_cli.jobs.sources import ImageSource
 from restore_cli.settings import Existing, Shard
 
 
@@ -96,7 +96,7 @@ def _never(_home: Path, _target: Path) -> bool:
 
 
 def plan_jobs(
-    sources: Iterable[Source], destination: Destination, *, is_ours: Callable[[Path, Path], bool] = _never
+    sources: Iterable[ImageSource], destination: Destination, *, is_ours: Callable[[Path, Path], bool] = _never
 ) -> list[ImageJob]:
     """Return a job for each source: where its result goes, and which ledger tells of it.
 
@@ -124,7 +124,7 @@ def plan_jobs(
     return jobs
 
 
-def _job_of_file(source: Source, destination: Destination, is_ours: Callable[[Path, Path], bool]) -> ImageJob:
+def _job_of_file(source: ImageSource, destination: Destination, is_ours: Callable[[Path, Path], bool]) -> ImageJob:
     if destination.kind == "in place":
         # A link stays a link, and what it points to is replaced.
         target = Path(os.path.realpath(source.path)) if source.path.is_symlink() else source.path

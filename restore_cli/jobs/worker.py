@@ -40,7 +40,7 @@ class Worker:
         self._order = order
         self._report = report
         self._networks = self._load()
-        self._ledgers = Ledgers(order.recipes)
+        self._ledgers = Ledgers(order.origins)
         report(Ready())
 
     def restore(self, batch: Batch, stop: threading.Event) -> None:
@@ -71,7 +71,7 @@ class Worker:
         return networks
 
     def _loaded(self, network: NetworkFacts) -> None:
-        if network.digest not in {recipe.weights for recipe in self._order.recipes}:
+        if network.digest not in {origin.weights for origin in self._order.origins}:
             msg = f"{network.path} of a worker is not the file of the same name where the run was begun"
             raise WeightsError(msg, hint="copy it there")
         self._report(Loaded(network=network))

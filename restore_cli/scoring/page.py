@@ -15,14 +15,14 @@ import numpy.typing as npt
 from restore_cli.pages.document import document, table
 from restore_cli.pages.images import Uint8Image, decibels, figure, views
 from restore_cli.scoring.crops import Crop, CropGallery
-from restore_cli.scoring.report import TITLES, CandidateFacts, Report, rounded
+from restore_cli.scoring.report import TITLES, CandidateFacts, ScoreReport, rounded
 
 # Differences from 0 to this many levels run through the whole ramp; larger ones are its last colour.
 _RAMP_END_LEVELS = 64
 _RAMP = ((0, 0, 0), (66, 14, 92), (160, 34, 88), (233, 96, 40), (250, 190, 64), (255, 255, 224))
 
 
-def report_page(report: Report, gallery: CropGallery, chooser: str) -> str:
+def report_page(report: ScoreReport, gallery: CropGallery, chooser: str) -> str:
     """Return the page as text.
 
     Args:
@@ -54,7 +54,7 @@ def report_page(report: Report, gallery: CropGallery, chooser: str) -> str:
     return document(title, body)
 
 
-def _header(report: Report, title: str) -> str:
+def _header(report: ScoreReport, title: str) -> str:
     count = len(report.images)
     return (
         f"<header><h1>{escape(title)}</h1>"
@@ -64,7 +64,7 @@ def _header(report: Report, title: str) -> str:
     )
 
 
-def _summary(report: Report) -> str:
+def _summary(report: ScoreReport) -> str:
     """Lay out the means: a row for each candidate, ours beside the reported ones."""
     metrics = report.protocol.metrics
     headings = ["", *(f"mean {TITLES[metric]}" for metric in metrics), f"above {report.floor.label}"]
@@ -74,7 +74,7 @@ def _summary(report: Report) -> str:
     return f"<h2>Means</h2>{table(headings, rows, kind='means')}"
 
 
-def _summary_row(report: Report, candidate: CandidateFacts, listed: Sequence[str]) -> str:
+def _summary_row(report: ScoreReport, candidate: CandidateFacts, listed: Sequence[str]) -> str:
     first, *others = report.protocol.metrics
     cells = [f"<td>{escape(candidate.label)}<span class='run'>{escape(candidate.run_text)}</span></td>"]
     cells.append(f'<td class="lead">{rounded(report.mean(candidate.label, first), first)}</td>')
@@ -84,7 +84,7 @@ def _summary_row(report: Report, candidate: CandidateFacts, listed: Sequence[str
     return f"<tr{' class=floor' if candidate.floor else ''}>{''.join(cells)}</tr>"
 
 
-def _reported_cell(report: Report, candidate: CandidateFacts, metric: str) -> str:
+def _reported_cell(report: ScoreReport, candidate: CandidateFacts, metric: str) -> str:
     reported = report.reported(candidate, metric)
     if reported is None:
         return "<td></td>"
@@ -93,7 +93,7 @@ def _reported_cell(report: Report, candidate: CandidateFacts, metric: str) -> st
     return f"<td>{rounded(reported.value, metric)}<span class='run'>{escape(detail)}</span></td>"
 
 
-def _crops(report: Report, crops: Sequence[Crop], title: str, explanation: str) -> str:
+def _crops(report: ScoreReport, crops: Sequence[Crop], title: str, explanation: str) -> str:
     if not crops:
         return ""
     return (
@@ -103,7 +103,7 @@ def _crops(report: Report, crops: Sequence[Crop], title: str, explanation: str) 
     )
 
 
-def _crop(report: Report, crop: Crop) -> str:
+def _crop(report: ScoreReport, crop: Crop) -> str:
     """Lay out one place: degraded, restored, truth, difference.
 
     Several candidates stand side by side between degraded and truth, each with its difference below it.
@@ -120,7 +120,7 @@ def _crop(report: Report, crop: Crop) -> str:
     return views(crop.image, crop.box, shown, columns=columns)
 
 
-def _images(report: Report) -> str:
+def _images(report: ScoreReport) -> str:
     """Lay out the scores of each image: a column for each candidate, with bars for the gain over the floor."""
     gains = [report.gain(facts.label, image) for image in report.images for facts in report.candidates]
     longest = max((abs(gain) for gain in gains if gain is not None and math.isfinite(gain)), default=0.0) or 1.0
@@ -135,7 +135,7 @@ def _images(report: Report) -> str:
     return f"<h2>Each image</h2><p class='note'>{escape(explanation)}</p>{scores}"
 
 
-def _image_cell(report: Report, image: str, candidate: CandidateFacts, longest: float) -> str:
+def _image_cell(report: ScoreReport, image: str, candidate: CandidateFacts, longest: float) -> str:
     score = report.score(image, candidate.label)
     if score is None:
         return "<td>-</td>"
@@ -151,7 +151,7 @@ def _image_cell(report: Report, image: str, candidate: CandidateFacts, longest: 
     return f'<td>{rounded(score.values[first], first)}{bar}<span class="run">{" &nbsp; ".join(details)}</span></td>'
 
 
-def _failures(report: Report) -> str:
+def _failures(report: ScoreReport) -> str:
     if not report.failures:
         return ""
     items = "".join(

@@ -79,7 +79,7 @@ class CandidateFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class ScoreReport:
     """All scores of one run.
 
     Attributes:
@@ -196,7 +196,7 @@ def failure_json(failure: Failure) -> dict[str, Any]:
     }
 
 
-def summary_json(report: Report) -> dict[str, Any]:
+def summary_json(report: ScoreReport) -> dict[str, Any]:
     """Return the means of a run, and how it ran, as a JSON object."""
     protocol = report.protocol
     return {
@@ -213,7 +213,7 @@ def summary_json(report: Report) -> dict[str, Any]:
     }
 
 
-def report_csv(report: Report) -> str:
+def report_csv(report: ScoreReport) -> str:
     """Return all scores as CSV: rows of kind "image", then "mean", "reported" and "difference" for each candidate."""
     metrics = report.protocol.metrics
     text = io.StringIO()
@@ -235,7 +235,7 @@ def report_csv(report: Report) -> str:
     return printable(text.getvalue(), keeping="\n")
 
 
-def _candidate_json(report: Report, candidate: CandidateFacts) -> dict[str, Any]:
+def _candidate_json(report: ScoreReport, candidate: CandidateFacts) -> dict[str, Any]:
     metrics = report.protocol.metrics
     reported = {metric: found for metric in metrics if (found := report.reported(candidate, metric)) is not None}
     return {

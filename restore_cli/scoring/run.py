@@ -24,7 +24,7 @@ from restore_cli.scoring.crops import CropGallery
 from restore_cli.scoring.page import report_page
 from restore_cli.scoring.pairs import Pair, find_pairs
 from restore_cli.scoring.protocol import Protocol, ProtocolName, ScoringRequest, choose_protocol
-from restore_cli.scoring.report import CandidateFacts, Report, guess_dataset, report_csv
+from restore_cli.scoring.report import CandidateFacts, ScoreReport, guess_dataset, report_csv
 from restore_cli.scoring.sample import as_float
 from restore_cli.scoring.score import Outcome, score_images
 from restore_cli.settings import RunSettings
@@ -81,7 +81,7 @@ def evaluate(
     save_images: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     watcher: ScoringWatcher | None = None,
-) -> Report:
+) -> ScoreReport:
     """Score weights on images whose truth is known, beside a floor that needs none.
 
     The floor is bicubic enlarging for sr, the degraded image itself elsewhere.
@@ -164,7 +164,7 @@ def evaluate(
         outcomes.append(outcome.without_pixels())
         watcher.scored(outcome, settled)
     facts = tuple(candidate.facts for candidate in candidates)
-    report = Report(
+    report = ScoreReport(
         protocol=settled,
         dataset=dataset or guess_dataset(pairs[0].clean.parent, [s for fact in facts for s in fact.reported]),
         candidates=facts,
@@ -262,7 +262,7 @@ class _Places:
                 raise StorageError(msg, hint="name another with --save-images") from error
             publish(encode(DecodedImage(pixels=as_float(image)), format="PNG"), target, overwrite=self.overwrite)
 
-    def write(self, report: Report, gallery: CropGallery) -> None:
+    def write(self, report: ScoreReport, gallery: CropGallery) -> None:
         """Write the table and the page.
 
         Raises:
@@ -295,7 +295,7 @@ def _load(
     *,
     offline: bool,
 ) -> Iterator[Candidate]:
-    from restore_cli.inference.allocator import keep_freed_memory
+    from restore_cli.inference.memory import keep_freed_memory
 
     keep_freed_memory()
     sigma = protocol.sigma

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from restore_cli.scoring.report import TITLES, CandidateFacts, Report, rounded
+from restore_cli.scoring.report import TITLES, CandidateFacts, ScoreReport, rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
 
 
-def means_table(report: Report) -> TextTable:
+def means_table(report: ScoreReport) -> TextTable:
     """Lay out a row for each candidate: means, what they are above the floor, reported figures (ours less these)."""
     metrics = report.protocol.metrics
     listed = [metric for metric in metrics if any(report.reported(each, metric) for each in report.candidates)]
@@ -34,7 +34,7 @@ def means_table(report: Report) -> TextTable:
     return TextTable(headers=(*headers, "protocol"), rows=tuple(rows))
 
 
-def images_table(report: Report) -> TextTable:
+def images_table(report: ScoreReport) -> TextTable:
     """Lay out a row for each image, a column for each candidate."""
     metrics = report.protocol.metrics
     headers = (" / ".join(TITLES[metric] for metric in metrics), *(each.label for each in report.candidates))
@@ -42,14 +42,14 @@ def images_table(report: Report) -> TextTable:
     return TextTable(headers=headers, rows=tuple(rows))
 
 
-def _scores(report: Report, image: str, candidate: CandidateFacts) -> str:
+def _scores(report: ScoreReport, image: str, candidate: CandidateFacts) -> str:
     score = report.score(image, candidate.label)
     if score is None:
         return "failed"
     return " / ".join(rounded(score.values[metric], metric) for metric in report.protocol.metrics)
 
 
-def _reported(report: Report, candidate: CandidateFacts, metric: str) -> str:
+def _reported(report: ScoreReport, candidate: CandidateFacts, metric: str) -> str:
     reported = report.reported(candidate, metric)
     if reported is None:
         return ""

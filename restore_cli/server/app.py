@@ -21,7 +21,7 @@ from restore_cli.server.openapi import openapi_document
 from restore_cli.server.page import page_markup, page_text
 from restore_cli.server.request import list_tasks, parse_request
 from restore_cli.server.upload import UploadError, read_upload, require_length
-from restore_cli.server.worker import Finished, Ticket, Work, Worker
+from restore_cli.server.worker import ImageQueue, RestoredFile, Ticket, Work
 
 _MEDIA_TYPES = {
     "PNG": "image/png",
@@ -92,7 +92,7 @@ class _Routes:
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         """Work as long as the server runs."""
-        self._worker = Worker(self._work, places=self._settings.places)
+        self._worker = ImageQueue(self._work, places=self._settings.places)
         running = asyncio.create_task(self._worker.run())
         try:
             yield
@@ -209,7 +209,7 @@ def _answer_of(ticket: Ticket) -> Response:
     return _image_answer(ticket.result)
 
 
-def _image_answer(result: Finished) -> Response:
+def _image_answer(result: RestoredFile) -> Response:
     height, width = result.size
     return Response(
         result.data,

@@ -59,12 +59,12 @@ def serve(
 
     from restore_cli.server.app import ServeSettings, create_app
     from restore_cli.server.guard import LOOPBACK
-    from restore_cli.server.worker import Networks
+    from restore_cli.server.worker import RecentNetworks
 
     if not token and host not in LOOPBACK:
         token = secrets.token_urlsafe(24)
     settings = ServeSettings(token=token or None, most_bytes=max_upload, places=queue)
-    program = create_app(settings, Networks(ReadSettings(max_pixels=max_pixels), run or RunSettings()).restore)
+    program = create_app(settings, RecentNetworks(ReadSettings(max_pixels=max_pixels), run or RunSettings()).restore)
     with _listening(host, port) as listener:
         if started is not None:
             name = f"[{host}]" if ":" in host else host

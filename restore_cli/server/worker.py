@@ -30,13 +30,13 @@ from restore_cli.weights.load import load_weights
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 Report = Callable[[float], None]
-Work = Callable[[RestoreRequest, bytes, threading.Event, Report], "Finished"]
+Work = Callable[[RestoreRequest, bytes, threading.Event, Report], "RestoredFile"]
 
 _KEPT_NETWORKS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
+class RestoredFile:
     """A restored image.
 
     Attributes:
@@ -70,7 +70,7 @@ class Ticket:
     state: State = "queued"
     share: float = 0.0
     error: RestoreError | None = None
-    result: Finished | None = field(default=None, repr=False)
+    result: RestoredFile | None = field(default=None, repr=False)
     stop: threading.Event = field(default_factory=threading.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -88,7 +88,7 @@ class Ticket:
         self.changed = asyncio.Event()
 
 
-class Networks:
+class RecentNetworks:
     """The networks in memory, the last few used.
 
     Args:
@@ -101,7 +101,7 @@ class Networks:
         self._run = run
         self._loaded: OrderedDict[tuple[str, float | None, float], Restorer] = OrderedDict()
 
-    def restore(self, request: RestoreRequest, data: bytes, stop: threading.Event, report: Report) -> Finished:
+    def restore(self, request: RestoreRequest, data: bytes, stop: threading.Event, report: Report) -> RestoredFile:
         """Restore one image to the bytes the command line would write.
 
         Args:
@@ -133,7 +133,7 @@ class Networks:
             raise result.error
         if result.status != "ok" or result.size_out is None:
             raise StoppedError
-        return Finished(
+        return RestoredFile(
             data=written[0],
             format=format_of_bytes(written[0]) or "PNG",
             weights=entry.id,
@@ -152,7 +152,7 @@ class Networks:
         return self._loaded[key]
 
 
-class Worker:
+class ImageQueue:
     """Work through a bounded queue, one image at a time.
 
     Args:

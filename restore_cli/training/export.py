@@ -21,7 +21,7 @@ from restore_cli.tasks import get_task
 from restore_cli.training.checkpoint import BEST, LAST, read_checkpoint
 from restore_cli.training.recipes import Recipe
 from restore_cli.training.request import TrainRequest
-from restore_cli.training.run_file import RunFacts, read_run
+from restore_cli.training.run_file import TrainingFacts, read_run
 from restore_cli.training.validation import SIDE_MOST_PIXELS
 from restore_cli.weights.entry import Score, ScoreMetric, WeightsEntry, entry_from_json, entry_to_json
 from restore_cli.weights.file import read_content
@@ -169,7 +169,7 @@ def _validation_protocol(request: TrainRequest, recipe: Recipe) -> str:
 
 
 def _training(
-    request: TrainRequest, facts: RunFacts, commit: str | None, last: Mapping[str, Any], chosen: int
+    request: TrainRequest, facts: TrainingFacts, commit: str | None, last: Mapping[str, Any], chosen: int
 ) -> dict[str, Any]:
     steps, planned = int(last["step"]), sum(stretch["steps"] for stretch in last["timeline"])
     training: dict[str, Any] = {

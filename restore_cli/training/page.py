@@ -23,7 +23,7 @@ from restore_cli.tasks import get_task
 from restore_cli.training.journal import read_journal
 from restore_cli.training.recipes import Recipe
 from restore_cli.training.request import TrainRequest
-from restore_cli.training.run_file import RunFacts
+from restore_cli.training.run_file import TrainingFacts
 from restore_cli.training.validation import View
 
 NAME = "report.html"
@@ -39,7 +39,7 @@ Line = Mapping[str, Any]
 """One interval as the log holds it."""
 
 
-def write_page(folder: Path, request: TrainRequest, facts: RunFacts, shown: Sequence[View]) -> Path:
+def write_page(folder: Path, request: TrainRequest, facts: TrainingFacts, shown: Sequence[View]) -> Path:
     """Draw the page of a run from its log into its folder and return its path.
 
     Args:
@@ -58,7 +58,7 @@ def write_page(folder: Path, request: TrainRequest, facts: RunFacts, shown: Sequ
 
 
 def run_page(
-    name: str, request: TrainRequest, facts: RunFacts, lines: Sequence[Line], shown: Sequence[View] = ()
+    name: str, request: TrainRequest, facts: TrainingFacts, lines: Sequence[Line], shown: Sequence[View] = ()
 ) -> str:
     """Return the page as text.
 
@@ -80,7 +80,7 @@ def run_page(
     return document(f"{name}: {facts.recipe.name}", body)
 
 
-def _header(name: str, facts: RunFacts, lines: Sequence[Line]) -> str:
+def _header(name: str, facts: TrainingFacts, lines: Sequence[Line]) -> str:
     last = lines[-1] if lines else None
     done, steps = (0, 0) if last is None else (int(last["step"]), int(last["steps"]))
     share = done / steps if steps else 0.0
@@ -108,7 +108,7 @@ def _subject(recipe: Recipe) -> str:
     return " ".join([f"recipe {words[0]}:", *filter(None, words[1:]), "of gray images" if recipe.channels == 1 else ""])
 
 
-def _curves(facts: RunFacts, lines: Sequence[Line]) -> str:
+def _curves(facts: TrainingFacts, lines: Sequence[Line]) -> str:
     """Draw loss, validation, rate and throughput; a curve without a point is left out."""
     recipe = facts.recipe
     losses = _points(lines, "loss", above_zero=True)
@@ -160,7 +160,7 @@ def _view(view: View) -> str:
     return views(view.name, view.box, figures, columns=len(figures))
 
 
-def _settings(request: TrainRequest, facts: RunFacts) -> str:
+def _settings(request: TrainRequest, facts: TrainingFacts) -> str:
     recipe = facts.recipe
     batches = ", ".join(
         f"{phase.batch} patches of {phase.patch}x{phase.patch} from {phase.start:.0%}" for phase in recipe.phases

@@ -13,7 +13,7 @@ from restore_cli.models import get_architecture
 from restore_cli.training.checkpoint import BEST, LAST, read_checkpoint
 from restore_cli.training.page import write_page
 from restore_cli.training.request import TrainRequest
-from restore_cli.training.run_file import RunFacts, read_run
+from restore_cli.training.run_file import TrainingFacts, read_run
 from restore_cli.training.session import Machine, held_out
 from restore_cli.training.validation import View
 
@@ -40,7 +40,7 @@ def redraw(folder: Path, machine: Machine) -> tuple[Path, str | None]:
     return write_page(folder, request, facts, shown), missing
 
 
-def _views(request: TrainRequest, facts: RunFacts, weights: Path, machine: Machine) -> tuple[View, ...]:
+def _views(request: TrainRequest, facts: TrainingFacts, weights: Path, machine: Machine) -> tuple[View, ...]:
     arch = get_architecture(facts.recipe.network.arch)
     validation = held_out(request, facts.recipe, machine)
     if validation is None:

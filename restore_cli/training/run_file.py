@@ -24,7 +24,7 @@ _ASKED = {"recipe": "the recipe", "config": "the network", "images": "the images
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFacts:
+class TrainingFacts:
     """What a run was begun with.
 
     Attributes:
@@ -54,7 +54,7 @@ class RunFacts:
         """Build from a JSON object; TypeError or KeyError where a field is unknown or missing."""
         return cls(**{**values, "recipe": _recipe_from_json(values["recipe"])})
 
-    def refuse_change(self, now: RunFacts, folder: Path) -> None:
+    def refuse_change(self, now: TrainingFacts, folder: Path) -> None:
         """Refuse to go on where what a run was begun with is not what is there now.
 
         Raises:
@@ -68,14 +68,14 @@ class RunFacts:
                 )
 
 
-def write_run(folder: Path, request: TrainRequest, facts: RunFacts) -> None:
+def write_run(folder: Path, request: TrainRequest, facts: TrainingFacts) -> None:
     """Remember a request, and what was found out about it, in the run's folder."""
     content = {"request": request.to_json(), **facts.to_json()}
     with replacing(folder / NAME) as file:
         file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
-def read_run(folder: Path) -> tuple[TrainRequest, RunFacts]:
+def read_run(folder: Path) -> tuple[TrainRequest, TrainingFacts]:
     """Return the request a run was started with, and the facts noted beside it.
 
     Raises:
@@ -84,7 +84,7 @@ def read_run(folder: Path) -> tuple[TrainRequest, RunFacts]:
     path = folder / NAME
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        return TrainRequest.from_json(facts.pop("request")), RunFacts.from_json(facts)
+        return TrainRequest.from_json(facts.pop("request")), TrainingFacts.from_json(facts)
     except FileNotFoundError as error:
         raise TrainingError(f"{folder} holds no training run ({NAME} is missing)") from error
     except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -37,7 +37,7 @@ from restore_cli.training.page import write_page
 from restore_cli.training.processes import Processes
 from restore_cli.training.recipes import MIXTURES, Recipe
 from restore_cli.training.request import TrainRequest
-from restore_cli.training.run_file import NAME, RunFacts, checkout_commit, read_run
+from restore_cli.training.run_file import NAME, TrainingFacts, checkout_commit, read_run
 from restore_cli.training.sampling import CropSampler
 from restore_cli.training.state import TrainingState
 from restore_cli.training.timeline import Timeline, timeline_of_epochs, timeline_of_steps
@@ -91,7 +91,7 @@ class Session:
     maker: BatchMaker
     validation: Validation | None
     started_from: WarmStart | None
-    facts: RunFacts
+    facts: TrainingFacts
     left_out: tuple[str, ...] = ()
 
 
@@ -135,7 +135,7 @@ def prepare(request: TrainRequest, machine: Machine, folder: Path | None = None)
         processes=machine.processes.count,
     )
     validation = held_out(request, recipe, machine)
-    facts = RunFacts(
+    facts = TrainingFacts(
         recipe=recipe,
         config=config.to_json(),
         images=len(store),

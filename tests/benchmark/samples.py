@@ -7,7 +7,7 @@ from restore_cli.benchmark.counts import Counts, Geometry
 from restore_cli.benchmark.machine import Ceilings, Environment
 from restore_cli.benchmark.measure import Energy, Measurement
 from restore_cli.benchmark.memory import Memory
-from restore_cli.benchmark.report import Report
+from restore_cli.benchmark.report import BenchReport
 from restore_cli.benchmark.rows import Row
 from restore_cli.benchmark.timing import Timing
 from restore_cli.benchmark.workloads import WorkloadFacts
@@ -80,5 +80,5 @@ def a_row(
     )
 
 
-def a_report(*rows: Row) -> Report:
-    return Report(environment=ENVIRONMENT, rows=rows or (a_row(a_measurement()),))
+def a_report(*rows: Row) -> BenchReport:
+    return BenchReport(environment=ENVIRONMENT, rows=rows or (a_row(a_measurement()),))

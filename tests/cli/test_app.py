@@ -14,7 +14,7 @@ import typer
 
 from restore_cli.cli import app, restore
 from restore_cli.cli.app import COMMANDS
-from tests.cli.conftest import Run, command, environment, image, run_apart
+from tests.cli.conftest import Run, command, environment, run_apart
 
 
 def test_the_list_of_commands_says_what_each_says_of_itself(here: Path):
@@ -113,14 +113,6 @@ def test_a_folder_without_images_says_where_to_look(run: Run):
     assert "no images in empty; name a folder with images in it" in run("sr", "empty").err
     Path("empty/below").mkdir()
     assert "no images in empty; add -r to look into its subfolders" in run("sr", "empty").err
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that nobody may write to")
-def test_an_output_folder_that_cannot_be_written_is_found_before_the_network_is_loaded(run: Run):
-    image("a.png")
-    ran = run("sr", "a.png", "-o", "/proc/below/out.png")
-    assert (ran.code, ran.err.count("\n")) == (4, 1)
-    assert "/proc/below: nothing can be written there" in ran.err
 
 
 def test_a_traceback_comes_only_when_asked_for(run: Run):

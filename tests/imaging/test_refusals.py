@@ -16,7 +16,7 @@ from PIL import Image, ImageFile
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.containers.header import is_gray
-from restore_cli.imaging.containers.plugins import require_plugin
+from restore_cli.imaging.containers.pillow import require_plugin
 from restore_cli.imaging.decode import decode, decode_bytes
 from tests.imaging.files import chunk, packed, pattern, png, saved
 
@@ -281,9 +281,9 @@ def test_no_library_writes_to_the_terminal(capfd: pytest.CaptureFixture[str]) ->
 def test_formats_of_extras_name_the_extra_where_it_is_missing(
     monkeypatch: pytest.MonkeyPatch, start: bytes, extra: str
 ) -> None:
-    from restore_cli.imaging.containers import plugins
+    from restore_cli.imaging.containers import pillow
 
-    monkeypatch.setattr(plugins, "has_plugin", lambda _: False)
+    monkeypatch.setattr(pillow, "has_plugin", lambda _: False)
     with pytest.raises(DecodeError, match=rf"^x: it is a .* image, for which .*pip install 'restore-cli\[{extra}\]'"):
         decode_bytes(start + bytes(100), "x")
 

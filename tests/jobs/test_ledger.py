@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from restore_cli.errors import StorageError
-from restore_cli.jobs.ledger import LEDGER_NAME, Ledger, Recipe, digest_of_bytes, digest_of_file
+from restore_cli.jobs.ledger import LEDGER_NAME, Ledger, Origin, digest_of_bytes, digest_of_file
 
-RECIPE = Recipe(weights="sha256:aa", options="sha256:bb", version="1")
+ORIGIN = Origin(weights="sha256:aa", options="sha256:bb", version="1")
 INPUT = digest_of_bytes(b"input")
 
 
-def write(folder: Path, name: str = "a.png", data: bytes = b"result", recipe: Recipe = RECIPE) -> Path:
+def write(folder: Path, name: str = "a.png", data: bytes = b"result", origin: Origin = ORIGIN) -> Path:
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    Ledger(folder).add(target, recipe, input_digest=INPUT, output_digest=digest_of_bytes(data))
+    Ledger(folder).add(target, origin, input_digest=INPUT, output_digest=digest_of_bytes(data))
     target.write_bytes(data)
     return target
 
@@ -45,7 +45,7 @@ def in_a_fork(work: Callable[[], None]) -> multiprocessing.process.BaseProcess:
 
 def test_a_result_is_proved_by_all_its_digests(tmp_path: Path):
     target = write(tmp_path)
-    assert reread(tmp_path).proves(target, RECIPE, INPUT)
+    assert reread(tmp_path).proves(target, ORIGIN, INPUT)
     assert lines(tmp_path) == [
         {
             "ledger": 1,
@@ -60,16 +60,16 @@ def test_a_result_is_proved_by_all_its_digests(tmp_path: Path):
 
 
 @pytest.mark.parametrize("field", ["weights", "options", "version"])
-def test_another_recipe_proves_nothing(tmp_path: Path, field: str):
+def test_another_origin_proves_nothing(tmp_path: Path, field: str):
     target = write(tmp_path)
-    other = Recipe(**{**vars(RECIPE), field: "other"})
+    other = Origin(**{**vars(ORIGIN), field: "other"})
     assert not reread(tmp_path).proves(target, other, INPUT)
     assert reread(tmp_path).knows(target)
 
 
 def test_another_input_proves_nothing(tmp_path: Path):
     target = write(tmp_path)
-    assert not reread(tmp_path).proves(target, RECIPE, digest_of_bytes(b"other input"))
+    assert not reread(tmp_path).proves(target, ORIGIN, digest_of_bytes(b"other input"))
 
 
 @pytest.mark.parametrize("content", [b"", b"resul", b"resulT", b"result2", None])
@@ -81,21 +81,21 @@ def test_a_result_that_is_not_what_was_written_proves_nothing(tmp_path: Path, co
     else:
         target.write_bytes(content)
         os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))  # size and time may lie
-    assert not reread(tmp_path).proves(target, RECIPE, INPUT)
+    assert not reread(tmp_path).proves(target, ORIGIN, INPUT)
 
 
 def test_in_place_the_result_itself_is_the_proof(tmp_path: Path):
     target = write(tmp_path)
-    assert reread(tmp_path).proves(target, RECIPE, digest_of_bytes(b"result"), in_place=True)
-    assert not reread(tmp_path).proves(target, RECIPE, INPUT, in_place=True)
+    assert reread(tmp_path).proves(target, ORIGIN, digest_of_bytes(b"result"), in_place=True)
+    assert not reread(tmp_path).proves(target, ORIGIN, INPUT, in_place=True)
 
 
 def test_the_latest_of_several_results_counts_and_so_does_an_earlier_one(tmp_path: Path):
     write(tmp_path, data=b"one")
     target = write(tmp_path, data=b"two")
-    assert reread(tmp_path).proves(target, RECIPE, INPUT)
+    assert reread(tmp_path).proves(target, ORIGIN, INPUT)
     target.write_bytes(b"one")
-    assert reread(tmp_path).proves(target, RECIPE, INPUT)
+    assert reread(tmp_path).proves(target, ORIGIN, INPUT)
 
 
 def test_names_are_told_apart_and_kept_whatever_is_in_them(tmp_path: Path):
@@ -103,7 +103,7 @@ def test_names_are_told_apart_and_kept_whatever_is_in_them(tmp_path: Path):
     for name in names:
         write(tmp_path, name)
     ledger = reread(tmp_path)
-    assert all(ledger.proves(tmp_path / name, RECIPE, INPUT) for name in names)
+    assert all(ledger.proves(tmp_path / name, ORIGIN, INPUT) for name in names)
     assert [line["target"] for line in lines(tmp_path)] == names
     assert not ledger.knows(tmp_path / "a.png")
 
@@ -111,7 +111,7 @@ def test_names_are_told_apart_and_kept_whatever_is_in_them(tmp_path: Path):
 def test_a_ledger_moves_with_its_folder(tmp_path: Path):
     write(tmp_path / "old")
     (tmp_path / "old").rename(tmp_path / "new")
-    assert reread(tmp_path / "new").proves(tmp_path / "new" / "a.png", RECIPE, INPUT)
+    assert reread(tmp_path / "new").proves(tmp_path / "new" / "a.png", ORIGIN, INPUT)
 
 
 def test_a_line_cut_at_any_place_loses_only_itself(tmp_path: Path):
@@ -123,11 +123,11 @@ def test_a_line_cut_at_any_place_loses_only_itself(tmp_path: Path):
     for cut in range(len(first), len(whole)):
         path.write_bytes(whole[:cut])
         ledger = reread(tmp_path)
-        assert ledger.proves(tmp_path / "a.png", RECIPE, INPUT)
+        assert ledger.proves(tmp_path / "a.png", ORIGIN, INPUT)
         assert not ledger.knows(tmp_path / "b.png")
     path.write_bytes(whole[:-40])
     target = write(tmp_path, "c.png")
-    assert reread(tmp_path).proves(target, RECIPE, INPUT)
+    assert reread(tmp_path).proves(target, ORIGIN, INPUT)
     path.write_bytes(whole[:-40] + whole)  # torn by one process while another goes on
     assert all(reread(tmp_path).knows(tmp_path / name) for name in ("a.png", "b.png"))
 
@@ -143,9 +143,9 @@ def test_random_damage_never_proves_what_is_not_there(tmp_path: Path):
         for place in shuffle.sample(range(len(whole)), 3):
             changed[place] = shuffle.randrange(256)
         path.write_bytes(changed)
-        assert not reread(tmp_path).proves(tmp_path / "b", RECIPE, INPUT)
+        assert not reread(tmp_path).proves(tmp_path / "b", ORIGIN, INPUT)
     path.write_bytes(b"[1]\n{}\nnull\n" + b"[" * 100_000 + b'\n{"ledger": 1, "target": 3}\n' + whole)
-    assert reread(tmp_path).proves(tmp_path / "c", RECIPE, INPUT)
+    assert reread(tmp_path).proves(tmp_path / "c", ORIGIN, INPUT)
 
 
 def test_a_folder_without_ledger_knows_nothing_and_stays_as_it_is(tmp_path: Path):
@@ -167,7 +167,7 @@ def test_what_is_no_file_is_no_ledger(tmp_path: Path):
         folder.mkdir()
         make(folder / LEDGER_NAME)
         with pytest.raises(StorageError, match="the ledger cannot be"):
-            Ledger(folder).add(folder / "a.png", RECIPE, input_digest="", output_digest="")
+            Ledger(folder).add(folder / "a.png", ORIGIN, input_digest="", output_digest="")
     assert elsewhere.read_bytes() == b""
 
 
@@ -182,7 +182,7 @@ def test_a_claim_keeps_other_processes_away_until_it_is_released(tmp_path: Path)
     assert ledger.claim(tmp_path / "b", create=True)
     assert not others_may("a")
     assert others_may("c")
-    ledger.add(tmp_path / "a", RECIPE, input_digest="", output_digest="")
+    ledger.add(tmp_path / "a", ORIGIN, input_digest="", output_digest="")
     ledger.read()  # neither of them may close what holds the locks
     assert not others_may("a")
     ledger.release(tmp_path / "a")
@@ -213,11 +213,11 @@ def test_the_claims_of_a_killed_process_are_gone(tmp_path: Path):
 
 def test_what_others_have_written_is_taken_in_under_a_claim(tmp_path: Path):
     mine, other = Ledger(tmp_path), Ledger(tmp_path)
-    other.add(tmp_path / "a.png", RECIPE, input_digest=INPUT, output_digest=digest_of_bytes(b"x"))
+    other.add(tmp_path / "a.png", ORIGIN, input_digest=INPUT, output_digest=digest_of_bytes(b"x"))
     (tmp_path / "a.png").write_bytes(b"x")
     assert mine.claim(tmp_path / "a.png", create=True)
     mine.read()
-    assert mine.proves(tmp_path / "a.png", RECIPE, INPUT)
+    assert mine.proves(tmp_path / "a.png", ORIGIN, INPUT)
 
 
 def test_no_descriptor_stays_open_between_claims(tmp_path: Path):
@@ -226,7 +226,7 @@ def test_no_descriptor_stays_open_between_claims(tmp_path: Path):
     for index in range(50):
         target = tmp_path / f"{index}.png"
         ledger.claim(target, create=True)
-        ledger.add(target, RECIPE, input_digest=INPUT, output_digest=INPUT)
+        ledger.add(target, ORIGIN, input_digest=INPUT, output_digest=INPUT)
         ledger.release(target)
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - names only
 

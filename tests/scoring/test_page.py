@@ -16,7 +16,7 @@ from PIL import Image
 from restore_cli.scoring.crops import CropGallery
 from restore_cli.scoring.page import report_page
 from restore_cli.scoring.protocol import ScoringRequest, choose_protocol
-from restore_cli.scoring.report import CandidateFacts, Failure, ImageScore, Report
+from restore_cli.scoring.report import CandidateFacts, Failure, ImageScore, ScoreReport
 from restore_cli.scoring.sample import Sample, as_float
 from restore_cli.scoring.score import Outcome
 
@@ -41,10 +41,10 @@ def gallery_of(*outcomes: Outcome, keep: int = 2) -> CropGallery:
     return gallery
 
 
-def report_with(*images: str, label: str = "net") -> Report:
+def report_with(*images: str, label: str = "net") -> ScoreReport:
     protocol = choose_protocol(ScoringRequest(task="sr", paired=True, scale=2))
     values = {"psnr_y": 30.0, "ssim_y": 0.9}
-    return Report(
+    return ScoreReport(
         protocol=protocol,
         dataset="Set <5>",
         candidates=(CandidateFacts(label="bicubic", floor=True), CandidateFacts(label=label, run={"device": "cpu"})),

@@ -15,7 +15,7 @@ from restore_cli.scoring.report import (
     CandidateFacts,
     Failure,
     ImageScore,
-    Report,
+    ScoreReport,
     guess_dataset,
     image_json,
     report_csv,
@@ -34,13 +34,13 @@ def reported(**changes: object) -> Score:
     return Score(**{**facts, **changes})  # type: ignore[arg-type]
 
 
-def report_of(*scores: Score, values: tuple[float, ...] = (30.0, 33.0), dataset: str = "set 5") -> Report:
+def report_of(*scores: Score, values: tuple[float, ...] = (30.0, 33.0), dataset: str = "set 5") -> ScoreReport:
     floor = CandidateFacts(label="bicubic", floor=True)
     network = CandidateFacts(
         label="net", weights="net-sr-x4", digest="sha256:0", run={"device": "cpu", "tta": False}, reported=scores
     )
     images = [f"img{place}" for place in range(len(values))]
-    return Report(
+    return ScoreReport(
         protocol=choose_protocol(ScoringRequest(task="sr", paired=True, scale=4)),
         dataset=dataset,
         candidates=(floor, network),

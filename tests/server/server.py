@@ -20,7 +20,7 @@ from tests.cli.conftest import environment
 TOY = """
 import socket, sys, threading, uvicorn
 from restore_cli.server.app import ServeSettings, create_app
-from restore_cli.server.worker import Finished, StoppedError
+from restore_cli.server.worker import RestoredFile, StoppedError
 from restore_cli.errors import WeightsError
 
 def work(request, data, stop, tell):
@@ -33,7 +33,7 @@ def work(request, data, stop, tell):
         if stop.wait(0.05):
             raise StoppedError
     made = b"\\x89PNG\\r\\n\\x1a\\n" + data
-    return Finished(data=made, format="PNG", weights="toy", seconds=0.0, size=(1, 1), warnings=())
+    return RestoredFile(data=made, format="PNG", weights="toy", seconds=0.0, size=(1, 1), warnings=())
 
 listener = socket.create_server(("127.0.0.1", 0))
 print(f"http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)

@@ -16,8 +16,7 @@ import pytest
 
 from restore_cli.errors import ImageError, StorageError
 from restore_cli.storage import publish as publish_module
-from restore_cli.storage.ownership import Like
-from restore_cli.storage.publish import make_folder, publish, remove_unfinished
+from restore_cli.storage.publish import Like, make_folder, publish, remove_unfinished
 
 DATA = bytes(range(256)) * 400
 

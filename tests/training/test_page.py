@@ -17,7 +17,7 @@ from restore_cli.training.page import NAME, run_page
 from restore_cli.training.processes import Processes
 from restore_cli.training.report import redraw
 from restore_cli.training.request import TrainRequest
-from restore_cli.training.run_file import RunFacts, checkout_commit, write_run
+from restore_cli.training.run_file import TrainingFacts, checkout_commit, write_run
 from restore_cli.training.session import Machine, held_out, make_loop, prepare
 from restore_cli.training.validation import SHOWN_MOST
 from tests.conftest import ROOT
@@ -28,9 +28,9 @@ from tests.training.conftest import write_images
 MACHINE = Machine(device=torch.device("cpu"), processes=Processes(), cache_mebibytes=64, readers=1)
 
 
-def facts_of(request: TrainRequest, floor: float | None = 30.0) -> RunFacts:
+def facts_of(request: TrainRequest, floor: float | None = 30.0) -> TrainingFacts:
     recipe = request.adjusted_recipe()
-    return RunFacts(recipe=recipe, config={}, images=3, data_digest="", parameters=1234, floor=floor)
+    return TrainingFacts(recipe=recipe, config={}, images=3, data_digest="", parameters=1234, floor=floor)
 
 
 def log_of(count: int, *, validated: bool = True) -> list[dict[str, float]]:

@@ -1,12 +1,14 @@
 """Pillow's decoders, one by one, under settings of ours.
 
 Stage 3, READ. Pillow keeps its limits and its leniency in variables of the process, and libtiff writes to the terminal
-by itself. Both are put to rest here for as long as any image is being decoded, by however many threads.
+by itself. Both are put to rest here for as long as any image is being decoded, by however many threads. HEIF and JPEG
+XL are not in Pillow; their decoders come with extras, and are registered when the first such file is met.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import io
 import logging
 import threading
@@ -17,7 +19,9 @@ from functools import cache
 
 from PIL import Image, ImageFile, _imaging
 
+from restore_cli.errors import DecodeError
 from restore_cli.imaging.containers.parts import TRUNCATED
+from restore_cli.imaging.formats import EXTRA_BY_FORMAT
 
 _SIGNS_OF_AN_END = ("truncated", "end of", "not enough", "incomplete")
 _SIGNS_OF_A_KIND = ("mode", "support", "not implemented", "unrecognized", "cannot handle", "unknown")
@@ -120,3 +124,31 @@ def _silence_libtiff() -> None:
         library.TIFFSetErrorHandler(ctypes.c_void_p(None))
     except (AttributeError, OSError, TypeError):
         pass  # linked in statically, or absent: then a line on stderr is all the harm
+
+
+_NAMES = {"HEIF": "a HEIF image", "JXL": "a JPEG XL image"}
+
+
+def require_plugin(format_name: str) -> None:
+    """Make sure that a format's decoder and encoder are there.
+
+    Raises:
+        DecodeError: If the extra that brings them is not installed.
+    """
+    if format_name in EXTRA_BY_FORMAT and not has_plugin(format_name):
+        extra = EXTRA_BY_FORMAT[format_name]
+        msg = f"it is {_NAMES[format_name]}, for which the extra {extra!r} is needed"
+        raise DecodeError(msg, hint=f"pip install 'restore-cli[{extra}]'")
+
+
+@cache
+def has_plugin(format_name: str) -> bool:
+    """Register the plugin of an optional format; return whether it is installed."""
+    try:
+        if format_name == "HEIF":
+            importlib.import_module("pillow_heif").register_heif_opener(thumbnails=False)
+        else:
+            importlib.import_module("pillow_jxl")
+    except ImportError:
+        return False
+    return True
