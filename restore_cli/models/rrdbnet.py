@@ -29,6 +29,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 from restore_cli.layers.bands import Execution, usual_rows
 from restore_cli.layers.json_config import JsonConfig
 from restore_cli.layers.stages import over_bands
+from restore_cli.layers.tensors import cat_channels
 from restore_cli.models import Arch, Shapes
 
 _SLOPE = 0.2  # of every leaky ReLU
@@ -97,7 +98,7 @@ class DenseBlock(nn.Module):
         """Return (N, C, H, W) of the same shape."""
         known = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            known = torch.cat((known, _leaky(conv(known))), 1)
+            known = cat_channels((known, _leaky(conv(known))))
         out: Tensor = self.conv5(known) * _RESIDUAL + x
         return out
 

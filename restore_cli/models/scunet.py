@@ -26,6 +26,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.json_config import JsonConfig
 from restore_cli.layers.tensors import channels_first, channels_last
+from restore_cli.layers.windows import relative_places, unseen
 from restore_cli.models import Arch, Shapes, count_of
 
 _SCALES = 4
@@ -112,8 +113,8 @@ class WindowAttention(nn.Module):
         )
         logits = self._position_bias()[None].to(qkv.dtype)  # (1, h, L, L)
         if shift:
-            unseen = self._unseen(height // side, width // side, x.device).repeat(n, 1, 1)[:, None]
-            logits = torch.where(unseen, -torch.inf, logits)  # (B, h, L, L)
+            hidden = unseen(height // side, width // side, side, shift, x.device).repeat(n, 1, 1)[:, None]
+            logits = torch.where(hidden, -torch.inf, logits)  # (B, h, L, L)
         mixed = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=logits)
         rows = height // side
         merged = rearrange(mixed, "(n r c) h (y x) d -> n (r y) (c x) (h d)", n=n, r=rows, y=side)
@@ -122,24 +123,8 @@ class WindowAttention(nn.Module):
 
     def _position_bias(self) -> Tensor:
         """Return the bias of every query and key, (h, L, L)."""
-        axis = torch.arange(self.window_size, device=self.relative_position_params.device)
-        token = torch.cartesian_prod(axis, axis)
-        offset = token[:, None] - token[None] + self.window_size - 1  # (L, L, 2), query minus key
+        offset = relative_places(self.window_size, self.relative_position_params.device)  # query minus key
         return self.relative_position_params[:, offset[..., 0], offset[..., 1]]
-
-    def _unseen(self, rows: int, columns: int, device: torch.device) -> Tensor:
-        """Return (rows * columns, L, L): what lies beyond the border of the image, which the shift brought together."""
-        side = self.window_size
-        inner = torch.arange(side, device=device) < side - self.shift
-
-        def parts(count: int) -> Tensor:
-            """Return (count, side, side): tokens of the last window that come from different ends of an axis."""
-            last = torch.arange(count, device=device) == count - 1
-            return last[:, None, None] & (inner[:, None] != inner[None])
-
-        down, across = parts(rows), parts(columns)
-        both = down[:, None, :, None, :, None] | across[None, :, None, :, None, :]
-        return both.expand(rows, columns, side, side, side, side).reshape(rows * columns, side**2, side**2)
 
 
 class TransformerBlock(nn.Module):

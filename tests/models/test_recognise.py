@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from restore_cli.models import drunet, fbcnn, get_architecture, nafnet, recognise, scunet
+from restore_cli.models import drunet, fbcnn, get_architecture, nafnet, recognise, scunet, swinir
 from restore_cli.models.ramit.config import PUBLISHED
 from restore_cli.models.ramit.config import Config as RAMiTConfig
 from restore_cli.models.restormer.config import Config as RestormerConfig
@@ -21,6 +21,12 @@ OTHERS: list[tuple[str, Any]] = [
     ("fbcnn", fbcnn.Config()),
     ("fbcnn", fbcnn.Config.tiny()),
     ("scunet", scunet.Config()),
+    ("swinir", swinir.Config()),
+    ("swinir", swinir.Config(dim=180, depths=(6,) * 6, upsampler="shuffle", scale=3)),
+    ("swinir", swinir.Config(dim=24, depths=(2,), upsampler="shuffle", scale=8)),
+    ("swinir", swinir.Config(dim=24, depths=(2,), upsampler="nearest", convolutions=3)),
+    ("swinir", swinir.Config(dim=24, depths=(2,), upsampler="nearest", scale=2)),
+    ("swinir", swinir.Config(dim=24, upsampler="none", scale=1, channels=1, window_size=7, img_range=255.0)),
     ("scunet", scunet.Config(channels=1, depths=(2, 2, 2, 2, 2, 2, 2))),
     ("restormer", RestormerConfig()),
     ("restormer", RestormerConfig(LayerNorm_type="BiasFree", inp_channels=1, out_channels=1)),
