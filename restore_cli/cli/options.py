@@ -72,10 +72,7 @@ Model = Annotated[
 WeightsFile = Annotated[
     Path | None,
     typer.Option(
-        "--weights",
-        metavar="FILE",
-        rich_help_panel=NETWORK,
-        help="Use your own weights, of whichever network we know.",
+        "--weights", metavar="FILE", rich_help_panel=NETWORK, help="Use your own weights, of whichever network we know."
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", rich_help_panel=NETWORK, help="Never download anything.")]
@@ -421,16 +418,20 @@ class RunOptions(NetworkOptions):
     engine: Annotated[
         Literal["processes", "ray"],
         typer.Option(
-            "--engine", rich_help_panel=NETWORK, help="What workers are: processes here, or actors of a Ray cluster."
+            "--engine",
+            metavar="NAME",
+            rich_help_panel=NETWORK,
+            show_default=False,
+            help="Run workers as processes here, or as actors of ray.",
         ),
     ] = "processes"
     address: Annotated[
         str | None,
         typer.Option(
             "--address",
-            metavar="auto|HOST",
+            metavar="HOST",
             rich_help_panel=NETWORK,
-            help="The Ray cluster to join; auto: the one this machine is part of. Default: one is started for the run.",
+            help="Ray cluster to join, or auto; by default one is started.",
         ),
     ] = None
 

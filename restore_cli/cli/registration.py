@@ -66,9 +66,11 @@ def _write_sections(parameters: list[Any], ctx: Any, formatter: Any) -> None:
         formatter.write_paragraph()
         with formatter.indentation():
             formatter.write_dl(arguments)
+    formatter.write_paragraph()
     for heading, records in sections.items():
-        if records:
-            with formatter.section(heading):
+        if records:  # without blank lines between them, so that all fits a screen
+            formatter.write_heading(heading)
+            with formatter.indentation():
                 formatter.write_dl(records)
 
 
