@@ -150,7 +150,13 @@ def _own_file(text: str, protocol: Protocol, manifest: Manifest) -> ChosenWeight
         return ChosenWeights(entry=entry, path=_existing(rest), label=Path(rest).stem)
     path = _existing(text)
     known = entry_from_file(path) or next((entry for entry in manifest.entries if entry.file == path.name), None)
-    known = known or entry_of(path, task=protocol.task)
+    if known is None:
+        try:
+            known = entry_of(path, task=protocol.task)
+        except UsageError as error:  # which names an option of other commands
+            raise UsageError(
+                error.message, hint=f"write --weights NAME={path} if it is of a network we list"
+            ) from error
     _refuse_other_purpose(known, protocol, path)
     return ChosenWeights(entry=known, path=path, label=path.stem)
 
