@@ -76,7 +76,7 @@ class _Shown(BatchWatcher):
         self._out = out
         self._plan = plan
         self._comparison = comparison
-        self._named = {job.source: job for job in (*plan.jobs, *plan.skipped) if job.file is None or job.to_stdout}
+        self._named = {job.source: job for job in (*plan.jobs, *plan.skipped) if job.file is None or job.folder is None}
         self._total = len(plan.jobs) + len(plan.skipped)
         self._why_skipped = "is done already, skipped" if plan.write.resume else "exists, skipped"
         self._debug = debug
@@ -147,7 +147,7 @@ class _Shown(BatchWatcher):
             self._advice_shown.add(advice.kind)
         if result.status == "ok":
             if job is None or not job.to_stdout:
-                self._out.image_path(str(result.target))
+                self._out.image_path(target)
             self._out.image_done(f"{place} -> {target}, {result.seconds:.1f} s", name=source)
         elif result.status == "skipped":
             show = self._out.note if self._total == 1 else self._out.detail  # of several they are only counted
@@ -158,7 +158,7 @@ class _Shown(BatchWatcher):
                 self._out.traceback(result.error)
             self._out.error(result.error)
             self._out.image_done(None, name=source)
-        self._out.record(_result_json(result, None if job is None else job.url))
+        self._out.record(_result_json(result, job))
 
 
 def _noise_note(source: str, noise: NoiseEstimate, entry: WeightsEntry | None) -> str:
@@ -237,7 +237,7 @@ def _show_planned(job: ImageJob, plan: JobPlan, choice: Choice, out: Output) -> 
         out.record({**record, "status": "failed", "weights": None, "error": str(error)})
         return False
     scene = job.source_name if job.right is None else f"{job.source_name} + {job.right}"
-    out.data(f"{scene} -> {job.target}")
+    out.data(f"{scene} -> {job.target_name if job.to_bucket else job.target}")
     out.record({**record, "status": "planned", "weights": choice.entry.id})
     return True
 
@@ -256,11 +256,11 @@ def _only(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else None
 
 
-def _result_json(result: JobResult, url: str | None) -> dict[str, Any]:
+def _result_json(result: JobResult, job: ImageJob | None) -> dict[str, Any]:
     return {
         "type": "image",
-        "source": url or str(result.source),
-        "target": str(result.target),
+        "source": (None if job is None else job.url) or str(result.source),
+        "target": job.target_name if job is not None and job.to_bucket else str(result.target),
         "status": result.status,
         "seconds": round(result.seconds, 3),
         "size_in": result.size_in,

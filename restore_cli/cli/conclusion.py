@@ -11,6 +11,7 @@ from pathlib import Path
 from restore_cli.cli.output import Output
 from restore_cli.cli.progress import in_words
 from restore_cli.jobs.batch import BatchReport
+from restore_cli.jobs.bucket_results import url_of
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult
 
@@ -71,6 +72,8 @@ class Conclusion:
         """Say where the results lie."""
         if self._last is None or any(job.to_stdout for job in self._plan.jobs):
             return None
+        if any(job.to_bucket for job in self._plan.jobs):
+            return f"the results are in {url_of(Path(os.path.commonpath(self._folders)))}/"
         if sum(self._folders.values()) == 1:
             return f"the result is {self._last}"
         if all(job.is_in_place for job in self._plan.jobs):

@@ -1,4 +1,4 @@
-"""Images that lie at an https address: which words of a command line are one, what it is called, and its bytes.
+"""Images that lie at an https address or in a bucket: which words of a command line mean one, and its bytes.
 
 Stages 2, PLAN, and 3, READ. An address may come from anybody's list, and the program may run where more can be reached
 than from outside; so without leave it is followed to addresses of the internet alone, wherever redirects lead.
@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from restore_cli.errors import DecodeError, DownloadError, UsageError
-from restore_cli.jobs.sources import ImageSource
+from restore_cli.jobs.sources import ImageSource, Selection
+from restore_cli.storage.buckets import is_in_bucket, listed, read_object
 from restore_cli.storage.web import Patience, fetch_bytes, require_public
 
 MOST_BYTES = 1 << 30
@@ -56,6 +57,33 @@ def source_at(url: str, *, allow_private: bool) -> ImageSource:
     return ImageSource(path=path.with_name(name), root=path.with_name(name), inner=name, url=url)
 
 
+def sources_in_bucket(url: str, selection: Selection) -> tuple[ImageSource, ...]:
+    """Return the images in a bucket that an input means: one object by its name, else those of a folder.
+
+    Raises:
+        UsageError: If there are none.
+        StorageError: If the folder cannot be listed.
+    """
+    root = Path(url)
+    if root.suffix.lower() in selection.suffixes and not url.endswith("/"):
+        return (ImageSource(path=root, root=root, inner=root.name, url=url),) if selection.takes(root.name) else ()
+    sources = tuple(
+        ImageSource(path=root / inner, root=root, inner=inner, url=f"{url.rstrip('/')}/{inner}")
+        for inner in sorted(listed(url, recursive=selection.recursive))
+        if _is_image(inner, selection)
+    )
+    if not sources:
+        raise UsageError(f"no images in {url}", hint="look at its name; -r takes folders below it too")
+    return sources
+
+
+def _is_image(inner: str, selection: Selection) -> bool:
+    path = PurePosixPath(inner)
+    is_safe = str(path) == inner and not any(part.startswith(".") for part in path.parts)
+    is_called_image = path.suffix.lower() in selection.suffixes and selection.takes(inner)
+    return is_safe and is_called_image and not any(selection.leaves_out(str(folder)) for folder in path.parents)
+
+
 def fetch_image(url: str, *, allow_private: bool, stop: threading.Event) -> bytes:
     """Return the bytes that lie at an address.
 
@@ -66,7 +94,10 @@ def fetch_image(url: str, *, allow_private: bool, stop: threading.Event) -> byte
 
     Raises:
         DecodeError: If they cannot be had.
+        StorageError: If a bucket cannot be read.
     """
+    if is_in_bucket(url):
+        return read_object(url, MOST_BYTES)
     try:
         return fetch_bytes(
             url,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restore_cli.errors import RestoreError
+from restore_cli.jobs.bucket_results import url_of
 from restore_cli.jobs.choose import Chooser, WeightsRequest, task_of
 from restore_cli.jobs.networks import LOOKED_AT_FIRST, LoadedNetwork, Networks, NetworkSource, Transfer, facts_of_run
 from restore_cli.jobs.plan import JobPlan, plan_images
@@ -26,6 +27,7 @@ from restore_cli.jobs.steps import Step, suffix_of_steps
 from restore_cli.jobs.targets import ImageJob, target_folders
 from restore_cli.jobs.views import pair_views
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
+from restore_cli.storage.buckets import require_bucket
 from restore_cli.storage.publish import remove_unfinished, require_writable
 
 if TYPE_CHECKING:
@@ -235,8 +237,10 @@ class Batch:
         if self._plan.write.resume:
             self._plan = without_done(self._plan, self._networks)
         self._watcher.planned(self._plan)
-        for folder in target_folders(job for job in self._plan.jobs if not job.to_stdout):
+        for folder in target_folders(job for job in self._plan.jobs if job.folder is not None):
             require_writable(folder)
+        for folder in target_folders(job for job in self._plan.jobs if job.to_bucket)[:1]:
+            require_bucket(url_of(folder))
         self._networks.prepare(self._plan.jobs, only_fetch=self._crew is not None)
         if self._crew is not None and self._plan.jobs:
             with contextlib.ExitStack() as on_fault:
@@ -332,5 +336,5 @@ class Batch:
 
 def _remove_unfinished(plan: JobPlan) -> None:
     """Remove what killed processes left in the output folders."""
-    for folder in target_folders(job for job in (*plan.jobs, *plan.skipped) if not job.to_stdout):
+    for folder in target_folders(job for job in (*plan.jobs, *plan.skipped) if job.folder is not None):
         remove_unfinished(folder)

@@ -29,6 +29,7 @@ from restore_cli.inference.progress import ImageProgress, OnProgress
 from restore_cli.inference.runner import StopRequestedError
 from restore_cli.jobs.addresses import fetch_image
 from restore_cli.jobs.advice import advice_on, clipping_warning
+from restore_cli.jobs.bucket_results import publish_in_bucket
 from restore_cli.jobs.check import check_output, written_format
 from restore_cli.jobs.choose import Choice
 from restore_cli.jobs.flight import AHEAD_OF_THE_NET, BEFORE_WRITING, Flight, Ran, Read, Stage, Written
@@ -273,7 +274,7 @@ class _Proof:
 
 def _ledgers_of(plan: JobPlan, networks: NetworkSource) -> Ledgers | None:
     """Return the ledgers of a plan's output folders, None where none is kept."""
-    if all(job.home is None for job in plan.jobs):
+    if not any(job.keeps_proof for job in plan.jobs):
         return None
     return Ledgers(networks.origins() if plan.write.resume else ())
 
@@ -292,7 +293,7 @@ def _read(
         data = fetch_image(job.url, allow_private=job.allow_private, stop=stop)
     else:
         data = read_file(job.source, settings.max_pixels) if job.data is None else job.data
-    digest = "" if job.home is None else digest_of_bytes(data)
+    digest = digest_of_bytes(data) if job.keeps_proof else ""
     right = None if job.right is None else read_file(job.right, settings.max_pixels)
     if right is not None and digest:
         digest = digest_of_views(digest, digest_of_bytes(right))
@@ -346,7 +347,7 @@ def _restore(
         _refuse_losses(restored, plan.write, format_name)
     if observe is not None:
         observe(job, image, restored)
-    return Ran(image=restored, origin=None if job.home is None else networks.origin(choice.entry), advice=advice)
+    return Ran(image=restored, origin=networks.origin(choice.entry) if job.keeps_proof else None, advice=advice)
 
 
 def _restored_pages(
@@ -401,7 +402,11 @@ def _write(image: DecodedImage, job: ImageJob, plan: JobPlan, proof: _Proof | No
     else:
         try:
             overwrite = settings.existing == "overwrite" or job.replaces
-            _publish(data, job, proof, overwrite=overwrite, keep_times=settings.keep_times)
+            if job.to_bucket:
+                made_with = None if proof is None else (proof.origin, proof.digest)
+                publish_in_bucket(data, job.target, made_with, overwrite=overwrite, resume=settings.resume)
+            else:
+                _publish(data, job, proof, overwrite=overwrite, keep_times=settings.keep_times)
         except TargetExistsError as error:
             proved = settings.resume and proof is not None and proof.ledgers.prove(job, proof.digest)
             if proved or settings.existing == "skip":

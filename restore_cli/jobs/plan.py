@@ -14,13 +14,14 @@ from pathlib import Path
 
 from restore_cli.errors import EncodeError, UsageError
 from restore_cli.imaging.formats import SUFFIXES, WRITABLE_FORMATS, output_format, promised_format, suffix_of
-from restore_cli.jobs.addresses import is_address, source_at
+from restore_cli.jobs.addresses import is_address, source_at, sources_in_bucket
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.ledger import Ledger
 from restore_cli.jobs.sources import ImageSource, PassedOver, Selection, expand_patterns, find_sources
 from restore_cli.jobs.steps import Step
 from restore_cli.jobs.targets import Destination, ImageJob, plan_jobs, settle
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
+from restore_cli.storage.buckets import is_in_bucket
 
 STREAM = "-"
 """How standard input and standard output are written among paths; a file of that name is `./-`."""
@@ -86,21 +87,27 @@ def plan_images(
     typed_inputs, output = _split(settings, resume=write.resume)
     if STREAM in (*typed_inputs, output):
         return _plan_streams(settings, write, typed_inputs, output)
-    addresses = _addresses(settings, typed_inputs, output)
-    paths = [Path(typed) for typed in expand_patterns([typed for typed in typed_inputs if not is_address(typed)])]
-    inputs = [*paths, *(source.path for source in addresses)]
-    destination = _destination(settings, write, inputs, output)
-    leave_out = destination.path if destination.kind == "folder" else None
-    if any(_same_folder(leave_out, folder) for folder in inputs):
-        leave_out = None  # refused later, with the reason that input and output are one
     selection = Selection(
         suffixes=SUFFIXES, recursive=settings.recursive, include=settings.include, exclude=settings.exclude
     )
+    addresses = _addresses(settings, typed_inputs, output)
+    buckets = _in_buckets(write, typed_inputs, output, selection)
+    here = [typed for typed in typed_inputs if not is_address(typed) and not is_in_bucket(typed)]
+    paths = [Path(typed) for typed in expand_patterns(here)]
+    inputs = [*paths, *(source.path for source in addresses), *dict.fromkeys(source.root for source in buckets)]
+    is_one_file = len(inputs) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112 - unlike Path's it takes any name
+    is_one_file &= all(source.path == source.root for source in buckets)
+    destination = _destination(settings, write, inputs, output, is_one_file=is_one_file)
+    leave_out = destination.path if destination.kind == "folder" else None
+    if any(_same_folder(leave_out, folder) for folder in inputs):
+        leave_out = None  # refused later, with the reason that input and output are one
     sources = find_sources(paths, selection, leave_out=leave_out, passed_over=passed_over) if paths else ()
-    sources = (*sources, *(source for source in addresses if selection.takes(source.inner)))
+    sources = (*sources, *(source for source in addresses if selection.takes(source.inner)), *buckets)
     jobs = plan_jobs(sources, destination, is_ours=_Known()) if write.resume else plan_jobs(sources, destination)
     if settings.allow_private:
         jobs = [replace(job, allow_private=job.url is not None) for job in jobs]
+    if output is not None and is_in_bucket(output):
+        jobs = [replace(job, to_bucket=True, home=None, replaces=False) for job in jobs]
     if settings.in_place:
         _require_format_kept(jobs)
     return settle(jobs, write.existing, settings.shard)
@@ -114,6 +121,25 @@ def _addresses(settings: PathSettings, inputs: Sequence[str], output: str | None
     if typed and settings.in_place:
         raise UsageError(f"--in-place cannot write {next(iter(typed))} back", hint="name an output with -o")
     return tuple(source_at(url, allow_private=settings.allow_private) for url in typed)
+
+
+def _in_buckets(
+    write: WriteSettings, inputs: Sequence[str], output: str | None, selection: Selection
+) -> tuple[ImageSource, ...]:
+    """Return the inputs that lie in buckets.
+
+    Raises:
+        UsageError: If buckets do not go with what else is requested.
+        StorageError: If one cannot be listed.
+    """
+    typed = dict.fromkeys(typed for typed in inputs if is_in_bucket(typed))
+    if typed and output is None:
+        raise UsageError(f"results cannot go beside {next(iter(typed))}", hint="name an output with -o")
+    if output is not None and is_in_bucket(output) and write.existing == "rename":
+        raise UsageError("--existing rename does not go with a bucket", hint="choose skip or overwrite")
+    if output is not None and is_in_bucket(output) and write.keep_times:
+        raise UsageError("--keep-times does not go with a bucket", hint="leave it out")
+    return tuple(source for url in typed for source in sources_in_bucket(url, selection))
 
 
 def _plan_streams(
@@ -203,7 +229,7 @@ def _split(settings: PathSettings, *, resume: bool) -> tuple[Sequence[str], str 
 
 
 def _destination(
-    settings: PathSettings, write: WriteSettings, inputs: Sequence[Path], output: str | None
+    settings: PathSettings, write: WriteSettings, inputs: Sequence[Path], output: str | None, *, is_one_file: bool
 ) -> Destination:
     written_suffix = functools.cache(functools.partial(_written_suffix, format_name=write.format))
     if settings.in_place:
@@ -213,7 +239,7 @@ def _destination(
         return Destination(kind="beside", suffix=suffix, ledger=write.resume, written_suffix=written_suffix)
     path = Path(output)
     is_folder = os.path.isdir(path) or output.endswith(("/", os.sep))  # noqa: PTH112 - as above
-    if len(inputs) == 1 and not os.path.isdir(inputs[0]) and not is_folder:  # noqa: PTH112 - as above
+    if is_one_file and not is_folder:
         _require_written_format(path, write.format)
         return Destination(kind="file", path=path, ledger=write.resume, written_suffix=written_suffix)
     if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - as above

@@ -15,6 +15,7 @@ from pathlib import Path
 from restore_cli._version import __version__
 from restore_cli.errors import ImageError, RestoreError
 from restore_cli.jobs.attempts import Attempts, DeadlyImageError
+from restore_cli.jobs.bucket_results import is_proved
 from restore_cli.jobs.ledger import Ledger, Origin, digest_of_bytes, digest_of_file, digest_of_views
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult
@@ -100,6 +101,8 @@ class Ledgers:
             job: An image of the plan.
             input_digest: Digest of its source, if it is known already.
         """
+        if job.to_bucket:  # asked only when the image was read: a million objects are not asked for nothing
+            return input_digest is not None and is_proved(job.target, tuple(self._origins), input_digest)
         ledger = self.of(job)
         if ledger is None or not ledger.knows(job.target):
             return False

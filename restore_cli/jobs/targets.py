@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from restore_cli.errors import UsageError
+from restore_cli.jobs.bucket_results import url_of
 from restore_cli.jobs.shard import in_shard
 from restore_cli.jobs.sources import ImageSource
 from restore_cli.settings import Existing, Shard
@@ -39,6 +40,7 @@ class ImageJob:
         inner: The source's name relative to the input it was found through, with slashes.
         url: The address the image lies at, and `source` only says so; None for a file.
         allow_private: That address may lead into private networks, and over http.
+        to_bucket: The result goes to a bucket, and `target` only says to which object.
     """
 
     source: Path
@@ -53,6 +55,7 @@ class ImageJob:
     inner: str = ""
     url: str | None = None
     allow_private: bool = False
+    to_bucket: bool = False
 
     @property
     def source_name(self) -> str:
@@ -67,7 +70,19 @@ class ImageJob:
     @property
     def target_name(self) -> str:
         """Return what messages call the target."""
+        if self.to_bucket:
+            return url_of(self.target)
         return "standard output" if self.to_stdout else str(self.target)
+
+    @property
+    def folder(self) -> Path | None:
+        """Return the folder that the result is written to, None where it goes elsewhere."""
+        return None if self.to_stdout or self.to_bucket else self.target.parent
+
+    @property
+    def keeps_proof(self) -> bool:
+        """Return whether it is written down what the result was made of."""
+        return self.home is not None or self.to_bucket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +134,14 @@ def plan_jobs(
         target = folder / (below + slash + _result_name(source.path, destination, suffix))
         home = destination.path or folder
         jobs.append(
-            ImageJob(source=source.path, target=target, home=home, replaces=is_ours(home, target), inner=source.inner)
+            ImageJob(
+                source=source.path,
+                target=target,
+                home=home,
+                replaces=is_ours(home, target),
+                inner=source.inner,
+                url=source.url,
+            )
         )
     return jobs
 

@@ -1,0 +1,199 @@
+"""Images in buckets, from argv to objects, with a real S3 server on this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restore_cli.errors import TargetExistsError
+from restore_cli.jobs.ledger import digest_of_bytes
+from restore_cli.storage import buckets
+from tests.cli.conftest import Ran, Run, image
+from tests.weights.server import serving
+
+Tiny = Callable[..., Path]
+Denoise = Callable[..., Ran]
+
+# It ends when nobody holds its standard input any more.
+_SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+def settings_for(endpoint: str) -> dict[str, str]:
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+    return {**keys, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    pytest.importorskip("obstore")
+    pytest.importorskip("moto")
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", _SERVER], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as server:  # fmt: skip
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        finally:
+            server.stdin.close()
+
+
+@pytest.fixture
+def bucket(endpoint: str, here: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty bucket of the test's own, by its address."""
+    for name, value in settings_for(endpoint).items():
+        monkeypatch.setenv(name, value)
+    name = f"b{abs(hash(request.node.name))}"
+    make = urllib.request.Request(f"{endpoint}/{name}", method="PUT")  # noqa: S310 -- our own server
+    urllib.request.urlopen(make).close()  # noqa: S310
+    buckets._store.cache_clear()
+    yield f"s3://{name}"
+    buckets._store.cache_clear()
+
+
+@pytest.fixture
+def denoise(run: Run, tiny: Tiny) -> Denoise:
+    return lambda *arguments: run("denoise", "--weights", tiny("denoise", scale=1), "--threads", "1", *arguments)
+
+
+def put(url: str, data: bytes) -> None:
+    buckets.put_object(url, data, {}, overwrite=True)
+
+
+def objects(url: str) -> dict[str, bytes]:
+    return {name: buckets.read_object(f"{url}/{name}", 1 << 30) for name in buckets.listed(url, recursive=True)}
+
+
+def records(ran: Ran) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in ran.out.splitlines()]
+
+
+def statuses(ran: Ran) -> list[str]:
+    return [record["status"] for record in records(ran) if record["type"] == "image"]
+
+
+def test_a_bucket_gives_and_takes_what_folders_do(denoise: Denoise, bucket: str):
+    put(f"{bucket}/in/notes.txt", b"no image")
+    for index, name in enumerate(("a.png", "b.png", "deep/c.png", ".hidden.png")):
+        put(f"{bucket}/in/{name}", image(f"in/{name}.png", size=(6 + index, 5)).rename(f"in/{name}").read_bytes())
+    assert denoise("-r", "in", "out").code == 0
+    ran = denoise("-r", f"{bucket}/in", f"{bucket}/out", "--json")
+    assert ran.code == 0
+    expected = {str(path.relative_to("out")): path.read_bytes() for path in Path("out").rglob("*.png")}
+    assert objects(f"{bucket}/out") == expected
+    assert [record["target"] for record in records(ran)[:-1]] == [f"{bucket}/out/{name}" for name in sorted(expected)]
+    assert denoise(f"{bucket}/in/a.png", "here.png").code == 0
+    assert Path("here.png").read_bytes() == expected["a.png"]
+
+    found = buckets.find_object(f"{bucket}/out/a.png")
+    assert found is not None
+    assert found.metadata["restore-input"] == digest_of_bytes(Path("in/a.png").read_bytes())
+    assert found.metadata["restore-output"] == digest_of_bytes(expected["a.png"])
+
+
+def test_what_is_proved_done_is_left_alone_and_nothing_of_others_is_lost(denoise: Denoise, bucket: str):
+    for index, name in enumerate(("a.png", "b.png", "c.png")):
+        put(f"{bucket}/in/{name}", image(name, size=(6 + index, 5)).read_bytes())
+    put(f"{bucket}/out/b.png", b"mine")
+    ran = denoise(f"{bucket}/in", f"{bucket}/out")
+    assert (ran.code, f"{bucket}/out/b.png: it exists already" in ran.err) == (1, True)
+    ran = denoise(f"{bucket}/in", f"{bucket}/out", "--resume", "--json")
+    assert statuses(ran) == ["skipped", "failed", "skipped"]
+    assert objects(f"{bucket}/out")["b.png"] == b"mine"
+
+    put(f"{bucket}/in/a.png", image("a.png", size=(9, 9)).read_bytes())
+    ran = denoise(f"{bucket}/in", f"{bucket}/out", "--resume", "--existing", "skip", "--json")
+    assert statuses(ran) == ["ok", "skipped", "skipped"]
+    assert statuses(denoise(f"{bucket}/in", f"{bucket}/out", "--existing", "overwrite", "--json")) == ["ok"] * 3
+    assert objects(f"{bucket}/out")["b.png"] != b"mine"
+
+
+@pytest.mark.exhaustive
+def test_workers_share_a_bucket(denoise: Denoise, bucket: str):
+    for index in range(12):
+        put(f"{bucket}/in/{index}.png", image(f"in/{index}.png", size=(6 + index, 5)).read_bytes())
+    assert denoise("in", "out").code == 0
+    assert denoise(f"{bucket}/in", f"{bucket}/out", "--workers", "2").code == 0
+    assert objects(f"{bucket}/out") == {path.name: path.read_bytes() for path in Path("out").glob("*.png")}
+
+
+def test_of_eight_writers_of_one_name_one_wins(bucket: str):
+    def write(index: int) -> bool:
+        try:
+            buckets.put_object(f"{bucket}/one", bytes([index]), {})
+        except TargetExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as writers:
+        won = list(writers.map(write, range(8)))
+    assert sum(won) == 1
+    assert objects(bucket) == {"one": bytes([won.index(True)])}
+
+
+def test_a_missing_object_fails_alone_and_a_missing_bucket_ends_the_run(denoise: Denoise, bucket: str):
+    put(f"{bucket}/a.png", image("a.png").read_bytes())
+    ran = denoise(f"{bucket}/gone.png", f"{bucket}/a.png", "-o", "out/")
+    assert (ran.code, f"{bucket}/gone.png: there is no such object" in ran.err) == (1, True)
+    assert Path("out/a.png").exists()
+    for arguments in (("s3://nobody-has-this/in", "out2/"), ("a.png", "s3://nobody-has-this/a.png")):
+        ran = denoise(*arguments)
+        (line,) = [line for line in ran.err.splitlines() if "error" in line]
+        assert (ran.code, "NoSuchBucket" in line) == (4, True)
+
+
+def test_servers_that_fail_are_asked_again_with_limits(denoise: Denoise, here: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("obstore")
+    data = image("a.png").read_bytes()
+    answers = [503, 200]
+    with serving() as server:
+        server.answers["/b/a.png"] = lambda request: request.whole(data) if answers.pop(0) == 200 else request.page(503)
+        server.answers["/b/c.png"] = lambda request: request.page(503)
+        server.answers["/b/d.png"] = lambda request: (
+            request.head(403, Content_Length=85),
+            request.wfile.write(
+                b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+            ),
+        )
+        for name, value in settings_for(server.url).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(buckets, "_RETRIES", {"max_retries": 2})
+        buckets._store.cache_clear()
+        assert denoise("s3://b/a.png", "-o", "out/").code == 0
+        ran = denoise("s3://b/c.png", "-o", "out/")
+        assert (ran.code, "503" in ran.err, len(server.gets())) == (4, True, 5)
+        ran = denoise("s3://b/d.png", "-o", "out/")
+        assert (ran.code, "ExpiredToken, The provided token has expired" in ran.err) == (4, True)
+    buckets._store.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["s3://b/in"], "name an output with -o"),
+        (["s3:///in", "-o", "out/"], "names no bucket"),
+        (["s3://b/a.png", "--in-place"], "name an output with -o"),
+        (["a.png", "-o", "s3://b/", "--existing", "rename"], "--existing rename"),
+        (["a.png", "-o", "s3://b/", "--keep-times"], "--keep-times"),
+    ],
+)
+def test_what_does_not_go_with_a_bucket_is_refused(denoise: Denoise, arguments: list[str], fault: str):
+    image("a.png")
+    ran = denoise(*arguments)
+    assert (ran.code, fault in ran.err) == (2, True)
