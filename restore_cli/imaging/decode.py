@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image, ImageFile
+from PIL import Image
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.alpha import bleed_color
@@ -26,7 +26,7 @@ from restore_cli.imaging.containers.jpeg_scans import fault_of_scans
 from restore_cli.imaging.containers.metadata import TURNS_THAT_SWAP_SIDES, read_metadata, turned
 from restore_cli.imaging.containers.netpbm import read_netpbm, read_netpbm_header
 from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableError
-from restore_cli.imaging.containers.pillow import decoding, load, open_as, reason_of, require_plugin
+from restore_cli.imaging.containers.pillow import decoding, load, open_as, reason_of, require_plugin, with_decoder_info
 from restore_cli.imaging.containers.png_pixels import is_deep_color_png, is_png_short, read_deep_png
 from restore_cli.imaging.containers.tiff_image import dissect_tiff
 from restore_cli.imaging.containers.tiff_pages import MOST_PAGES, read_pages
@@ -50,8 +50,6 @@ MOST_BYTES = MAX_PIXELS * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
 _CUT_BY_DECODERS = ("AVIF", "HEIF", "JXL")
 # Formats without a box that says which way is up.
 _TURNED_BY_XMP = ("JPEG", "PNG", "WEBP", "TIFF")
-# What a decoder can tell beside pixels, where a container was not taken apart.
-_DECODER_INFO = ("exif", "xmp", "icc_profile", "dpi")
 
 
 def decode(
@@ -151,7 +149,7 @@ def inspect(data: bytes, name: str, settings: ReadSettings) -> Header:
         size = parts.size
         if size is None:
             with decoding(), open_as(format_name, parts.core) as image:
-                size, parts = (image.height, image.width), _with_decoder_info(image, parts)
+                size, parts = (image.height, image.width), with_decoder_info(image, parts)
             _check_size(size, settings.max_pixels)
         orientation = read_metadata(parts, turned_by_xmp=format_name in _TURNED_BY_XMP).orientation
     height, width = size[::-1] if orientation in TURNS_THAT_SWAP_SIDES else size
@@ -309,7 +307,7 @@ def _decode_parts(parts: Parts, format_name: str, settings: ReadSettings) -> _De
         layout = read_sample_layout(image, parts.core)
         frames = max(parts.frames, int(getattr(image, "n_frames", 1)))
         damage = load(image, lenient=settings.allow_damaged)
-        known = _with_decoder_info(image, parts)
+        known = with_decoder_info(image, parts)
         if format_name == "JPEG" and parts.damage is None and damage is None:
             fault = fault_of_scans(parts.core, len(image.getbands()))
             known = replace(known, warnings=(*known.warnings, *([fault] if fault else [])))
@@ -330,18 +328,6 @@ def _check_size(size: tuple[int, int] | None, max_pixels: int) -> None:
         raise DecodeError(msg, hint="allow more with --max-pixels")
 
 
-def _with_decoder_info(image: ImageFile.ImageFile, parts: Parts) -> Parts:
-    """Add what the decoder found beside pixels in a container that was not taken apart."""
-    known = {key: image.info.get(key) for key in _DECODER_INFO}
-    return replace(
-        parts,
-        exif=parts.exif or _bytes_of(known["exif"]),
-        xmp=parts.xmp or _bytes_of(known["xmp"]),
-        icc_profile=parts.icc_profile or _bytes_of(known["icc_profile"]),
-        dpi=parts.dpi or (known["dpi"] if image.format == "BMP" else None),
-    )
-
-
 def _notes(name: str, format_name: str, decoded: _Decoded) -> list[str]:
     """Say what was decided about the file as a whole."""
     notes = []
@@ -359,9 +345,3 @@ def _notes(name: str, format_name: str, decoded: _Decoded) -> list[str]:
 
 def _is_deep(planes: Separated) -> bool:
     return isinstance(planes.color, Image.Image) and planes.color.mode == "I;16"
-
-
-def _bytes_of(value: object) -> bytes | None:
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape") or None
-    return value or None if isinstance(value, bytes) else None

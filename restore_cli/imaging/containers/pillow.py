@@ -15,14 +15,17 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 
 from PIL import Image, ImageFile, _imaging
 
 from restore_cli.errors import DecodeError
-from restore_cli.imaging.containers.parts import TRUNCATED
+from restore_cli.imaging.containers.parts import TRUNCATED, Parts
 from restore_cli.imaging.formats import EXTRA_BY_FORMAT
 
+# What a decoder can tell beside pixels, where a container was not taken apart.
+_DECODER_INFO = ("exif", "xmp", "icc_profile", "dpi")
 _SIGNS_OF_AN_END = ("truncated", "end of", "not enough", "incomplete")
 _SIGNS_OF_A_KIND = ("mode", "support", "not implemented", "unrecognized", "cannot handle", "unknown")
 
@@ -107,6 +110,24 @@ def reason_of(error: Exception) -> str:
     if any(sign in words for sign in _SIGNS_OF_A_KIND):
         return "its kind of samples or compression is not read"
     return "its compressed data is damaged"
+
+
+def with_decoder_info(image: ImageFile.ImageFile, parts: Parts) -> Parts:
+    """Add what the decoder found beside pixels in a container that was not taken apart."""
+    known = {key: image.info.get(key) for key in _DECODER_INFO}
+    return replace(
+        parts,
+        exif=parts.exif or _bytes_of(known["exif"]),
+        xmp=parts.xmp or _bytes_of(known["xmp"]),
+        icc_profile=parts.icc_profile or _bytes_of(known["icc_profile"]),
+        dpi=parts.dpi or (known["dpi"] if image.format == "BMP" else None),
+    )
+
+
+def _bytes_of(value: object) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape") or None
+    return value or None if isinstance(value, bytes) else None
 
 
 @cache
