@@ -95,8 +95,8 @@ def find(entry: WeightsEntry) -> Found | None:
     """
     if entry.bundled and (path := _BUNDLED / entry.file).is_file():
         return Found(path=path, place="bundled")
-    if (own := own_file(entry)) is not None:
-        return Found(path=own, place="own") if own.is_file() else None
+    if (own := own_file(entry)) is not None and own.is_file():
+        return Found(path=own, place="own")
     if (laid := _find_below(_weights_dir(), entry.file)) is not None:
         return Found(path=laid, place="folder")
     with contextlib.suppress(WeightsError):  # without a home there is no cache to look in
