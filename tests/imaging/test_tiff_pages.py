@@ -73,6 +73,11 @@ def test_reduced_copies_behind_the_image_are_no_further_images() -> None:
     )
 
 
+def test_a_mask_is_no_image_and_is_named() -> None:
+    data = tiff((WHOLE, {}), (PREVIEW > 100, {"subfiletype": 4, "photometric": 4}))
+    assert decode_bytes(data, "x.tif").warnings == ("it also holds a transparency mask: left out",)
+
+
 def test_a_preview_alone_is_refused() -> None:
     with pytest.raises(DecodeError, match=r"^x\.tif: it holds nothing but a reduced preview of its image; export "):
         decode_bytes(tiff((PREVIEW, {"subfiletype": 1})), "x.tif")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from xml.parsers import expat
 
 GAIN_MAP, VIDEO, DEPTH_MAP, MATTE, SOUND = "a gain map", "a video", "a depth map", "a matte", "a sound recording"
-EXTENDED_XMP = "extended XMP"
+EXTENDED_XMP, MASK = "extended XMP", "a transparency mask"
 
 _SEMANTIC = rb"Semantic\s*(?:=\s*[\"']|>)\s*"
 # What tells of a part in bytes of any kind; a vocabulary that is only declared tells of nothing.

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ExifTags
 
 from restore_cli.imaging.containers.exif import read_exif, write_exif
+from restore_cli.imaging.containers.further_parts import MASK, left_out
 from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
 from restore_cli.imaging.containers.tiff import RAW, STORAGE_TAGS, Directory, Value, storage_of, with_directory
 from restore_cli.imaging.containers.tiff_pages import read_pages
@@ -71,6 +72,7 @@ def dissect_tiff(data: bytes, page: int = 0) -> Parts:
     tags = {**first.values, **directory.values}
     lost = _INNER_TAGS & tags.keys() if directory.big else frozenset()
     described = {tag: value for tag, value in tags.items() if tag in _DESCRIPTIVE_TAGS - lost}
+    masks = left_out(frozenset({MASK})) if pages.has_mask else ()
     return Parts(
         core=with_directory(data, directory, {t: v for t, v in directory.values.items() if t in STORAGE_TAGS}),
         size=(height, width),
@@ -84,7 +86,7 @@ def dissect_tiff(data: bytes, page: int = 0) -> Parts:
         icc_profile=directory.bytes_of(_Tag.InterColorProfile),
         iptc=directory.bytes_of(_IPTC) or first.bytes_of(_IPTC),
         dpi=_dpi_of(directory),
-        warnings=(*(["EXIF details of a BigTIFF are not read"] if lost else []), *_left_planes(directory)),
+        warnings=(*(["EXIF details of a BigTIFF are not read"] if lost else []), *_left_planes(directory), *masks),
     )
 
 

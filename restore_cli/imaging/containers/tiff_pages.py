@@ -44,11 +44,13 @@ class Pages:
         main: The image's.
         first: The file's first, which may describe the image too.
         images: How many are images, not reduced versions of one.
+        has_mask: Whether one is a mask of an image's transparency.
     """
 
     main: Directory
     first: Directory
     images: int
+    has_mask: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,10 @@ class _Page:
     def is_whole(self) -> bool:
         kind = self.numbers.get(_Tag.NewSubfileType, 0)
         return not kind & (_REDUCED | _MASK) and self.numbers.get(_Tag.SubfileType) != _REDUCED_BY_OLD_NAME
+
+    @property
+    def is_mask(self) -> bool:
+        return bool(self.numbers.get(_Tag.NewSubfileType, 0) & _MASK)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -102,7 +108,8 @@ def read_pages(file: BinaryIO, number: int = 0) -> Pages:
         raise DecodeError("it holds nothing but a reduced preview of its image", hint=hint)
     main = first if chosen is chain[0] else read_directory(file, chosen.place)
     images = 1 if larger else len(whole) + count - len(chain)
-    return Pages(main=_with_tiles_named(main), first=first, images=images)
+    has_mask = any(page.is_mask for page in (*chain, *inner))
+    return Pages(main=_with_tiles_named(main), first=first, images=images, has_mask=has_mask)
 
 
 def _is_larger(page: _Page, other: _Page) -> bool:
