@@ -29,7 +29,7 @@ COPIES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Say what the figures were taken with.
+    """Say what the numbers were taken with.
 
     Attributes:
         restore: Version of this package.

@@ -30,7 +30,7 @@ class Energy:
 
     Attributes:
         joules: Of one run, a batch; None where nobody tells.
-        method: Where the figure comes from, or why there is none.
+        method: Where the number comes from, or why there is none.
     """
 
     joules: float | None

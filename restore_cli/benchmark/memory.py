@@ -27,7 +27,7 @@ class Memory:
     Attributes:
         loaded_bytes: Held before the work began (process, libraries, network, input; on a GPU the last two).
         peak_bytes: The highest it went.
-        method: Where the figures come from.
+        method: Where the numbers come from.
     """
 
     loaded_bytes: int

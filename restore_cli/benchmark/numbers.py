@@ -24,7 +24,7 @@ def number(value: float | None) -> str:
 
 
 def brief(figure: str) -> str:
-    """Take the zeros off the end of a figure's decimals, as round numbers beside an axis need none.
+    """Take the zeros off the end of a number's decimals, as round numbers beside an axis need none.
 
     Example:
         >>> brief("10.0 s"), brief("1.50 GB"), brief("1,200 ms"), brief("0.0492 Mpixel")

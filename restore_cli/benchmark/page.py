@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs no other file: every figure, and charts of what they mean together."""
+"""The report as one HTML page that needs no other file: every number, and charts of what they mean together."""
 
 from __future__ import annotations
 

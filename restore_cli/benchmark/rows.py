@@ -33,7 +33,7 @@ class Row:
         counts: What it holds and costs.
         measurement: What it took; None if only counted, or if `error` says why not.
         error: Why there is no measurement.
-        measured_as: Id of the row whose figures these are, the same network with other weights; None for its own.
+        measured_as: Id of the row whose numbers these are, the same network with other weights; None for its own.
     """
 
     case: Case
@@ -49,7 +49,7 @@ class Row:
 
     @property
     def gives_image(self) -> bool:
-        """Tell whether images come out, or a classifier's answer."""
+        """Return whether images come out, or a classifier's answer."""
         return get_architecture(self.case.entry.arch).restores
 
     @property

@@ -18,7 +18,7 @@ from restore_cli.weights.foreign import entry_of
 from restore_cli.weights.load import load_weights
 from restore_cli.weights.manifest import WeightsEntry, load_manifest
 
-_ANY_TASK = "denoise"  # of files that do not tell: what they are for changes no figure here
+_ANY_TASK = "denoise"  # of files that do not tell: what they are for changes no number here
 
 
 class BenchWatcher:

@@ -108,7 +108,7 @@ def _line_cells(line: Line, text: Callable[[float], str]) -> tuple[str, ...]:
 
 
 def explain(report: BenchReport, comparison: Comparison | None) -> tuple[str, ...]:
-    """Say in a line each how the figures are to be read."""
+    """Say in a line each how the numbers are to be read."""
     lines = [_explain_counts(report)]
     twins = dict.fromkeys(f"{row.case.entry.id} as {row.measured_as}" for row in report.rows if row.measured_as)
     if twins:

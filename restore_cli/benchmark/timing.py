@@ -15,7 +15,7 @@ from typing import Literal
 
 Stage = Literal["loading", "compiling", "warming up", "timing", "ceilings"]
 OnStep = Callable[[Stage, int, int | None], None]
-"""Told before each step: the stage, steps done in it, and how many there will be (None where time decides)."""
+"""Called before each step: the stage, steps done in it, and how many there will be (None where time decides)."""
 
 MIN_RUNS = 3
 MAX_BUDGETS = 3  # so that a run of a minute is not waited for three times
@@ -85,7 +85,7 @@ def warm_up(
         synchronize: Waits for the device.
         first_seconds: What the first run took, which counts as warm-up.
         runs: How many in all, at least 1; None goes on until a second is filled.
-        on_step: Told before each run.
+        on_step: Called before each run.
     """
     done, spent = 1, first_seconds
     while done < (runs or MAX_WARMUP_RUNS) and (runs is not None or spent < WARMUP_SECONDS):
@@ -112,7 +112,7 @@ def time_runs(
         runs: How often, at least 1; None takes as many as fit the budget, 100 at most and 3 at least, or fewer where
             three take more than three budgets.
         budget_seconds: See `runs`.
-        on_step: Told before each run.
+        on_step: Called before each run.
         already: Seconds of runs that count as the first of these.
     """
     seconds = list(already)

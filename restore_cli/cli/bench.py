@@ -48,7 +48,7 @@ def bench(
 ) -> None:
     """Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory, energy.
 
-    Needs no weights file: the weights are random, which changes no figure here. Every row is measured in a process of
+    Needs no weights file: the weights are random, which changes no number here. Every row is measured in a process of
     its own, beside the machine's own ceilings.
     """
     from restore_cli.benchmark.against import compare, load_earlier

@@ -1,4 +1,4 @@
-"""The options of `restore bench`: what is measured, under which conditions, and what becomes of the figures.
+"""The options of `restore bench`: what is measured, under which conditions, and what becomes of the numbers.
 
 Stage 1, ASK. Every condition takes several values, with commas between them or the option given again; all values of
 all conditions are crossed with each other.
@@ -179,7 +179,7 @@ class MeasuringOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """Options of what becomes of the figures."""
+    """Options of what becomes of the numbers."""
 
     csv: Annotated[
         Path | None,

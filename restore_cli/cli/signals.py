@@ -93,7 +93,7 @@ def _watched() -> list[int]:
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Tell whether an error is an interruption, or was raised in the place of one.
+    """Return whether an error is an interruption, or was raised in the place of one.
 
     Up to Python 3.11 one that hits a class in the making, as happens in imports, comes out as a RuntimeError.
     """

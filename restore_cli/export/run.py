@@ -41,7 +41,7 @@ def export_weights(request: ExportRequest, *, progress: Progress | None = None) 
 
     Args:
         request: What, and how.
-        progress: Told how far a download is.
+        progress: Called with how far a download is.
 
     Raises:
         UsageError: If the id is unknown, the file says not what it is, or the output exists or is named wrongly.

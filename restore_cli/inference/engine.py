@@ -148,7 +148,7 @@ class Engine:
         Args:
             pixels: float32 (H, W, views * C) in [0, 1].
             stop: Set it to leave the work within moments.
-            progress: Told how far it is.
+            progress: Called with how far it is.
 
         Raises:
             ImageError: If memory does not suffice on any device, or the result is not finite.

@@ -117,7 +117,7 @@ class MemoryModel:
         return rows
 
     def fits(self, pixels: int) -> bool:
-        """Tell whether a run over so many input pixels stays within the budget."""
+        """Return whether a run over so many input pixels stays within the budget."""
         certain = pixels * _CERTAIN_BYTES_PER_PIXEL <= self.budget
         return certain or self.footprint.peak_bytes(pixels) <= self.budget
 
@@ -217,7 +217,7 @@ def note_on_compiling(arch: Arch, settings: RunSettings, best: BestContext | Non
 
 
 def _runs_in_bands(arch: Arch, settings: RunSettings, best: BestContext | None) -> bool:
-    """Tell whether the image stays whole and its layers run in bands."""
+    """Return whether the image stays whole and its layers run in bands."""
     if not arch.in_bands or isinstance(settings.tile, int) or settings.context == "tile":
         return False
     # A compiler takes the plain form alone, whose context is the whole image's; speed must not cost a better one.

@@ -45,14 +45,14 @@ class ImageProgress:
 
 
 OnProgress = Callable[[ImageProgress], None]
-"""Told how far an image is: before any work on it, then some times a second at most, from the thread that works."""
+"""Called with how far an image is: before any work on it, then at most some times a second, by the thread at work."""
 
 
 class ProgressTrack:
     """Turn what is done of batches, tiles and runs into what is done of an image.
 
     Args:
-        report: Told how far it is.
+        report: Called with how far it is.
         runs: How often the image goes through the network, turned.
         clock: Tells seconds.
     """
@@ -103,7 +103,7 @@ def part_of(report: OnProgress, *, before: int, own: int, total: int) -> OnProgr
     """Return who takes the progress of one network of several, and tells that of all.
 
     Args:
-        report: Told of all.
+        report: Called with the progress of all.
         before: Units of the networks before.
         own: Units of this one.
         total: Units of all.

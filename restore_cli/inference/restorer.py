@@ -174,7 +174,7 @@ class Restorer:
                 a network that takes two views, the left one first. Noise that was not clipped may reach beyond, as in
                 the protocol of papers on denoising.
             stop: Set it to leave the work within moments.
-            progress: Told how far the network is.
+            progress: Called with how far the network is.
 
         Returns:
             float32 (scale * H, scale * W, C) in [0, 1].

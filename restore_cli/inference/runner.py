@@ -61,7 +61,7 @@ class NetworkRunner:
 
     @property
     def needs_fixed_shapes(self) -> bool:
-        """Tell whether every new shape costs a compilation."""
+        """Return whether every new shape costs a compilation."""
         return self._compiled is not None
 
     def run(

@@ -23,7 +23,7 @@ _SCHEMES = ("https://", "http://")
 
 
 def is_address(text: str) -> bool:
-    """Tell whether a word of the command line is an address and no path."""
+    """Return whether a word of the command line is an address and no path."""
     return text.lower().startswith(_SCHEMES)
 
 

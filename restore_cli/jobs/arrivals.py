@@ -62,7 +62,7 @@ class Arrivals:
         return tuple(settled)
 
     def are_awaited(self) -> bool:
-        """Tell whether some image was seen that has not settled yet; an empty one is not waited for."""
+        """Return whether some image was seen that has not settled yet; an empty one is not waited for."""
         return any(not seen.given and seen.stamp[1] for seen in self._seen.values())
 
     def namesake(self, path: Path) -> Path | None:

@@ -63,7 +63,7 @@ class Attempt:
 
     @property
     def ended_its_process(self) -> bool:
-        """Tell whether it did so as often as it may."""
+        """Return whether it did so as often as it may."""
         return self.begun >= MOST_DEATHS
 
 
@@ -107,12 +107,12 @@ class Attempts:
                 os.close(descriptor)
 
     def is_open(self, name: str) -> bool:
-        """Tell whether an image was begun and never struck out."""
+        """Return whether an image was begun and never struck out."""
         with self._lock:
             return name in self._open
 
     def ended_twice(self, name: str, input_digest: str) -> bool:
-        """Tell whether an image has ended its process as often as it may, as it is now, under this version."""
+        """Return whether an image has ended its process as often as it may, as it is now, under this version."""
         with self._lock:
             attempt = self._open.get(name)
             return attempt is not None and _is_of(attempt, input_digest, __version__) and attempt.ended_its_process

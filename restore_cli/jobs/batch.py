@@ -113,7 +113,7 @@ class BatchWatcher:
     """Watch a batch: what it says on the way goes to these methods, which do nothing here."""
 
     def transfer(self, name: str) -> AbstractContextManager[Progress | None]:  # noqa: ARG002 -- for those who override
-        """Show the download of a file: yield who is told how far it is."""
+        """Show the download of a file: yield a function that takes how far it is."""
         return contextlib.nullcontext()
 
     def planned(self, plan: JobPlan) -> None:
@@ -211,7 +211,7 @@ class Batch:
 
     Args:
         plan: What to do.
-        watcher: Told how it goes.
+        watcher: Shown how it goes.
         networks: Networks that were loaded before; None lets them be chosen for each image.
     """
 

@@ -29,7 +29,7 @@ def url_of(path: Path) -> str:
 
 
 def is_proved(target: Path, origins: Iterable[Origin], input_digest: str) -> bool:
-    """Tell whether the object at a target was made of an input by one of some origins.
+    """Return whether the object at a target was made of an input by one of some origins.
 
     Raises:
         StorageError: If it cannot be asked.

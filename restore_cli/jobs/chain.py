@@ -106,7 +106,7 @@ def load_chain(plan: JobPlan, transfer: Transfer) -> Chain:
 
     Args:
         plan: What to do.
-        transfer: Told of downloads.
+        transfer: Called with the name of a file before it is fetched.
 
     Raises:
         WeightsError: If a file cannot be had or is not what it claims.

@@ -186,7 +186,7 @@ class Chooser:
 
 
 def is_gray(pixels: FloatImage) -> bool:
-    """Tell whether all channels of an image are equal; float32 (H, W, C)."""
+    """Return whether all channels of an image are equal; float32 (H, W, C)."""
     return all(bool((rows == rows[..., :1]).all()) for rows in (pixels[::_ROWS_APART], pixels))
 
 

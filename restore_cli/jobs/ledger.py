@@ -126,11 +126,11 @@ class Ledger:
                             yield name, None if "output" in line_json else str(line_json["failed"])
 
     def knows(self, target: Path) -> bool:
-        """Tell whether a file was ever written as `target`."""
+        """Return whether a file was ever written as `target`."""
         return self.name_of(target) in self._records
 
     def proves(self, target: Path, origin: Origin, input_digest: str, *, in_place: bool = False) -> bool:
-        """Tell whether the file at `target` is what `origin` makes of the input: if all digests are found again.
+        """Return whether the file at `target` is what `origin` makes of the input: if all digests are found again.
 
         Args:
             target: The result.

@@ -32,7 +32,7 @@ LOOKED_AT_FIRST = 3
 """So many images are looked at for the network that is loaded before the work begins; broken ones are rare."""
 
 Transfer = Callable[[str], AbstractContextManager[Progress | None]]
-"""Takes the name of a file that is about to be fetched, yields who is told how far it is."""
+"""Takes the name of a file that is about to be fetched, yields a function that takes how far it is."""
 
 
 def no_report(_name: str) -> AbstractContextManager[Progress | None]:
@@ -136,8 +136,8 @@ class Networks:
 
     Args:
         plan: Which weights, and how they run.
-        transfer: Told of downloads.
-        on_load: Told of each network, from the thread that loaded it.
+        transfer: Called with the name of a file before it is fetched.
+        on_load: Called with each network, from the thread that loaded it.
 
     Raises:
         UsageError: If nothing serves the request.

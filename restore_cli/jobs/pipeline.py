@@ -175,7 +175,7 @@ class _Coordinator:
             self._flights.append(flight)
 
     def _claim(self, flight: Flight) -> bool:
-        """Take an image for this process; tell whether it is ours, or has failed at that."""
+        """Take an image for this process; return whether it is ours, or has failed at that."""
         resume = self._plan.write.resume
         try:
             return self._ledgers is None or self._ledgers.claim(flight.job, create=resume) or not resume
@@ -184,7 +184,7 @@ class _Coordinator:
             return True
 
     def _begin(self, flight: Flight) -> bool:
-        """Write down that an image is about to meet the network; tell whether that could be done."""
+        """Write down that an image is about to meet the network; return whether that could be done."""
         try:
             if self._ledgers is not None:
                 self._ledgers.begin(flight.job, flight.digest)

@@ -95,7 +95,7 @@ class Ledgers:
             ledger.release(job.target)
 
     def prove(self, job: ImageJob, input_digest: str | None = None) -> bool:
-        """Tell whether a job's result is there, whole, and made of this very input in this very way.
+        """Return whether a job's result is there, whole, and made of this very input in this very way.
 
         Args:
             job: An image of the plan.

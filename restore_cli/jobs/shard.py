@@ -34,7 +34,7 @@ def parse_shard(text: str) -> Shard:
 
 
 def in_shard(inner: str, shard: Shard) -> bool:
-    """Tell whether an image belongs to a part.
+    """Return whether an image belongs to a part.
 
     Args:
         inner: Its name relative to the input it was found through, with slashes.

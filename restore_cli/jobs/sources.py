@@ -64,11 +64,11 @@ class Selection:
     exclude: tuple[str, ...] = ()
 
     def takes(self, inner: str) -> bool:
-        """Tell whether the patterns let a file through; `inner` is its path below the named folder, with slashes."""
+        """Return whether the patterns let a file through; `inner` is its path below the named folder, with slashes."""
         return not self.leaves_out(inner) and (not self.include or _fits_one(inner, self.include))
 
     def leaves_out(self, inner: str) -> bool:
-        """Tell whether a file or folder is excluded."""
+        """Return whether a file or folder is excluded."""
         return _fits_one(inner, self.exclude)
 
 
@@ -227,7 +227,7 @@ def _is_called_image(entry: os.DirEntry[str], selection: Selection) -> bool:
 
 
 def _holds_image(entry: os.DirEntry[str]) -> bool:
-    """Tell whether a file with another name is an image by its first bytes, and not one that was put aside."""
+    """Return whether a file with another name is an image by its first bytes, and not one that was put aside."""
     if Path(entry.name).suffix.lower() in _PUT_ASIDE or entry.name.endswith("~"):
         return False
     try:
@@ -252,7 +252,7 @@ def _pass_over(entry: os.DirEntry[str], path: Path, passed_over: PassedOver) -> 
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry is a folder; a link in a circle, or to a name that cannot be, is none.
+    """Return whether an entry is a folder; a link in a circle, or to a name that cannot be, is none.
 
     Where its name is an image's, its reader refuses it in its turn and the batch goes on.
     """

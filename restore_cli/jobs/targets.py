@@ -260,7 +260,7 @@ def _require_distinct(jobs: Iterable[ImageJob]) -> None:
 
 
 def _stay_distinct(first: ImageJob, other: ImageJob) -> bool:
-    """Tell whether the output's file system surely keeps two targets apart that differ in case or accents' coding.
+    """Return whether the output's file system surely keeps two targets apart that differ in case or accents' coding.
 
     It does where it is the inputs' own and those differ in nothing else.
     """

@@ -72,7 +72,7 @@ class Execution:
 
 
 def wants_bands(x: Tensor) -> bool:
-    """Tell whether a plain call had better run in bands: on the CPU, with nobody to differentiate or compile it."""
+    """Return whether a plain call had better run in bands: on the CPU, with nobody to differentiate or compile it."""
     if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
     return not torch.is_autocast_enabled("cpu")

@@ -60,7 +60,7 @@ def depthwise3x3(x: Tensor, taps: Tensor, bias: Tensor | None, *, gelu: bool = F
 
 
 def _reaches_onednn(x: Tensor) -> bool:
-    """Tell whether torch's private ways to oneDNN are there and take such a tensor."""
+    """Return whether torch's private ways to oneDNN are there and take such a tensor."""
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return False
     return bool(torch._C._has_mkldnn) and all(

@@ -227,7 +227,7 @@ def recognise(shapes: Shapes, task: str | None) -> Config | None:
 
 
 def _is_plain(key: str) -> bool:
-    """Tell whether a tensor is of no way of a convolution that is fused."""
+    """Return whether a tensor is of no way of a convolution that is fused."""
     return ".sk." not in key and ".conv." not in key
 
 

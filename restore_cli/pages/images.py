@@ -29,7 +29,7 @@ def figure(image: Uint8Image, box: Box, title: str, detail: str, *, style: str =
         box: The place it shows.
         title: What it is, a word.
         detail: What is to be said of it.
-        style: CSS of the figure.
+        style: CSS of the numbers.
     """
     png = encode(DecodedImage(pixels=image.astype(np.float32) / np.float32(255.0)), format="PNG")
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"

@@ -76,7 +76,7 @@ class Level:
 def plot(
     series: Sequence[Series], *, title: str, x: Axis, y: Axis, levels: Sequence[Level] = (), note: str = ""
 ) -> str:
-    """Return a plot as a figure with its title, legend and note.
+    """Return a plot as a number with its title, legend and note.
 
     Args:
         series: At least one point in all; values that are not finite are left out.

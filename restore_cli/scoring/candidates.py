@@ -90,7 +90,7 @@ def load_candidate(
         settings: How to run them.
         channels: Channels of the images to come.
         offline: Never touch the network.
-        progress: Told how far a download is.
+        progress: Called with how far a download is.
 
     Raises:
         WeightsError: If they are missing, unreachable, damaged or do not fit their network.
@@ -115,7 +115,7 @@ def load_candidate(
             "pad": settings.pad,
             "tta": settings.tta,
         },
-        # A gray image through an RGB network was not what the figures of that network were taken on.
+        # A gray image through an RGB network was not what the numbers of that network were taken on.
         reported=chosen.entry.scores if chosen.entry.channels == channels else (),
         notes=weights.notes if restorer.note is None else (*weights.notes, restorer.note),
     )

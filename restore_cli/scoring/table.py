@@ -20,7 +20,7 @@ class TextTable:
 
 
 def means_table(report: ScoreReport) -> TextTable:
-    """Lay out a row for each candidate: means, what they are above the floor, reported figures (ours less these)."""
+    """Lay out a row for each candidate: means, what they are above the floor, reported numbers (ours less these)."""
     metrics = report.protocol.metrics
     listed = [metric for metric in metrics if any(report.reported(each, metric) for each in report.candidates)]
     headers = ["mean of", *(TITLES[metric] for metric in metrics), f"above {report.floor.label}"]

@@ -48,7 +48,7 @@ def openapi_document() -> dict[str, Any]:
                 "delete": _operation("Stop an image or forget it.", {"204": {"description": "It is gone."}}),
             },
             "/v1/tasks": {"get": _operation("List tasks and their weights.", {"200": _json("What is offered.")})},
-            "/healthz": {"get": _operation("Tell whether the server answers.", {"200": _json("It does.")})},
+            "/healthz": {"get": _operation("Return whether the server answers.", {"200": _json("It does.")})},
         },
     }
 

@@ -76,7 +76,7 @@ class Ticket:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether nothing will change any more."""
+        """Return whether nothing will change any more."""
         return self.state in {"done", "failed", "cancelled"}
 
     def turn(self, state: State) -> None:

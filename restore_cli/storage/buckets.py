@@ -36,7 +36,7 @@ class Found:
 
 
 def is_in_bucket(text: str) -> bool:
-    """Tell whether a word of the command line is an object or a folder in a bucket, and no path."""
+    """Return whether a word of the command line is an object or a folder in a bucket, and no path."""
     return text.lower().startswith(SCHEMES)
 
 

@@ -182,7 +182,7 @@ def new_file(folder: Path, *, mode: int = _ORDINARY_FILE_MODE) -> tuple[FileIO, 
 
 
 def _is_kept(file: FileIO) -> bool:
-    """Lock a new file; tell whether nobody took it for a dead one's in the moment before."""
+    """Lock a new file; return whether nobody took it for a dead one's in the moment before."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

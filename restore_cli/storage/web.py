@@ -88,7 +88,7 @@ class Pace:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the time for the whole download is up."""
+        """Return whether the time for the whole download is up."""
         return time.monotonic() > self._end
 
     @property

@@ -159,7 +159,7 @@ def _score(request: TrainRequest, recipe: Recipe, value: float) -> Score:
 
 
 def _validation_protocol(request: TrainRequest, recipe: Recipe) -> str:
-    """Name how validation scores; "paper" only where `restore eval` would come to the same figure."""
+    """Name how validation scores; "paper" only where `restore eval` would come to the same numbers."""
     if request.val_degraded or (recipe.task == "sr" and recipe.variant is None):
         return f"paper, reflect padding, centre of at most {SIDE_MOST_PIXELS}x{SIDE_MOST_PIXELS} pixels"
     if recipe.sigma_range is not None and recipe.served_variant is None:

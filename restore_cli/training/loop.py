@@ -90,7 +90,7 @@ class Loop:
         processes: Who else trains.
         folder: The run's folder.
         options: How to run.
-        on_interval: Told how it goes, on the leading process.
+        on_interval: Shown how it goes, on the leading process.
         stop: Set from outside to save and leave at the next step.
     """
 

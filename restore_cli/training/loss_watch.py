@@ -42,6 +42,6 @@ class LossWatch:
         return mean if mean > _AWAY_FACTOR * self.lowest else None
 
     def suspects(self, loss: float) -> bool:
-        """Tell whether the loss of a single batch is so high that its weights had better not be kept."""
+        """Return whether the loss of a single batch is so high that its weights had better not be kept."""
         gathered = self._sum / self._samples if self._samples else math.inf
         return loss > _SUSPECT_FACTOR * min(self.lowest, gathered)

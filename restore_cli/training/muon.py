@@ -117,7 +117,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def is_matrix(parameter: Tensor) -> bool:
-    """Tell whether a parameter, its later dimensions taken together, is a matrix that Muon's steps are made for."""
+    """Return whether a parameter, its later dimensions taken together, is a matrix that Muon's steps are made for."""
     return parameter.dim() > 1 and min(parameter.flatten(1).shape) >= _NARROWEST and not _is_depthwise(parameter)
 
 

@@ -33,7 +33,7 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Tell whether this process is the one that validates, writes and speaks."""
+        """Return whether this process is the one that validates, writes and speaks."""
         return self.rank == 0
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:

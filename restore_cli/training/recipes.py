@@ -90,7 +90,7 @@ class Frozen:
     trained: tuple[str, ...] = ()
 
     def holds(self, name: str) -> bool:
-        """Tell whether a parameter is held still."""
+        """Return whether a parameter is held still."""
         return name.startswith(self.still) and not name.startswith(self.trained)
 
 

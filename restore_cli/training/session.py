@@ -166,7 +166,7 @@ def make_loop(
         session: What is trained.
         machine: Where it runs.
         folder: The run's folder; its page is drawn there at each look back.
-        on_interval: Told how it goes, on the leading process.
+        on_interval: Shown how it goes, on the leading process.
         stop: Set from outside to save and leave at the next step.
 
     Raises:

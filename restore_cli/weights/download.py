@@ -51,7 +51,7 @@ def download(
             when the server sends what cannot be the file.
         size: Bytes of the whole file, None where not known.
         resume: Join pieces of several answers; only for callers who check a digest afterwards.
-        progress: Told of each piece.
+        progress: Called with each piece.
         patience: How long to wait and how often to try.
 
     Returns:
@@ -98,7 +98,7 @@ def _download(url: str, part: Path, size: int | None, resume: bool, progress: Pr
 
 
 def _is_permitted(target: str, url: str) -> bool:
-    """Tell whether an address stays on https; a server of this machine may redirect within this machine."""
+    """Return whether an address stays on https; a server of this machine may redirect within this machine."""
     turns_inward = _is_local(target) and not _is_local(url)
     return not turns_inward and is_allowed_address(target)
 
@@ -165,7 +165,7 @@ def download_from_hub(
 
     Args:
         source: Which file of which commit.
-        progress: Told of each piece.
+        progress: Called with each piece.
         anew: Fetch it even if the cache has it.
         patience: How long to wait.
 

@@ -76,7 +76,7 @@ class Source:
 
     @property
     def is_pinned(self) -> bool:
-        """Tell whether the place names a commit, so that what lies there cannot be exchanged quietly."""
+        """Return whether the place names a commit, so that what lies there cannot be exchanged quietly."""
         if self.kind == "huggingface":
             return True
         return re.search(rf"/{_COMMIT}/", self.url or "") is not None
@@ -121,7 +121,7 @@ class BestContext:
         cell: Side of a cell in input pixels, None for "global".
         share: Share of the whole image's statistics in "mixed", 0..1, else None: their weight, means a position as the
             cell's own, before both are normalised as one. A cell of weaker features than the image follows it more.
-        measured: On what, how, and with which figures, in one line.
+        measured: On what, how, and with which numbers, in one line.
     """
 
     kind: ContextKind
@@ -263,7 +263,7 @@ def require_obtainable(entry: WeightsEntry) -> None:
 
 
 def is_allowed_address(url: str) -> bool:
-    """Tell whether a file may be fetched from an address: https, or http to this very machine (a mirror, a test)."""
+    """Return whether a file may be fetched from an address: https, or http to this very machine (a mirror, a test)."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -275,7 +275,7 @@ def is_allowed_address(url: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's own."""
+    """Return whether a host name or address is this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

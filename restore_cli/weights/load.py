@@ -76,7 +76,7 @@ def load_weights(
         entry: What to load.
         path: A file of the user's own in place of the entry's; its digest is reported, not compared.
         offline: Never touch the network.
-        progress: Told how far a download is.
+        progress: Called with how far a download is.
 
     Raises:
         WeightsError: If the file is missing, unreachable, damaged, malicious, or does not fit the entry's network.

@@ -193,7 +193,7 @@ class _Wanted:
     variant: str | None
 
     def is_met_by(self, entry: WeightsEntry) -> bool:
-        """Tell whether an entry serves the request; a gray network cannot restore colour."""
+        """Return whether an entry serves the request; a gray network cannot restore colour."""
         same = (entry.task, entry.scale, entry.variant) == (self.task, self.scale, self.variant)
         return same and entry.channels >= self.channels
 

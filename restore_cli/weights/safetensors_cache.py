@@ -69,7 +69,7 @@ def find_copy(entry: WeightsEntry, original: Path) -> Copy | None:
 
 
 def keep_copy(entry: WeightsEntry, original: Content, identity: Identity | None, data: bytes) -> bool:
-    """Keep a copy of a verified original; tell whether that was possible.
+    """Keep a copy of a verified original; return whether that was possible.
 
     Args:
         entry: Whose file it is.

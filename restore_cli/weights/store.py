@@ -128,7 +128,7 @@ def fetch(
     Args:
         entry: Whose file.
         offline: Never touch the network; HF_HUB_OFFLINE=1 says the same.
-        progress: Told how far a download is.
+        progress: Called with how far a download is.
         patience: How long to wait for servers.
 
     Raises:
@@ -216,7 +216,7 @@ def record_first_use(entry: WeightsEntry, content: Content) -> str | None:
 
 
 def discard(entry: WeightsEntry) -> bool:
-    """Remove the entry's file from our cache or the Hub's, so that it is fetched anew; tell whether there was one.
+    """Remove the entry's file from our cache or the Hub's, so that it is fetched anew; return whether there was one.
 
     Files of the package, of the person and of RESTORE_WEIGHTS_DIR are not ours to remove.
     """
@@ -341,7 +341,7 @@ def _cache_faults(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(target: Path) -> Iterator[bool]:
-    """Wait until no other process fetches `target`; tell whether the system has a way to make sure of that.
+    """Wait until no other process fetches `target`; return whether the system has a way to make sure of that.
 
     Where it has none (Windows, some network drives) each process fetches on its own and the last rename wins; all of
     them are whole.
@@ -354,7 +354,7 @@ def _alone(target: Path) -> Iterator[bool]:
 
 
 def _lock(file: IO[str]) -> bool:
-    """Wait for the lock on an open file, which ends with it; tell whether there are locks here."""
+    """Wait for the lock on an open file, which ends with it; return whether there are locks here."""
     try:
         import fcntl
     except ImportError:

@@ -48,7 +48,7 @@ class Primaries:
     blue: Chromaticity
 
     def is_close_to(self, other: Primaries) -> bool:
-        """Tell whether they are the same but for rounding."""
+        """Return whether they are the same but for rounding."""
         distance = np.abs(np.array(astuple(self)) - np.array(astuple(other)))
         return bool(distance.max() <= _CHROMATICITY_TOLERANCE)
 

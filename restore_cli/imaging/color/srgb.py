@@ -182,7 +182,7 @@ def _space_of(icc_profile: bytes) -> str:
 # A batch mostly carries one profile: what was found out about it is remembered.
 @lru_cache(maxsize=16)
 def _is_srgb(icc_profile: bytes) -> bool:
-    """Tell whether an RGB profile's colours are sRGB's, tried on a grid."""
+    """Return whether an RGB profile's colours are sRGB's, tried on a grid."""
     steps = np.linspace(0, 255, _GRID_STEPS).astype(np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
     converted = _convert(Image.fromarray(grid), icc_profile, srgb_profile(), "RGB")

@@ -43,7 +43,7 @@ _DTYPES = {
 
 
 def is_deep_tiff(core: bytes) -> bool:
-    """Tell whether a TIFF's samples have 16 or more bits each."""
+    """Return whether a TIFF's samples have 16 or more bits each."""
     directory = read_directory(io.BytesIO(core))
     bits = set(directory.integers(_Tag.BitsPerSample).tolist())
     return len(bits) == 1 and bits <= {16, 32, 64}

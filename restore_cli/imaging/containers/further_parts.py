@@ -150,7 +150,7 @@ class _Reader:
         self._is_whole = len(self._scopes) == 1
 
     def _is_stale(self, name: str) -> bool:
-        """Tell whether a name is, and note what it claims."""
+        """Return whether a name is, and note what it claims."""
         prefix, _, local = name.rpartition(":")
         is_declaration = prefix == "xmlns"
         uri = self._scopes[-1].get(local if is_declaration else prefix, "")

@@ -21,7 +21,7 @@ _MOST_BYTES = 64 << 20
 
 
 def is_gray(path: Path) -> bool | None:
-    """Tell whether a file decodes to gray; None where its header cannot be read, which `decode` will give a reason for.
+    """Return whether a file decodes to gray; None where its header cannot be read, for reasons that `decode` gives.
 
     Palettes count as colour. A pipe or device is not waited for.
     """

@@ -25,7 +25,7 @@ _INFLATED_BYTES = 1 << 18  # at a time
 
 
 def is_deep_color_png(core: bytes) -> bool:
-    """Tell whether a PNG has 16 bits a channel and more than one channel."""
+    """Return whether a PNG has 16 bits a channel and more than one channel."""
     _, _, bits, color_type = read_png_header(core)
     return bits == 16 and color_type != GRAY
 
@@ -57,7 +57,7 @@ def read_deep_png(core: bytes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.f
 
 
 def is_png_short(core: bytes) -> bool:
-    """Tell whether a PNG's pixel stream ends before its last row, which its decoder would fill with black.
+    """Return whether a PNG's pixel stream ends before its last row, which its decoder would fill with black.
 
     Args:
         core: As `dissect_png` left it, its size found acceptable.

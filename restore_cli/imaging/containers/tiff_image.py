@@ -100,7 +100,7 @@ def _exif_of(data: bytes, directory: Directory, described: Mapping[int, Value]) 
 
 
 def is_gray_tiff(file: BinaryIO) -> bool:
-    """Tell whether an open TIFF is gray."""
+    """Return whether an open TIFF is gray."""
     return _is_gray(read_pages(file).main)
 
 

@@ -95,7 +95,7 @@ def _png_texts(kept: DecodedImage) -> Iterator[tuple[str, str]]:
 
 
 def _is_plain(keyword: str, value: str) -> bool:
-    """Tell whether a text goes into a chunk that every reader knows: a raw profile in another is read by few."""
+    """Return whether a text goes into a chunk that every reader knows: a raw profile in another is read by few."""
     return value.isascii() and keyword != _XMP_KEYWORD
 
 

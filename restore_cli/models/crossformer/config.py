@@ -116,7 +116,7 @@ class Config(JsonConfig):
         return self.patch_size[0] << (len(self.depths) - 1)
 
     def cools(self, stage: int, block: int) -> bool:
-        """Tell whether a block has an activation cooling layer."""
+        """Return whether a block has an activation cooling layer."""
         return self.use_acl and block % 3 == 2 and block < self.depths[stage] - 1
 
     @classmethod
@@ -129,7 +129,7 @@ class Config(JsonConfig):
 
 
 def _kernels_fit(sides: tuple[int, ...], channels: int) -> bool:
-    """Tell whether kernels can be centred on the steps of the first and can share the channels by halves."""
+    """Return whether kernels can be centred on the steps of the first and can share the channels by halves."""
     centred = all(side >= sides[0] > 0 and (side - sides[0]) % 2 == 0 for side in sides)
     return centred and len(sides) > 0 and channels % (1 << (len(sides) - 1)) == 0
 
