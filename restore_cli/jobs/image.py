@@ -32,6 +32,7 @@ def load_restorer(
     *,
     task: str | None = None,
     scale: int | None = None,
+    variant: str | None = None,
     path: str | os.PathLike[str] | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -54,7 +55,8 @@ def load_restorer(
             `scale` where it has weights for several; or a weights file, which says itself what it is or is recognised
             by its tensors.
         task: Command name of the task, for a model's name, or a file that does not tell.
-        scale: Factor of super-resolution, for a model's name.
+        scale: Factor of super-resolution, for a model's name; None for 4.
+        variant: Special form of the task, for a model's name: "photo", "real", "motion", ...; None for the usual.
         path: A file that takes the place of the one of that id, such as a checkpoint of your own.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
@@ -115,7 +117,10 @@ def load_restorer(
     )
     file = Path(id_or_path)
     if isinstance(id_or_path, str) and file.suffix.lower() not in _WEIGHTS_SUFFIXES:
-        entry = load_manifest().find(id_or_path, task=task, scale=scale)
+        if task is None:
+            entry = load_manifest().find(id_or_path, scale=scale, variant=variant)
+        else:
+            entry = Chooser(WeightsRequest(task=task, model=id_or_path, scale=scale, variant=variant)).default
         return _load(entry, None if path is None else Path(path), settings, offline=offline)
     return _load(entry_of(file, task=task), file if path is None else Path(path), settings, offline=offline)
 
