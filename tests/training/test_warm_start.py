@@ -216,6 +216,16 @@ def test_a_weights_file_of_ours_is_a_source(image: torch.Tensor, tmp_path: Path)
         assert torch.equal(network(image), source(image))
 
 
+def test_a_file_that_was_trained_elsewhere_is_a_source(image: torch.Tensor, tmp_path: Path):
+    source = network_of("ramit-lite-sr-x2")
+    path = tmp_path / "net_g_latest.pth"
+    torch.save({"params_ema": {f"module.{key}": tensor for key, tensor in source.state_dict().items()}}, path)
+    network = network_of("ramit-lite-sr-x4")
+    result = warm_start(network, str(path), scale=4, channels=3)
+    assert result.left == ()
+    assert len(result.adapted) == 2
+
+
 @pytest.mark.shared
 def test_a_weights_id_is_a_source(shared: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RESTORE_WEIGHTS_DIR", str(shared / "weights"))
