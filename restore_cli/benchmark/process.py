@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from restore_cli.benchmark.cases import BenchSettings, Case
 from restore_cli.errors import RestoreError
+from restore_cli.inference.children import main_module_hidden
 
 if TYPE_CHECKING:
     from restore_cli.benchmark.measure import Measurement
@@ -43,7 +44,8 @@ def measure_in_process(case: Case, settings: BenchSettings, on_step: OnStep) -> 
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(case, settings, sender), name=f"bench {case.entry.id}")
-    process.start()
+    with main_module_hidden():
+        process.start()
     sender.close()  # the child's end is then the only one, and its death is the end of the stream
     try:
         while True:

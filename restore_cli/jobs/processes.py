@@ -20,6 +20,7 @@ from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
+from restore_cli.inference.children import main_module_hidden
 from restore_cli.inference.memory import host_free_memory
 from restore_cli.jobs.crew import Batch, Died, Message, Order, Ready
 from restore_cli.settings import RunSettings, Share
@@ -56,7 +57,7 @@ class WorkerProcesses:
         process = context.Process(
             target=_work, args=(theirs, self._order, worker, self._count, self._memory), daemon=True
         )
-        with _signals_kept_off():
+        with _signals_kept_off(), main_module_hidden():
             process.start()
         theirs.close()
         self._processes[worker], self._pipes[worker] = process, ours

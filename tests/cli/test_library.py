@@ -296,6 +296,24 @@ class TestOtherVerbs:
             process.communicate(timeout=60)
 
 
+@pytest.mark.exhaustive
+def test_a_script_without_a_main_guard_may_start_processes(here: Path, tiny: Tiny):
+    for name in "ab":
+        image(f"in/{name}.png")
+    (here / "script.py").write_text(
+        f"""
+from restore_cli import bench, restore_files
+from restore_cli.benchmark.cases import BenchSettings
+
+report = restore_files("in", "out/", task="sr", weights={str(tiny())!r}, workers=2)
+rows = bench("ramit-lite-sr-x4", settings=BenchSettings(runs=1, warmup=1, sizes=((32, 32),), device="cpu")).rows
+print(report.ok, [row.error for row in rows])
+"""
+    )
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, env=environment(), timeout=240)
+    assert done.stdout == "2 [None]\n", done.stderr
+
+
 def test_verbs_stay_functions_whatever_is_imported():
     code = "import restore_cli, pkgutil; [__import__(m.name) for m in pkgutil.iter_modules(restore_cli.__path__, 'restore_cli.') if m.ispkg]; import sys; sys.exit(not all(callable(getattr(restore_cli, name)) for name in restore_cli.__all__ if name != '__version__'))"  # noqa: E501
     assert subprocess.run([sys.executable, "-c", code], env=environment()).returncode == 0
