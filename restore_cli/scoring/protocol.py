@@ -20,7 +20,6 @@ from restore_cli.tasks import get_task
 
 ProtocolName = Literal["paper", "8bit", "synthetic"]
 InputKind = Literal["files", "matlab-bicubic", "float-noise", "8bit-noise", "jpeg", "synthetic"]
-PROTOCOL_NAMES: tuple[ProtocolName, ...] = ("paper", "8bit", "synthetic")
 
 _INPUT_STATEMENTS: dict[InputKind, str] = {
     "files": "degraded images from files",

@@ -67,10 +67,6 @@ class CropSampler:
             orientation=int(random.integers(ORIENTATIONS)),
         )
 
-    def smallest_side(self) -> int:
-        """Return the shortest side of all images in degraded pixels: no patch may be larger."""
-        return min(min(size) for size in self.sizes)
-
 
 def degradation_seed(seed: int, step: int, group: int) -> int:
     """Return the seed of the torch generator that degrades one group of samples."""
