@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ from restore_cli.models import Arch, Preset
 
 LEVEL_PLANES = 2
 _SCALES = (1, 2, 3, 4)
+Padding = Literal["zeros", "replicate"]
 _SCENE_DIM = 64
 _QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _SAMPLES = 256  # rows and columns of an image that its quantiles are taken from
@@ -56,10 +57,11 @@ class Config(JsonConfig):
         image_skip: Start from the identity: the input, enlarged bicubically where `scale` > 1, is added to the output
             and the last convolution starts at zero.
         scene: Lighten the input by curves that follow from how bright the whole image is.
+        padding: What convolutions meet beyond the border: "zeros", or "replicate", which leaves a flat image flatter.
     """
 
     NETWORK: ClassVar[str] = "UNet"
-    LATER: ClassVar[frozenset[str]] = frozenset({"scale", "scene"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"scale", "scene", "padding"})
 
     dims: tuple[int, ...] = (64, 96, 128)
     depths: tuple[int, ...] = (2, 2, 4)
@@ -68,6 +70,7 @@ class Config(JsonConfig):
     scale: int = 1
     image_skip: bool = True
     scene: bool = False
+    padding: Padding = "zeros"
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from.
@@ -78,8 +81,8 @@ class Config(JsonConfig):
         if len(self.dims) != len(self.depths) or not self.dims or self.fold < 1 or self.channels not in (1, 3):
             msg = "UNet: dims and depths must have the same length, fold be at least 1 and channels 1 or 3"
             raise ValueError(msg)
-        if min(*self.dims, *self.depths) < 1 or self.scale not in _SCALES:
-            msg = "UNet: dims and depths must be positive and the scale 1 to 4"
+        if min(*self.dims, *self.depths) < 1 or self.scale not in _SCALES or self.padding not in get_args(Padding):
+            msg = "UNet: dims and depths must be positive, the scale 1 to 4 and padding zeros or replicate"
             raise ValueError(msg)
 
     @property
@@ -96,10 +99,10 @@ class Config(JsonConfig):
 class ResidualBlock(nn.Module):
     """Add two 3x3 convolutions with a SiLU between them to what comes in."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, padding: Padding = "zeros") -> None:
         super().__init__()
-        self.first = nn.Conv2d(dim, dim, 3, padding=1)
-        self.second = nn.Conv2d(dim, dim, 3, padding=1)
+        self.first = nn.Conv2d(dim, dim, 3, padding=1, padding_mode=padding)
+        self.second = nn.Conv2d(dim, dim, 3, padding=1, padding_mode=padding)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, C, H, W) of the same shape."""
@@ -153,13 +156,15 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         dims, cells = config.dims, config.fold**2
-        self.head = nn.Conv2d((config.channels + LEVEL_PLANES) * cells, dims[0], 3, padding=1)
-        self.enc = nn.ModuleList(map(_stage, dims[:-1], config.depths[:-1]))
+        mode = config.padding
+        self.head = nn.Conv2d((config.channels + LEVEL_PLANES) * cells, dims[0], 3, padding=1, padding_mode=mode)
+        self.enc = nn.ModuleList(_stage(*stage, mode) for stage in zip(dims[:-1], config.depths[:-1], strict=True))
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(dims))
-        self.mid = _stage(dims[-1], config.depths[-1])
+        self.mid = _stage(dims[-1], config.depths[-1], mode)
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairwise(dims))
-        self.dec = nn.ModuleList(map(_stage, dims[:-1], config.depths[:-1]))
-        self.tail = nn.Conv2d(dims[0], config.channels * cells * config.scale**2, 3, padding=1)
+        self.dec = nn.ModuleList(_stage(*stage, mode) for stage in zip(dims[:-1], config.depths[:-1], strict=True))
+        outputs = config.channels * cells * config.scale**2
+        self.tail = nn.Conv2d(dims[0], outputs, 3, padding=1, padding_mode=mode)
         self.curves = Curves(config.channels, dims[0]) if config.scene else None
         if config.image_skip:
             for parameter in self.tail.parameters():
@@ -201,8 +206,8 @@ class UNet(nn.Module):
         return _enlarge(x, self.config.scale) + out if self.config.image_skip else out
 
 
-def _stage(dim: int, depth: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(dim) for _ in range(depth)))
+def _stage(dim: int, depth: int, padding: Padding) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(dim, padding) for _ in range(depth)))
 
 
 def _enlarge(x: Tensor, scale: int) -> Tensor:
@@ -276,6 +281,8 @@ class Network:
             channels=channels,
             scale=scale,
             scene=task == "lowlight",
+            # What is lightened eightfold shows at the border what is else too faint to see.
+            padding="replicate" if task == "lowlight" else "zeros",
         )
 
 

@@ -2,8 +2,8 @@
 
 A dark image is made from a good one in linear light: less exposure, unevenly where the light was, a colour cast, photon
 noise (which grows with the square root of the light), the sensor's read noise, blacks that are cut off, then the
-camera's tone curve, which is one of many, 8 bit and often JPEG. Some images were not dark and stay as they are, so that
-a network learns to leave those alone.
+camera's tone curve, which is one of many, 8 bit and often JPEG. In the variant "mixed" some images were not dark and
+stay as they are, so that a network learns to leave those alone.
 """
 
 from __future__ import annotations
@@ -31,18 +31,25 @@ JPEG_CHANCE, JPEG_QUALITY = 0.4, (60.0, 98.0)
 _PLACES = 3  # of light in each direction, where it is uneven
 
 
-def degrade(clean: torch.Tensor, _options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
+def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
     """Take the light away.
 
     Args:
         clean: float32 (N, C, H, W) in [0, 1].
-        _options: Not used: darkness has none.
+        options: The variant None or "mixed".
         generator: Source of exposure, cast and noise, on the device of `clean`.
 
     Returns:
         float32 (N, C, H, W) in [0, 1], rounded to 8 bit.
+
+    Raises:
+        ValueError: If the variant is unknown.
     """
     import torch
+
+    if options.variant not in {None, *TASK.variants}:
+        msg = f"unknown variant {options.variant!r} of low light; known: {', '.join(TASK.variants)}"
+        raise ValueError(msg)
 
     count, channels = clean.shape[:2]
     gamma = draw_uniform(count, *GAMMA, generator).view(-1, 1, 1, 1)
@@ -58,7 +65,7 @@ def degrade(clean: torch.Tensor, _options: DegradeOptions, generator: torch.Gene
     light = light - draw_uniform(count, 0.0, BLACK_MAX, generator).view(-1, 1, 1, 1) * exposure
     developed = draw_uniform(count, 0.9, 1.1, generator).view(-1, 1, 1, 1) * gamma
     dark = from_light(light, developed, curved)
-    degraded = torch.where(draw_chance(count, NORMAL_CHANCE, generator), clean, dark)
+    degraded = torch.where(draw_chance(count, NORMAL_CHANCE if options.variant else 0.0, generator), clean, dark)
     degraded = (degraded.clamp(0.0, 1.0) * 255.0).round() / 255.0
     compressed = draw_chance(count, JPEG_CHANCE, generator).flatten().nonzero().flatten()
     if len(compressed):
@@ -95,4 +102,5 @@ TASK = Task(
     suffix=lambda _scale: "_lowlight",
     crop_border=lambda _scale: 0,
     degrade=degrade,
+    variants=("mixed",),
 )

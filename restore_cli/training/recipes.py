@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Optimiser = Literal["adam", "adamw", "muon"]
 Decay = Literal["cosine", "halving"]
 
-# Forms of denoising that hold the plain one: their networks serve it, and are validated on it.
+# Forms of a task that hold the plain one: their networks serve it, and are validated on it.
 MIXTURES = frozenset({"mixed", "chain"})
 
 WHOLE_PROGRESS = 1.0
@@ -256,7 +256,7 @@ def _of_preset(preset: Preset) -> tuple[Recipe, ...]:
         recipe("dejpeg-color", "dejpeg"),
         recipe("dejpeg-gray", "dejpeg", channels=1),
         recipe("derain", "derain"),
-        recipe("lowlight", "lowlight"),
+        recipe("lowlight", "lowlight", variant="mixed"),
         recipe("deblur-motion", "deblur", variant="motion"),
     )
     served = {one.task for one in recipes}

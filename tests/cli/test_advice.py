@@ -80,7 +80,7 @@ class TestCompression:
         assert self.advice(85) == self.advice(95) == ""
 
     def test_is_not_told_where_photo_was_asked_for_or_serves_nobody(self):
-        assert self.advice(60, "ramit-lite-sr-x4-photo") == ""
+        assert self.advice(60, "unet-sr-x4-photo") == ""
         assert self.advice(60, "ramit-sr-x4", model="ramit") == ""
         served = {e.scale for e in load_manifest().entries if (e.task, e.variant, e.bundled) == ("sr", "photo", True)}
         for scale in (2, 3, 4):

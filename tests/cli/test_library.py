@@ -66,7 +66,7 @@ class TestOneImage:
         del here
         array = pixels("a.png")
 
-        photo = load_restorer("ramit-lite-sr-x4-photo", device="cpu")(array)
+        photo = load_restorer("unet-sr-x4-photo", device="cpu")(array)
         np.testing.assert_array_equal(restore(array, task="sr", variant="photo", device="cpu"), photo)
         with pytest.raises(WeightsError, match="no weights are bundled for denoise real"):
             restore(array, task="denoise", variant="real")

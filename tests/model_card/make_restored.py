@@ -7,6 +7,7 @@ does so if the bundled weights are no longer those that made them, which the com
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from restore_cli.weights.manifest import WeightsEntry, load_manifest
-from tests.samples.make_samples import HEIGHT, WIDTH, render
+from tests.samples.make_samples import HEIGHT, WIDTH, rain, render, shaken
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -25,15 +26,16 @@ STRIP = FOLDER / "strip.jpg"
 
 _SCALE = 4
 _GAP = 6
-_QUALITY = 88
+_QUALITY = 80
 
 
 def entries() -> tuple[WeightsEntry, ...]:
-    """Return the weights whose work is shown, from top to bottom."""
+    """Return the weights whose work is shown."""
     manifest = load_manifest()
     return (
-        manifest.select(task="sr", scale=_SCALE),
+        manifest.select(task="sr", scale=_SCALE, variant="photo"),
         manifest.select(task="denoise"),
+        manifest.select(task="dejpeg"),
         manifest.select(task="derain"),
         manifest.select(task="lowlight"),
         manifest.select(task="deblur", variant="motion"),
@@ -59,12 +61,32 @@ def is_fresh() -> bool:
 def make() -> None:
     """Write both images: a row for each of the weights, what it was given, what it made of it, and the truth."""
     truth = sample("still_life.png")
-    rows = [_enlarged_row(entries()[0])]
-    for entry, name in zip(entries()[1:], ("noisy", "rain", "dark", "shaken"), strict=True):
-        given = sample(f"still_life_{name}.png")
-        rows.append((given, restored(entry, given), truth))
+    photo, denoise, dejpeg, derain, lowlight, deblur = entries()
+    random = np.random.RandomState(0)
+    given = {
+        "grain": jpeg(truth + 20 * random.standard_normal(truth.shape[:2])[..., None], quality=90),
+        "jpeg": jpeg(truth, quality=12),
+        "rain": sample("still_life_rain.png"),
+        "dark": sample("still_life_dark.png"),
+        "shaken": sample("still_life_shaken.png"),
+        "downpour": np.clip(truth + 255 * rain(random, streaks=700)[..., None], 0, 255).astype(np.uint8),
+        "blurred": np.clip(shaken(truth, reach=30), 0, 255).astype(np.uint8),
+    }
+    served = zip((denoise, dejpeg, derain, lowlight, deblur, derain, deblur), given.values(), strict=True)
+    rows = [_enlarged_row(photo), *((image, restored(entry, image), truth) for entry, image in served)]
     _lay_out(rows, RESTORED)
-    _lay_out([tuple(row[0] for row in rows), tuple(row[1] for row in rows)], STRIP)
+    best = rows[:4]
+    _lay_out([tuple(row[0] for row in best), tuple(row[1] for row in best)], STRIP)
+
+
+def jpeg(pixels: npt.NDArray[np.float64] | Pixels, *, quality: int) -> Pixels:
+    """Return pixels (H, W, 3), 0..255, as a JPEG file of halved chroma brings them back."""
+    file = BytesIO()
+    Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).save(
+        file, "JPEG", quality=quality, subsampling=2
+    )
+    with Image.open(file) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def _lay_out(rows: Sequence[Sequence[Pixels]], path: Path) -> None:
@@ -92,11 +114,11 @@ def restored(entry: WeightsEntry, given: Pixels) -> Pixels:
 
 
 def _enlarged_row(entry: WeightsEntry) -> tuple[Pixels, Pixels, Pixels]:
-    """Enlarge a reduced image of twice the samples' size, and show a part of it."""
+    """Enlarge a reduced JPEG of twice the samples' size, and show a part of it."""
     from restore_cli.imaging.resize import downscale_matlab
 
     truth = render(2 * HEIGHT, 2 * WIDTH)
-    small = downscale_matlab(truth, _SCALE)
+    small = jpeg(downscale_matlab(truth, _SCALE), quality=75)
     seen = np.repeat(np.repeat(small, _SCALE, axis=0), _SCALE, axis=1)
     part = np.s_[HEIGHT // 2 + 30 : HEIGHT // 2 + 30 + HEIGHT, WIDTH // 2 + 40 : WIDTH // 2 + 40 + WIDTH]
     return seen[part], restored(entry, small)[part], truth[part]

@@ -99,3 +99,14 @@ def test_the_scene_is_nearly_the_same_at_every_size(lightening: UNet):
     small = torch.rand(1, 3, 100, 120, generator=torch.Generator().manual_seed(0)) ** 3
     large = F.interpolate(small, scale_factor=7, mode="nearest")
     assert (curves.scene(small) - curves.scene(large)).abs().max() < 0.1
+
+
+@torch.inference_mode()
+def test_with_replicated_borders_a_flat_image_stays_flat_on_one_scale():
+    """On several the border meets squares of 4x4 pixels, each with its own look, which training makes alike."""
+    torch.manual_seed(0)
+    for padding, is_flat in (("replicate", True), ("zeros", False)):
+        network = UNet(Config(dims=(8,), depths=(2,), fold=1, padding=padding)).eval()
+        lively(network)
+        result = network(torch.full((1, 3, 16, 16), 0.2))
+        assert ((result - result[..., 8:9, 8:9]).abs().max().item() < 1e-5) == is_flat

@@ -158,7 +158,7 @@ def test_low_light_is_dark_and_keeps_what_is_bright_brighter():
 
 def test_some_images_of_low_light_are_normal_and_some_have_a_cast():
     clean = smooth_images(1).repeat(200, 1, 1, 1)
-    dark = degraded("lowlight", None, clean)
+    dark = degraded("lowlight", "mixed", clean)
     change = (dark - clean).abs().mean(dim=(1, 2, 3))
     assert 0.04 < float((change < 1.5 / 255).float().mean()) < 0.18  # JPEG and rounding are all that happened to them
     colors = dark.mean(dim=(2, 3)).clamp_min(1 / 255) / clean.mean(dim=(2, 3))
