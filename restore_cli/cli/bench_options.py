@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
-import typer
-
 from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import NETWORK, RESULTS, Device, complete_model, parse_tile
+from restore_cli.cli.registration import option
 from restore_cli.errors import UsageError
 from restore_cli.settings import Context
 
@@ -38,23 +37,23 @@ class SubjectOptions:
 
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            COMMON,
             "--model",
             "-m",
+            "Measure this network or weights id; several with commas. A network has a row for each scale or task.",
             autocompletion=complete_model,
             metavar="NAME,...",
-            rich_help_panel=COMMON,
-            help="Measure this network or weights id; several with commas. A network has a row for each scale or task.",
         ),
     ] = None
     weights: Annotated[
         list[Path] | None,
-        typer.Option(
+        option(
+            NETWORK,
             "--weights",
+            "Measure a network of your own, from a file that `restore train export` wrote; give it again for more. "
+            "A file of others must fit the one network that --model names.",
             metavar="FILE",
-            rich_help_panel=NETWORK,
-            help="Measure a network of your own, from a file that `restore train export` wrote; give it again for "
-            "more. A file of others must fit the one network that --model names.",
         ),
     ] = None
 
@@ -65,57 +64,54 @@ class ConditionOptions:
 
     size: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            CONDITIONS,
             "--size",
+            "Size of the output in pixels; the input is that divided by the scale. [default: 256x144, with --full "
+            "1280x720 as in papers; classifiers 224x224]",
             metavar="WxH,...",
-            rich_help_panel=CONDITIONS,
-            help="Size of the output in pixels; the input is that divided by the scale. [default: 256x144, with "
-            "--full 1280x720 as in papers; classifiers 224x224]",
         ),
     ] = None
     growth: Annotated[
         str | None,
-        typer.Option(
+        option(
+            CONDITIONS,
             "--growth",
+            "Grow inputs from LOW (0.05) to HIGH Mpixel, doubling, through the engine, in place of --size: shows "
+            "how straight time and memory grow.",
             metavar="[LOW..]HIGH",
-            rich_help_panel=CONDITIONS,
-            help="Grow inputs from LOW (0.05) to HIGH Mpixel, doubling, through the engine, in place of --size: "
-            "shows how straight time and memory grow.",
         ),
     ] = None
     batch: Annotated[
         list[str] | None,
-        typer.Option("--batch", metavar="N,...", rich_help_panel=CONDITIONS, help="Images in a run. [default: 1]"),
+        option(CONDITIONS, "--batch", "Images in a run. [default: 1]", metavar="N,..."),
     ] = None
     dtype: Annotated[
         list[str] | None,
-        typer.Option(
-            "--dtype",
-            metavar="NAME,...",
-            rich_help_panel=CONDITIONS,
-            help="Precision: auto, float32, bfloat16 or float16. [default: auto]",
+        option(
+            CONDITIONS, "--dtype", "Precision: auto, float32, bfloat16 or float16. [default: auto]", metavar="NAME,..."
         ),
     ] = None
     threads: Annotated[
         list[str] | None,
-        typer.Option("--threads", metavar="N,...", rich_help_panel=CONDITIONS, help="CPU threads of one operation."),
+        option(CONDITIONS, "--threads", "CPU threads of one operation.", metavar="N,..."),
     ] = None
     context: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            CONDITIONS,
             "--context",
+            "Channel attention: auto, global, local, mixed or tile, as in `restore sr`. Measures the engine.",
             metavar="NAME,...",
-            rich_help_panel=CONDITIONS,
-            help="Channel attention: auto, global, local, mixed or tile, as in `restore sr`. Measures the engine.",
         ),
     ] = None
     tile: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            CONDITIONS,
             "--tile",
+            "Side of the tiles in input pixels, as in `restore sr`. Measures the engine.",
             metavar="auto|off|N,...",
-            rich_help_panel=CONDITIONS,
-            help="Side of the tiles in input pixels, as in `restore sr`. Measures the engine.",
         ),
     ] = None
 
@@ -126,54 +122,50 @@ class MeasuringOptions:
 
     engine: Annotated[
         bool,
-        typer.Option(
+        option(
+            MEASURING,
             "--engine",
-            rich_help_panel=MEASURING,
-            help="Measure images through the engine, as `restore sr` runs them, in place of the network alone.",
+            "Measure images through the engine, as `restore sr` runs them, in place of the network alone.",
         ),
     ] = False
     runs: Annotated[
         int | None,
-        typer.Option(
+        option(
+            MEASURING,
             "--runs",
+            "Timed runs of a row; 0 only counts. [default: what fits --seconds, 3 to 100, fewer if very slow]",
             metavar="N",
             min=0,
-            rich_help_panel=MEASURING,
-            help="Timed runs of a row; 0 only counts. [default: what fits --seconds, 3 to 100, fewer if very slow]",
         ),
     ] = None
     warmup: Annotated[
         int | None,
-        typer.Option(
+        option(
+            MEASURING,
             "--warmup",
+            "Runs before the timed ones. [default: a second's worth, 1 to 20; none where one run takes --seconds]",
             metavar="N",
             min=1,
-            rich_help_panel=MEASURING,
-            help="Runs before the timed ones. [default: a second's worth, 1 to 20; none where one run takes --seconds]",
         ),
     ] = None
     full: Annotated[
         bool,
-        typer.Option(
-            "--full", rich_help_panel=MEASURING, help="Measure at 1280x720 for longer: minutes in place of seconds."
-        ),
+        option(MEASURING, "--full", "Measure at 1280x720 for longer: minutes in place of seconds."),
     ] = False
     seconds: Annotated[
         float | None,
-        typer.Option(
+        option(
+            MEASURING,
             "--seconds",
+            "Seconds of timed runs for each row, about. [default: 10; without --size, --growth and --full 1]",
             metavar="S",
             min=0,
-            rich_help_panel=MEASURING,
-            help="Seconds of timed runs for each row, about. [default: 10; without --size, --growth and --full 1]",
         ),
     ] = None
     device: Device = "auto"
     compile: Annotated[
         bool,
-        typer.Option(
-            "--compile", rich_help_panel=NETWORK, help="Run through torch.compile, whose own time is shown beside it."
-        ),
+        option(NETWORK, "--compile", "Run through torch.compile, whose own time is shown beside it."),
     ] = False
 
 
@@ -183,42 +175,28 @@ class ReportOptions:
 
     csv: Annotated[
         Path | None,
-        typer.Option("--csv", metavar="FILE", rich_help_panel=RESULTS, help="Write all rows as CSV too."),
+        option(RESULTS, "--csv", "Write all rows as CSV too.", metavar="FILE"),
     ] = None
     html: Annotated[
         Path | None,
-        typer.Option(
-            "--html", metavar="FILE", rich_help_panel=COMMON, help="Write a page with all numbers and charts too."
-        ),
+        option(COMMON, "--html", "Write a page with all numbers and charts too.", metavar="FILE"),
     ] = None
     existing: Annotated[
         Literal["error", "overwrite"],
-        typer.Option(
-            "--existing",
-            metavar="WHAT",
-            rich_help_panel=RESULTS,
-            show_default=False,
-            help="For existing files: error or overwrite.",
-        ),
+        option(RESULTS, "--existing", "For existing files: error or overwrite.", metavar="WHAT", show_default=False),
     ] = "error"
     against: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            COMMON,
             "--against",
+            "Show ratios to an earlier --json; exit with 1 where latency or memory grew beyond --tolerance.",
             metavar="FILE.json",
-            rich_help_panel=COMMON,
-            help="Show ratios to an earlier --json; exit with 1 where latency or memory grew beyond --tolerance.",
         ),
     ] = None
     tolerance: Annotated[
         float,
-        typer.Option(
-            "--tolerance",
-            metavar="SHARE",
-            min=0,
-            rich_help_panel=RESULTS,
-            help="Growth that --against lets pass; 0.1 is a tenth.",
-        ),
+        option(RESULTS, "--tolerance", "Growth that --against lets pass; 0.1 is a tenth.", metavar="SHARE", min=0),
     ] = 0.1
 
 

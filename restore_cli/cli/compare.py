@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
+from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import MessageOptions
-from restore_cli.cli.registration import command
+from restore_cli.cli.registration import command, option
 from restore_cli.errors import ImageError
 
 app = typer.Typer()
@@ -42,14 +43,17 @@ def show_compared(
     after: _Result,
     truth: Annotated[
         Path | None,
-        typer.Option(
-            "--truth", metavar="PATH", help="Compare with the perfect image, or a folder of them: adds PSNR and SSIM."
+        option(
+            COMMON,
+            "--truth",
+            "Compare with the perfect image, or a folder of them: adds PSNR and SSIM.",
+            metavar="PATH",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", metavar="PAGE", help="Write the page here. [default: beside AFTER, named after it]"
+        option(
+            COMMON, "--output", "-o", "Write the page here. [default: beside AFTER, named after it]", metavar="PAGE"
         ),
     ] = None,
     *,

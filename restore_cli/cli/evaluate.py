@@ -13,7 +13,7 @@ import typer
 
 from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import NETWORK, RESULTS, MessageOptions, NetworkOptions, Offline, complete_model
-from restore_cli.cli.registration import command
+from restore_cli.cli.registration import command, option
 from restore_cli.errors import UsageError
 
 IMAGES = "Images"
@@ -27,94 +27,87 @@ class ScoredOptions:
 
     clean: Annotated[
         Path,
-        typer.Option("--clean", metavar="FOLDER", rich_help_panel=COMMON, help="Folder of the truth: good images."),
+        option(COMMON, "--clean", "Folder of the truth: good images.", metavar="FOLDER"),
     ]
     degraded: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            COMMON,
             "--degraded",
+            "Folder of inputs of the same names (babyx4.png fits baby.png). By default they are made from the clean "
+            "ones.",
             metavar="FOLDER",
-            rich_help_panel=COMMON,
-            help="Folder of inputs of the same names (babyx4.png fits baby.png). By default they are made from the "
-            "clean ones.",
         ),
     ] = None
     pair: Annotated[
         str | None,
-        typer.Option(
+        option(
+            IMAGES,
             "--pair",
+            "Words by which the names of a pair differ, such as norain=rain, normal=low, GT=NOISY or HR=LR.",
             metavar="CLEAN=DEGRADED",
-            rich_help_panel=IMAGES,
-            help="Words by which the names of a pair differ, such as norain=rain, normal=low, GT=NOISY or HR=LR.",
         ),
     ] = None
     scale: Annotated[
         int | None,
-        typer.Option(
-            "--scale", metavar="2|3|4", min=2, max=4, rich_help_panel=COMMON, help="Factor of sr. [default: 4]"
-        ),
+        option(COMMON, "--scale", "Factor of sr. [default: 4]", metavar="2|3|4", min=2, max=4),
     ] = None
     sigma: Annotated[
         float | None,
-        typer.Option(
+        option(
+            COMMON,
             "--sigma",
+            "Level of the noise that is added for denoise, on the 0..255 scale.",
             metavar="0..50",
             min=0,
             max=50,
-            rich_help_panel=COMMON,
-            help="Level of the noise that is added for denoise, on the 0..255 scale.",
         ),
     ] = None
     quality: Annotated[
         int | None,
-        typer.Option(
+        option(
+            IMAGES,
             "--quality",
+            "Quality of the JPEGs that are made for dejpeg, chroma halved both ways. By default any, drawn by name.",
             metavar="1..100",
             min=1,
             max=100,
-            rich_help_panel=IMAGES,
-            help="Quality of the JPEGs that are made for dejpeg, chroma halved both ways. By default any, drawn by "
-            "name.",
         ),
     ] = None
-    gray: Annotated[
-        bool, typer.Option("--gray", rich_help_panel=IMAGES, help="Turn the images to gray first (denoise, dejpeg).")
-    ] = False
+    gray: Annotated[bool, option(IMAGES, "--gray", "Turn the images to gray first (denoise, dejpeg).")] = False
     photo: Annotated[
         bool,
-        typer.Option("--photo", rich_help_panel=IMAGES, help="Make inputs with blur, noise and compression (sr)."),
+        option(IMAGES, "--photo", "Make inputs with blur, noise and compression (sr)."),
     ] = False
-    real: Annotated[
-        bool, typer.Option("--real", rich_help_panel=IMAGES, help="Score the noise of real cameras (denoise).")
-    ] = False
+    real: Annotated[bool, option(IMAGES, "--real", "Score the noise of real cameras (denoise).")] = False
     kind: Annotated[
         Literal["motion", "defocus"] | None,
-        typer.Option(
+        option(
+            IMAGES,
             "--kind",
+            "Cause of the blur (deblur): motion or defocus. [default: motion]",
             metavar="KIND",
-            rich_help_panel=IMAGES,
             show_default=False,
-            help="Cause of the blur (deblur): motion or defocus. [default: motion]",
         ),
     ] = None
     protocol: Annotated[
         Literal["paper", "8bit", "synthetic"] | None,
-        typer.Option(
+        option(
+            IMAGES,
             "--protocol",
+            "How inputs are made: paper (noise neither clipped nor rounded), 8bit (as 8-bit files hold them) or "
+            "synthetic (as in training). By default paper where there is one.",
             metavar="NAME",
-            rich_help_panel=IMAGES,
             show_default=False,
-            help="How inputs are made: paper (noise neither clipped nor rounded), 8bit (as 8-bit files hold them) "
-            "or synthetic (as in training). By default paper where there is one.",
         ),
     ] = None
     dataset: Annotated[
         str | None,
-        typer.Option(
+        option(
+            IMAGES,
             "--dataset",
+            "Compare with reported scores of this data set (Set5, ...). By default the folders' names tell it.",
             metavar="NAME",
-            rich_help_panel=IMAGES,
-            help="Compare with reported scores of this data set (Set5, ...). By default the folders' names tell it.",
         ),
     ] = None
 
@@ -140,23 +133,23 @@ class CandidateOptions:
 
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            COMMON,
             "--model",
             "-m",
+            "Score this network or weights id; give it again for several side by side.",
             autocompletion=complete_model,
             metavar="NAME",
-            rich_help_panel=COMMON,
-            help="Score this network or weights id; give it again for several side by side.",
         ),
     ] = None
     weights: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            NETWORK,
             "--weights",
+            "Score your own weights; NAME=FILE where its tensors do not tell of which network it is. Give it again "
+            "for several.",
             metavar="FILE",
-            rich_help_panel=NETWORK,
-            help="Score your own weights; NAME=FILE where its tensors do not tell of which network it is. Give it "
-            "again for several.",
         ),
     ] = None
     offline: Offline = False
@@ -168,43 +161,37 @@ class ResultOptions:
 
     csv: Annotated[
         Path | None,
-        typer.Option("--csv", metavar="FILE", rich_help_panel=RESULTS, help="Write all scores as CSV too."),
+        option(RESULTS, "--csv", "Write all scores as CSV too.", metavar="FILE"),
     ] = None
     html: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            COMMON,
             "--html",
+            "Write a page with the tables and the worst and best crops beside the truth.",
             metavar="FILE",
-            rich_help_panel=COMMON,
-            help="Write a page with the tables and the worst and best crops beside the truth.",
         ),
     ] = None
     save_images: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            RESULTS,
             "--save-images",
+            "Write the restored images as PNG, in a folder for each candidate.",
             metavar="FOLDER",
-            rich_help_panel=RESULTS,
-            help="Write the restored images as PNG, in a folder for each candidate.",
         ),
     ] = None
     existing: Annotated[
         Literal["error", "overwrite"],
-        typer.Option(
-            "--existing",
-            metavar="WHAT",
-            rich_help_panel=RESULTS,
-            show_default=False,
-            help="For existing files: error or overwrite.",
-        ),
+        option(RESULTS, "--existing", "For existing files: error or overwrite.", metavar="WHAT", show_default=False),
     ] = "error"
     lpips: Annotated[
         bool,
-        typer.Option(
+        option(
+            RESULTS,
             "--lpips",
-            rich_help_panel=RESULTS,
-            help="Score LPIPS too, which needs pip install 'restore-cli[lpips]' (BSD-2-Clause) and, once, a "
-            "download of 233 MB.",
+            "Score LPIPS too, which needs pip install 'restore-cli[lpips]' (BSD-2-Clause) and, once, a download of "
+            "233 MB.",
         ),
     ] = False
 

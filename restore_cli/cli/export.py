@@ -14,7 +14,7 @@ import typer
 from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import MessageOptions, Offline, complete_model
 from restore_cli.cli.output import Output
-from restore_cli.cli.registration import command
+from restore_cli.cli.registration import command, option
 from restore_cli.export.request import Exported, ExportRequest, Form, StoredAs
 
 app = typer.Typer()
@@ -38,29 +38,21 @@ def export(
             help="A weights id, or a weights file that says what it is.",
         ),
     ],
-    form: Annotated[Form, typer.Option("--to", show_default=False, help="Form of the file.")],
+    form: Annotated[Form, option(COMMON, "--to", "Form of the file.", show_default=False)],
     stored_as: Annotated[
         StoredAs,
-        typer.Option("--dtype", help="How numbers are stored; int8 has a scale for each output channel."),
+        option(COMMON, "--dtype", "How numbers are stored; int8 has a scale for each output channel."),
     ] = "float32",
     check: Annotated[
-        bool, typer.Option("--check", help="Run the file at three sizes, and refuse it where its pixels differ.")
+        bool, option(COMMON, "--check", "Run the file at three sizes, and refuse it where its pixels differ.")
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", rich_help_panel=COMMON, help="Write to this file. [default: the id, here]"
-        ),
+        option(COMMON, "--output", "-o", "Write to this file. [default: the id, here]", metavar="FILE"),
     ] = None,
     existing: Annotated[
         Literal["error", "overwrite"],
-        typer.Option(
-            "--existing",
-            metavar="WHAT",
-            rich_help_panel=COMMON,
-            show_default=False,
-            help="For an existing file: error or overwrite.",
-        ),
+        option(COMMON, "--existing", "For an existing file: error or overwrite.", metavar="WHAT", show_default=False),
     ] = "error",
     *,
     messages: MessageOptions,

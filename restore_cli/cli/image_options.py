@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from restore_cli.cli.registration import option
 from restore_cli.errors import UsageError
 from restore_cli.imaging.background import color_named
 from restore_cli.settings import MAX_PIXELS, ReadSettings, SizeSettings
@@ -40,72 +41,51 @@ class ImageOptions:
 
     max_pixels: Annotated[
         int,
-        typer.Option("--max-pixels", metavar="N", min=1, rich_help_panel=FILES, help="Refuse images with more pixels."),
+        option(FILES, "--max-pixels", "Refuse images with more pixels.", metavar="N", min=1),
     ] = MAX_PIXELS
     allow_damaged: Annotated[
         bool,
-        typer.Option("--allow-damaged", rich_help_panel=FILES, help="Read what there is of damaged images."),
+        option(FILES, "--allow-damaged", "Read what there is of damaged images."),
     ] = False
-    all_pages: Annotated[
-        bool, typer.Option("--all-pages", rich_help_panel=FILES, help="Restore every page of a TIFF, into one TIFF.")
-    ] = False
-    strict: Annotated[bool, typer.Option("--strict", rich_help_panel=FILES, help="Treat warnings as errors.")] = False
+    all_pages: Annotated[bool, option(FILES, "--all-pages", "Restore every page of a TIFF, into one TIFF.")] = False
+    strict: Annotated[bool, option(FILES, "--strict", "Treat warnings as errors.")] = False
     format: Annotated[
         str | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            rich_help_panel=COMMON,
-            help="Write png, jpeg, webp, tiff, ... [default: as the input]",
-        ),
+        option(COMMON, "--format", "Write png, jpeg, webp, tiff, ... [default: as the input]", metavar="NAME"),
     ] = None
     quality: Annotated[
         int,
-        typer.Option(
-            "--quality", metavar="N", min=1, max=100, rich_help_panel=COMMON, help="Quality of lossy formats, 1 to 100."
-        ),
+        option(COMMON, "--quality", "Quality of lossy formats, 1 to 100.", metavar="N", min=1, max=100),
     ] = 95
     lossless: Annotated[
         bool,
-        typer.Option("--lossless", rich_help_panel=FILES, help="Write WebP, HEIF and JPEG XL without loss."),
+        option(FILES, "--lossless", "Write WebP, HEIF and JPEG XL without loss."),
     ] = False
     strip: Annotated[
         bool,
-        typer.Option("--strip", rich_help_panel=FILES, help="Leave EXIF, XMP, IPTC, texts and DPI out of results."),
+        option(FILES, "--strip", "Leave EXIF, XMP, IPTC, texts and DPI out of results."),
     ] = False
     background: Annotated[
         Background | None,
-        typer.Option(
+        option(
+            FILES,
             "--background",
+            "Colour behind transparency, such as white or '#336699'.",
             metavar="COLOR",
             parser=Background.parse,
-            rich_help_panel=FILES,
-            help="Colour behind transparency, such as white or '#336699'.",
         ),
     ] = None
     width: Annotated[
         int | None,
-        typer.Option("--width", metavar="N", min=1, rich_help_panel=FILES, help="Resize results to this width."),
+        option(FILES, "--width", "Resize results to this width.", metavar="N", min=1),
     ] = None
     height: Annotated[
         int | None,
-        typer.Option(
-            "--height",
-            metavar="N",
-            min=1,
-            rich_help_panel=FILES,
-            help="Resize results to this height; with --width, into both.",
-        ),
+        option(FILES, "--height", "Resize results to this height; with --width, into both.", metavar="N", min=1),
     ] = None
     long_side: Annotated[
         int | None,
-        typer.Option(
-            "--long-side",
-            metavar="N",
-            min=1,
-            rich_help_panel=FILES,
-            help="Resize results so that their longer side has this size.",
-        ),
+        option(FILES, "--long-side", "Resize results so that their longer side has this size.", metavar="N", min=1),
     ] = None
 
     def read_settings(self) -> ReadSettings:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import MessageOptions, Offline, complete_model
 from restore_cli.cli.output import Output
-from restore_cli.cli.registration import command
+from restore_cli.cli.registration import command, option
 from restore_cli.errors import DigestError, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -87,9 +88,7 @@ class _Outcome:
 def list_weights(
     messages: MessageOptions,
     *,
-    task: Annotated[
-        str | None, typer.Option("--task", metavar="TASK", help="Those of one task: sr, denoise, ...")
-    ] = None,
+    task: Annotated[str | None, option(COMMON, "--task", "Those of one task: sr, denoise, ...", metavar="TASK")] = None,
 ) -> None:
     """List all weights that are known and where they lie, by task."""
     out = messages.open()
@@ -128,22 +127,22 @@ def add(
     messages: MessageOptions,
     *,
     weights_id: Annotated[
-        str | None, typer.Option("--id", metavar="NAME", help="Its id. Default: the file's name.")
+        str | None, option(COMMON, "--id", "Its id. Default: the file's name.", metavar="NAME")
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", metavar="TASK", help="What it is for: sr, denoise, ... Default: what the file tells."),
+        option(COMMON, "--task", "What it is for: sr, denoise, ... Default: what the file tells.", metavar="TASK"),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="Name for -m, where several share one. Default: the id."),
+        option(COMMON, "--name", "Name for -m, where several share one. Default: the id.", metavar="NAME"),
     ] = None,
     variant: Annotated[
         str | None,
-        typer.Option("--variant", metavar="WORD", help="Special form of the task: photo, real, motion, ..."),
+        option(COMMON, "--variant", "Special form of the task: photo, real, motion, ...", metavar="WORD"),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", metavar="TEXT", help="Its licence, as its authors state it.")
+        str | None, option(COMMON, "--licence", "Its licence, as its authors state it.", metavar="TEXT")
     ] = None,
 ) -> None:
     """Add a weights file to the list, to be used with -m.

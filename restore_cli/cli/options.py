@@ -15,6 +15,7 @@ import typer
 
 from restore_cli.cli.image_options import COMMON, FILES, Background, ImageOptions
 from restore_cli.cli.output import Output
+from restore_cli.cli.registration import option
 from restore_cli.errors import UsageError
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.plan import format_named
@@ -60,61 +61,40 @@ class ByteSize:
 # One by one, for commands that need only some of them.
 Model = Annotated[
     str | None,
-    typer.Option(
+    option(
+        COMMON,
         "--model",
         "-m",
+        "Use this network or weights id; see `restore models`.",
         autocompletion=complete_model,
         metavar="NAME",
-        rich_help_panel=COMMON,
-        help="Use this network or weights id; see `restore models`.",
     ),
 ]
 WeightsFile = Annotated[
     Path | None,
-    typer.Option(
-        "--weights", metavar="FILE", rich_help_panel=NETWORK, help="Use your own weights, of whichever network we know."
-    ),
+    option(NETWORK, "--weights", "Use your own weights, of whichever network we know.", metavar="FILE"),
 ]
-Offline = Annotated[bool, typer.Option("--offline", rich_help_panel=NETWORK, help="Never download anything.")]
+Offline = Annotated[bool, option(NETWORK, "--offline", "Never download anything.")]
 Device = Annotated[
     str,
-    typer.Option(
-        "--device",
-        metavar="NAME",
-        rich_help_panel=COMMON,
-        show_default=False,
-        help="Run on auto, cpu, cuda, cuda:1 or mps.",
-    ),
+    option(COMMON, "--device", "Run on auto, cpu, cuda, cuda:1 or mps.", metavar="NAME", show_default=False),
 ]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
-    typer.Option(
-        "--dtype",
-        metavar="TYPE",
-        rich_help_panel=NETWORK,
-        show_default=False,
-        help="Precision: auto, float32, bfloat16 or float16.",
-    ),
+    option(NETWORK, "--dtype", "Precision: auto, float32, bfloat16 or float16.", metavar="TYPE", show_default=False),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", metavar="N", min=1, rich_help_panel=NETWORK, help="CPU threads of one operation."),
+    option(NETWORK, "--threads", "CPU threads of one operation.", metavar="N", min=1),
 ]
-Json = Annotated[bool, typer.Option("--json", rich_help_panel=COMMON, help="Print JSON Lines in place of text.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=MESSAGES, help="Show only warnings and errors.")]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", rich_help_panel=MESSAGES, help="Show what was chosen, and why.")
-]
+Json = Annotated[bool, option(COMMON, "--json", "Print JSON Lines in place of text.")]
+Quiet = Annotated[bool, option(MESSAGES, "--quiet", "-q", "Show only warnings and errors.")]
+Verbose = Annotated[bool, option(MESSAGES, "--verbose", "-v", "Show what was chosen, and why.")]
 Progress = Annotated[
     bool,
-    typer.Option(
-        "--progress/--no-progress",
-        rich_help_panel=MESSAGES,
-        show_default=False,
-        help="Show a bar, or a line for each image in a pipe.",
-    ),
+    option(MESSAGES, "--progress/--no-progress", "Show a bar, or a line for each image in a pipe.", show_default=False),
 ]
-Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=MESSAGES, help="Show a traceback with an error.")]
+Debug = Annotated[bool, option(MESSAGES, "--debug", "Show a traceback with an error.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,95 +129,69 @@ class FileOptions(ImageOptions):
 
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="PATH", rich_help_panel=COMMON, help="Write to this file or folder."),
+        option(COMMON, "--output", "-o", "Write to this file or folder.", metavar="PATH"),
     ] = None
     beside: Annotated[
         bool,
-        typer.Option(
-            "--beside", rich_help_panel=FILES, help="Write results beside their inputs; all paths are inputs."
-        ),
+        option(FILES, "--beside", "Write results beside their inputs; all paths are inputs."),
     ] = False
-    in_place: Annotated[
-        bool, typer.Option("--in-place", rich_help_panel=FILES, help="Replace the inputs by their results.")
-    ] = False
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", rich_help_panel=COMMON, help="Restore the subfolders of folders too.")
-    ] = False
+    in_place: Annotated[bool, option(FILES, "--in-place", "Replace the inputs by their results.")] = False
+    recursive: Annotated[bool, option(COMMON, "--recursive", "-r", "Restore the subfolders of folders too.")] = False
     include: Annotated[
         list[str] | None,
-        typer.Option(
-            "--include",
-            metavar="PATTERN",
-            rich_help_panel=FILES,
-            help="Restore only files whose name fits, such as 'IMG_*'.",
-        ),
+        option(FILES, "--include", "Restore only files whose name fits, such as 'IMG_*'.", metavar="PATTERN"),
     ] = None
     exclude: Annotated[
         list[str] | None,
-        typer.Option(
-            "--exclude", metavar="PATTERN", rich_help_panel=FILES, help="Leave out files and folders whose name fits."
-        ),
+        option(FILES, "--exclude", "Leave out files and folders whose name fits.", metavar="PATTERN"),
     ] = None
     existing: Annotated[
         Existing,
-        typer.Option(
+        option(
+            COMMON,
             "--existing",
+            "For existing outputs: error, skip, overwrite or rename.",
             metavar="WHAT",
-            rich_help_panel=COMMON,
             show_default=False,
-            help="For existing outputs: error, skip, overwrite or rename.",
         ),
     ] = "error"
     resume: Annotated[
         bool,
-        typer.Option("--resume", rich_help_panel=COMMON, help="Skip what the output folder's ledger proves done."),
+        option(COMMON, "--resume", "Skip what the output folder's ledger proves done."),
     ] = False
     shard: Annotated[
         str | None,
-        typer.Option(
-            "--shard", metavar="I/N", rich_help_panel=FILES, help="Restore only part I of N of the images, from 0."
-        ),
+        option(FILES, "--shard", "Restore only part I of N of the images, from 0.", metavar="I/N"),
     ] = None
     allow_private: Annotated[
         bool,
-        typer.Option(
-            "--allow-private",
-            rich_help_panel=FILES,
-            help="Let addresses be http, or lead into private networks.",
-        ),
+        option(FILES, "--allow-private", "Let addresses be http, or lead into private networks."),
     ] = False
     keep_times: Annotated[
         bool,
-        typer.Option("--keep-times", rich_help_panel=FILES, help="Give results the times of their inputs."),
+        option(FILES, "--keep-times", "Give results the times of their inputs."),
     ] = False
     suffix: Annotated[
         str | None,
-        typer.Option("--suffix", metavar="TEXT", rich_help_panel=FILES, help="Put this behind the names of results."),
+        option(FILES, "--suffix", "Put this behind the names of results.", metavar="TEXT"),
     ] = None
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", rich_help_panel=FILES, help="Stop at the first image that fails.")
-    ] = False
+    fail_fast: Annotated[bool, option(FILES, "--fail-fast", "Stop at the first image that fails.")] = False
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", rich_help_panel=FILES, help="Try images again that ended the program twice."),
+        option(FILES, "--retry-failed", "Try images again that ended the program twice."),
     ] = False
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", "-n", rich_help_panel=COMMON, help="Show what would be done, and touch nothing."),
+        option(COMMON, "--dry-run", "-n", "Show what would be done, and touch nothing."),
     ] = False
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE", rich_help_panel=FILES, help="Write the JSON Lines to a new file too."),
+        option(FILES, "--report", "Write the JSON Lines to a new file too.", metavar="FILE"),
     ] = None
 
     compare: Annotated[
         Path | None,
-        typer.Option(
-            "--compare",
-            metavar="PAGE",
-            rich_help_panel=FILES,
-            help="Write a page with a slider between before and after.",
-        ),
+        option(FILES, "--compare", "Write a page with a slider between before and after.", metavar="PAGE"),
     ] = None
 
     def path_settings(self, paths: list[str]) -> PathSettings:
@@ -312,57 +266,55 @@ class NetworkOptions:
     dtype: Dtype = "auto"
     tile: Annotated[
         str,
-        typer.Option(
+        option(
+            NETWORK,
             "--tile",
+            "Cut images into tiles of so many pixels; off: never.",
             metavar="SIZE",
-            rich_help_panel=NETWORK,
             show_default=False,
-            help="Cut images into tiles of so many pixels; off: never.",
         ),
     ] = "auto"
     overlap: Annotated[
         int,
-        typer.Option(
-            "--overlap", metavar="N", min=0, rich_help_panel=NETWORK, help="Pixels that neighbouring tiles share."
-        ),
+        option(NETWORK, "--overlap", "Pixels that neighbouring tiles share.", metavar="N", min=0),
     ] = 32
     context: Annotated[
         Literal["auto", "mixed", "local", "global", "tile"],
-        typer.Option(
+        option(
+            NETWORK,
             "--context",
+            "Channel attention: auto, global, local, mixed or tile.",
             metavar="WHERE",
-            rich_help_panel=NETWORK,
             show_default=False,
-            help="Channel attention: auto, global, local, mixed or tile.",
         ),
     ] = "auto"
     max_memory: Annotated[
         ByteSize | None,
-        typer.Option(
+        option(
+            NETWORK,
             "--max-memory",
+            "Memory for an image at most, such as 512M or 2G.",
             metavar="SIZE",
             parser=ByteSize.parse,
-            rich_help_panel=NETWORK,
-            help="Memory for an image at most, such as 512M or 2G.",
         ),
     ] = None
     pad: Annotated[
         Padding,
-        typer.Option(
+        option(
+            NETWORK,
             "--pad",
+            "Edge padding; `symmetric` reproduces published scores.",
             metavar="KIND",
-            rich_help_panel=NETWORK,
             show_default=False,
-            help="Edge padding; `symmetric` reproduces published scores.",
         ),
     ] = "reflect"
     tta: Annotated[
         bool,
-        typer.Option("--tta", rich_help_panel=NETWORK, help="Average 8 flips and turns: a little better, 8x slower."),
+        option(NETWORK, "--tta", "Average 8 flips and turns: a little better, 8x slower."),
     ] = False
     compile: Annotated[
         bool,
-        typer.Option("--compile", rich_help_panel=NETWORK, help="Run through torch.compile, which pays on a GPU."),
+        option(NETWORK, "--compile", "Run through torch.compile, which pays on a GPU."),
     ] = False
     threads: Threads = None
 
@@ -401,38 +353,25 @@ class RunOptions(NetworkOptions):
 
     jobs: Annotated[
         int,
-        typer.Option(
-            "--jobs", "-j", metavar="N", min=1, rich_help_panel=NETWORK, help="Images to read and write at once."
-        ),
+        option(NETWORK, "--jobs", "-j", "Images to read and write at once.", metavar="N", min=1),
     ] = 2
     workers: Annotated[
         int | None,
-        typer.Option(
-            "--workers",
-            metavar="N",
-            min=1,
-            rich_help_panel=NETWORK,
-            help="Share the images among N processes, as with --resume.",
-        ),
+        option(NETWORK, "--workers", "Share the images among N processes, as with --resume.", metavar="N", min=1),
     ] = None
     engine: Annotated[
         Literal["processes", "ray"],
-        typer.Option(
+        option(
+            NETWORK,
             "--engine",
+            "Run workers as processes here, or as actors of ray.",
             metavar="NAME",
-            rich_help_panel=NETWORK,
             show_default=False,
-            help="Run workers as processes here, or as actors of ray.",
         ),
     ] = "processes"
     address: Annotated[
         str | None,
-        typer.Option(
-            "--address",
-            metavar="HOST",
-            rich_help_panel=NETWORK,
-            help="Ray cluster to join, or auto; by default one is started.",
-        ),
+        option(NETWORK, "--address", "Ray cluster to join, or auto; by default one is started.", metavar="HOST"),
     ] = None
 
     def sharing(self, files: FileOptions) -> FileOptions:
@@ -465,14 +404,14 @@ class SameSizeOptions(RunOptions):
 
     strength: Annotated[
         float,
-        typer.Option(
+        option(
+            COMMON,
             "--strength",
+            "Blend: 1 is the result, 0.5 halfway to the input.",
             metavar="0..1",
             min=0.0,
             max=1.0,
-            rich_help_panel=COMMON,
             show_default=False,
-            help="Blend: 1 is the result, 0.5 halfway to the input.",
         ),
     ] = 1.0
 

@@ -101,6 +101,18 @@ def command(app: typer.Typer, name: str, *, examples: str, passes_on: bool = Fal
     return register
 
 
+def option(section: str, *names_and_help: str, **settings: Any) -> Any:
+    """Declare an option.
+
+    Args:
+        section: Heading it stands under in the help.
+        names_and_help: How it is typed ("--model", "-m"), then a sentence that says what it does.
+        settings: More of `typer.Option`: metavar, min, max, parser, show_default, ...
+    """
+    *names, text = names_and_help
+    return typer.Option(*names, rich_help_panel=section, help=text, **settings)
+
+
 def command_of_its_own(app: typer.Typer, *, examples: str) -> Callable[[Command], Command]:
     """Register a function as what `app` does itself when none of the commands below it is called.
 

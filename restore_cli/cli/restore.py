@@ -15,8 +15,9 @@ from typing import Annotated, Literal
 import typer
 
 from restore_cli.cli.batch import show_batch, show_plan, show_sigma
+from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import FileOptions, MessageOptions, Paths, RunOptions, SameSizeOptions, WeightsOptions
-from restore_cli.cli.registration import command
+from restore_cli.cli.registration import command, option
 from restore_cli.errors import UsageError
 from restore_cli.jobs.batch import BatchRequest, plan_batch
 from restore_cli.jobs.choose import LARGEST_SIGMA, Chooser, WeightsRequest
@@ -59,11 +60,11 @@ def sr(
     paths: Paths,
     scale: Annotated[
         int | None,
-        typer.Option(
-            "--scale", metavar="2|3|4", min=2, max=4, help="Enlarge so many times. [default: as the weights, or 4]"
+        option(
+            COMMON, "--scale", "Enlarge so many times. [default: as the weights, or 4]", metavar="2|3|4", min=2, max=4
         ),
     ] = None,
-    photo: Annotated[bool, typer.Option("--photo", help="Restore a real photo: take out noise and JPEG too.")] = False,
+    photo: Annotated[bool, option(COMMON, "--photo", "Restore a real photo: take out noise and JPEG too.")] = False,
     *,
     files: FileOptions,
     weights: WeightsOptions,
@@ -91,22 +92,24 @@ def denoise(
     paths: Paths,
     sigma: Annotated[
         Sigma | None,
-        typer.Option(
+        option(
+            COMMON,
             "--sigma",
+            "Level of the noise, 0 to 50; auto estimates it. By default the network finds it.",
             metavar="0..50|auto",
             parser=Sigma.parse,
-            help="Level of the noise, 0 to 50; auto estimates it. By default the network finds it.",
         ),
     ] = None,
     gray: Annotated[
         bool | None,
-        typer.Option(
+        option(
+            COMMON,
             "--gray/--color",
+            "Use the gray or the colour network for all images. By default each image decides.",
             show_default=False,
-            help="Use the gray or the colour network for all images. By default each image decides.",
         ),
     ] = None,
-    real: Annotated[bool, typer.Option("--real", help="Take out the noise of real cameras.")] = False,
+    real: Annotated[bool, option(COMMON, "--real", "Take out the noise of real cameras.")] = False,
     *,
     files: FileOptions,
     weights: WeightsOptions,
@@ -165,19 +168,21 @@ def deblur(
     paths: Paths,
     kind: Annotated[
         Literal["motion", "defocus", "dual-pixel"] | None,
-        typer.Option(
+        option(
+            COMMON,
             "--kind",
+            "Cause of the blur: motion, defocus or dual-pixel (defocus seen in two views).",
             metavar="KIND",
             show_default=False,
-            help="Cause of the blur: motion, defocus or dual-pixel (defocus seen in two views).",
         ),
     ] = None,
     right: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            COMMON,
             "--right",
+            "Right view, or folder of them by the same names, of dual-pixel images; INPUT is the left.",
             metavar="PATH",
-            help="Right view, or folder of them by the same names, of dual-pixel images; INPUT is the left.",
         ),
     ] = None,
     *,

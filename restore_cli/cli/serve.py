@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from restore_cli.cli.options import ByteSize, MessageOptions, NetworkOptions
-from restore_cli.cli.registration import command
+from restore_cli.cli.registration import command, option
 from restore_cli.cli.signals import interruption_exit_code, raise_on_signals
 from restore_cli.server.run import DEFAULT_PORT, DEFAULT_UPLOAD_BYTES
 from restore_cli.server.run import serve as run_server
@@ -35,48 +35,39 @@ SERVER = "Server"
 def serve(
     host: Annotated[
         str,
-        typer.Option(
-            "--host",
-            metavar="ADDRESS",
-            rich_help_panel=SERVER,
-            help="Listen here; any but this machine's own address needs a token.",
-        ),
+        option(SERVER, "--host", "Listen here; any but this machine's own address needs a token.", metavar="ADDRESS"),
     ] = "127.0.0.1",
     port: Annotated[
         int,
-        typer.Option("--port", min=0, max=65535, rich_help_panel=SERVER, help="Listen on this port; 0 is a free one."),
+        option(SERVER, "--port", "Listen on this port; 0 is a free one.", min=0, max=65535),
     ] = DEFAULT_PORT,
     token: Annotated[
         str | None,
-        typer.Option(
+        option(
+            SERVER,
             "--token",
+            "Refuse requests without this. By default none on this machine, a new one elsewhere.",
             metavar="TEXT",
-            rich_help_panel=SERVER,
             envvar="RESTORE_TOKEN",
-            help="Refuse requests without this. By default none on this machine, a new one elsewhere.",
         ),
     ] = None,
     max_upload: Annotated[
         ByteSize | None,
-        typer.Option(
+        option(
+            SERVER,
             "--max-upload",
+            "Refuse images of more bytes. [default: 100M]",
             metavar="SIZE",
             parser=ByteSize.parse,
-            rich_help_panel=SERVER,
-            help="Refuse images of more bytes. [default: 100M]",
         ),
     ] = None,
     max_pixels: Annotated[
         int,
-        typer.Option(
-            "--max-pixels", metavar="N", min=1, rich_help_panel=SERVER, help="Refuse images with more pixels."
-        ),
+        option(SERVER, "--max-pixels", "Refuse images with more pixels.", metavar="N", min=1),
     ] = MAX_PIXELS,
     queue: Annotated[
         int,
-        typer.Option(
-            "--queue", metavar="N", min=1, rich_help_panel=SERVER, help="Images that may be sent and wait at once."
-        ),
+        option(SERVER, "--queue", "Images that may be sent and wait at once.", metavar="N", min=1),
     ] = 16,
     *,
     network: NetworkOptions,

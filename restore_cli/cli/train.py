@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import Device, MessageOptions
-from restore_cli.cli.registration import command, command_of_its_own
+from restore_cli.cli.registration import command, command_of_its_own, option
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.cli.train_options import DataOptions, RunFolderOptions, SpeedOptions, TaskOptions
 from restore_cli.errors import UsageError
@@ -88,30 +89,31 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="Folder of a run.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write to this file. [default: ID.safetensors, here]"),
+        option(COMMON, "--output", "-o", "Write to this file. [default: ID.safetensors, here]", metavar="FILE"),
     ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Store numbers as float16: half the size.")] = False,
+    half: Annotated[bool, option(COMMON, "--half", "Store numbers as float16: half the size.")] = False,
     weights_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Name the weights. [default: RECIPE-own]")
+        str | None, option(COMMON, "--id", "Name the weights. [default: RECIPE-own]", metavar="ID")
     ] = None,
     licence: Annotated[
-        str, typer.Option("--licence", metavar="TEXT", help="State the terms of the weights, such as MIT.")
+        str, option(COMMON, "--licence", "State the terms of the weights, such as MIT.", metavar="TEXT")
     ] = "none stated",
     notes: Annotated[
-        str | None, typer.Option("--notes", metavar="TEXT", help="Tell their users something, in one line.")
+        str | None, option(COMMON, "--notes", "Tell their users something, in one line.", metavar="TEXT")
     ] = None,
     commit: Annotated[
         str | None,
-        typer.Option(
-            "--commit", metavar="HASH", help="Name the git commit that trained, for a run that does not know it."
+        option(
+            COMMON, "--commit", "Name the git commit that trained, for a run that does not know it.", metavar="HASH"
         ),
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            COMMON,
             "--bundle",
+            "Put file and entry into a checkout of this project, in place of those of the same id.",
             metavar="CHECKOUT",
-            help="Put file and entry into a checkout of this project, in place of those of the same id.",
         ),
     ] = None,
     *,

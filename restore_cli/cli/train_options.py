@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import NETWORK, Device, Threads
+from restore_cli.cli.registration import option
 from restore_cli.training.recipes import Optimiser
 
 IMAGES = "Images"
@@ -25,45 +24,33 @@ class DataOptions:
 
     data: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--data", metavar="DIR", rich_help_panel=COMMON, help="Folder of clean images; give it again for several."
-        ),
+        option(COMMON, "--data", "Folder of clean images; give it again for several.", metavar="DIR"),
     ] = None
     degraded: Annotated[
         list[Path] | None,
-        typer.Option(
+        option(
+            IMAGES,
             "--degraded",
+            "Folder of their degraded partners, of the same names. By default they are made on the fly.",
             metavar="DIR",
-            rich_help_panel=IMAGES,
-            help="Folder of their degraded partners, of the same names. By default they are made on the fly.",
         ),
     ] = None
     val: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--val",
-            metavar="DIR",
-            rich_help_panel=COMMON,
-            help="Folder of clean images to validate on; give it again for several.",
-        ),
+        option(COMMON, "--val", "Folder of clean images to validate on; give it again for several.", metavar="DIR"),
     ] = None
     val_degraded: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--val-degraded",
-            metavar="DIR",
-            rich_help_panel=IMAGES,
-            help="Folder of degraded partners of the images to validate on.",
-        ),
+        option(IMAGES, "--val-degraded", "Folder of degraded partners of the images to validate on.", metavar="DIR"),
     ] = None
     cache_budget: Annotated[
         int,
-        typer.Option(
+        option(
+            IMAGES,
             "--cache-budget",
+            "Memory for decoded images; what does not fit is decoded again.",
             metavar="MIB",
             min=1,
-            rich_help_panel=IMAGES,
-            help="Memory for decoded images; what does not fit is decoded again.",
         ),
     ] = 2048
 
@@ -74,105 +61,88 @@ class TaskOptions:
 
     task: Annotated[
         str | None,
-        typer.Option(
-            "--task",
-            metavar="NAME",
-            rich_help_panel=COMMON,
-            help="Train for sr, denoise, dejpeg, derain, lowlight or deblur.",
-        ),
+        option(COMMON, "--task", "Train for sr, denoise, dejpeg, derain, lowlight or deblur.", metavar="NAME"),
     ] = None
-    scale: Annotated[
-        int | None, typer.Option("--scale", metavar="N", min=2, max=4, rich_help_panel=COMMON, help="Factor of sr.")
-    ] = None
-    gray: Annotated[bool, typer.Option("--gray", rich_help_panel=RECIPE, help="Train for gray images.")] = False
+    scale: Annotated[int | None, option(COMMON, "--scale", "Factor of sr.", metavar="N", min=2, max=4)] = None
+    gray: Annotated[bool, option(RECIPE, "--gray", "Train for gray images.")] = False
     photo: Annotated[
         bool,
-        typer.Option("--photo", rich_help_panel=RECIPE, help="Train sr for real photos: with blur, noise and JPEG."),
+        option(RECIPE, "--photo", "Train sr for real photos: with blur, noise and JPEG."),
     ] = False
     recipe: Annotated[
         str | None,
-        typer.Option(
+        option(
+            RECIPE,
             "--recipe",
+            "Ours: ramit-lite-, crossformer-lite- or crossformer-ir- with sr-x2, sr-x3, sr-x4, sr-x4-photo, "
+            "denoise-color, denoise-gray, dejpeg-color, derain, lowlight or deblur-motion. The paper's: "
+            "ramit-sr-x2. Default: ramit-lite's for the task.",
             metavar="NAME",
-            rich_help_panel=RECIPE,
-            help="Ours: ramit-lite-, crossformer-lite- or crossformer-ir- with sr-x2, sr-x3, sr-x4, sr-x4-photo, "
-            "denoise-color, denoise-gray, dejpeg-color, derain, lowlight or deblur-motion. The paper's: ramit-sr-x2. "
-            "Default: ramit-lite's for the task.",
         ),
     ] = None
-    steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", min=1, rich_help_panel=RECIPE, help="Train for so many steps.")
-    ] = None
+    steps: Annotated[int | None, option(RECIPE, "--steps", "Train for so many steps.", metavar="N", min=1)] = None
     minutes: Annotated[
         float | None,
-        typer.Option(
+        option(
+            COMMON,
             "--minutes",
+            "Train for so long: as many steps as fit, the learning rate reaching 0 at the end.",
             metavar="M",
             min=0.01,
-            rich_help_panel=COMMON,
-            help="Train for so long: as many steps as fit, the learning rate reaching 0 at the end.",
         ),
     ] = None
     batch: Annotated[
         int | None,
-        typer.Option(
-            "--batch", metavar="N", min=1, rich_help_panel=RECIPE, help="Patches in a step, of all processes together."
-        ),
+        option(RECIPE, "--batch", "Patches in a step, of all processes together.", metavar="N", min=1),
     ] = None
     patch: Annotated[
         int | None,
-        typer.Option(
-            "--patch",
-            metavar="N",
-            min=8,
-            rich_help_panel=RECIPE,
-            help="Side of a patch in input pixels, a multiple of 32 for RAMiT.",
-        ),
+        option(RECIPE, "--patch", "Side of a patch in input pixels, a multiple of 32 for RAMiT.", metavar="N", min=8),
     ] = None
     lr: Annotated[
         float | None,
-        typer.Option("--lr", metavar="RATE", min=0.0, rich_help_panel=RECIPE, help="Highest learning rate."),
+        option(RECIPE, "--lr", "Highest learning rate.", metavar="RATE", min=0.0),
     ] = None
     optimiser: Annotated[
         Optimiser | None,
-        typer.Option(
+        option(
+            RECIPE,
             "--optimiser",
-            rich_help_panel=RECIPE,
+            "How weights follow gradients: adam, adamw or muon. By default the recipe's.",
             show_default=False,
-            help="How weights follow gradients: adam, adamw or muon. By default the recipe's.",
         ),
     ] = None
     seed: Annotated[
         int,
-        typer.Option("--seed", metavar="N", min=0, rich_help_panel=RECIPE, help="Seed of weights, crops and noise."),
+        option(RECIPE, "--seed", "Seed of weights, crops and noise.", metavar="N", min=0),
     ] = 0
     warm_start: Annotated[
         str | None,
-        typer.Option(
+        option(
+            COMMON,
             "--warm-start",
+            "Start from a .safetensors of ours, a run's folder or a weights id, of another scale too.",
             metavar="FROM",
-            rich_help_panel=COMMON,
-            help="Start from a .safetensors of ours, a run's folder or a weights id, of another scale too.",
         ),
     ] = None
     freeze: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            RECIPE,
             "--freeze",
+            "Hold the parameters with this prefix still; give it again for several.",
             metavar="PREFIX",
-            rich_help_panel=RECIPE,
-            help="Hold the parameters with this prefix still; give it again for several.",
         ),
     ] = None
     freeze_until: Annotated[
         float,
-        typer.Option(
+        option(
+            RECIPE,
             "--freeze-until",
+            "Share of the training after which everything is trained.",
             metavar="SHARE",
             min=0.0,
             max=1.0,
-            rich_help_panel=RECIPE,
-            help="Share of the training after which everything is trained.",
         ),
     ] = 1.0
 
@@ -183,49 +153,39 @@ class SpeedOptions:
 
     device: Device = "auto"
     threads: Threads = None
-    bf16: Annotated[
-        bool, typer.Option("--bf16", rich_help_panel=NETWORK, help="Run under bfloat16 autocast; weights stay float32.")
-    ] = False
+    bf16: Annotated[bool, option(NETWORK, "--bf16", "Run under bfloat16 autocast; weights stay float32.")] = False
     compile: Annotated[
         bool,
-        typer.Option(
+        option(
+            NETWORK,
             "--compile",
-            rich_help_panel=NETWORK,
-            help="Run the blocks through torch.compile: minutes at the start, then about 1.5 times the steps.",
+            "Run the blocks through torch.compile: minutes at the start, then about 1.5 times the steps.",
         ),
     ] = False
     accumulate: Annotated[
         int,
-        typer.Option(
-            "--accumulate",
-            metavar="N",
-            min=1,
-            rich_help_panel=NETWORK,
-            help="Cut a batch into N parts: less memory, the same step.",
-        ),
+        option(NETWORK, "--accumulate", "Cut a batch into N parts: less memory, the same step.", metavar="N", min=1),
     ] = 1
     checkpoint_activations: Annotated[
         bool,
-        typer.Option(
+        option(
+            NETWORK,
             "--checkpoint-activations",
-            rich_help_panel=NETWORK,
-            help="Compute blocks again in the backward pass: much less memory, steps a third longer, the same result.",
+            "Compute blocks again in the backward pass: much less memory, steps a third longer, the same result.",
         ),
     ] = False
     log_every: Annotated[
         int,
-        typer.Option(
-            "--log-every", metavar="STEPS", min=1, rich_help_panel=NETWORK, help="Steps between lines of the log."
-        ),
+        option(NETWORK, "--log-every", "Steps between lines of the log.", metavar="STEPS", min=1),
     ] = 50
     validate_every: Annotated[
         int | None,
-        typer.Option(
+        option(
+            NETWORK,
             "--validate-every",
+            "Lines of the log between validations. By default some 25 validations in all.",
             metavar="LINES",
             min=1,
-            rich_help_panel=NETWORK,
-            help="Lines of the log between validations. By default some 25 validations in all.",
         ),
     ] = None
 
@@ -236,26 +196,22 @@ class RunFolderOptions:
 
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", metavar="DIR", rich_help_panel=COMMON, help="Folder of the run, made if it does not exist."
-        ),
+        option(COMMON, "--out", "-o", "Folder of the run, made if it does not exist.", metavar="DIR"),
     ] = None
     resume: Annotated[
         bool,
-        typer.Option("--resume", rich_help_panel=COMMON, help="Go on with the run in --out, as it was begun."),
+        option(COMMON, "--resume", "Go on with the run in --out, as it was begun."),
     ] = False
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", "-n", rich_help_panel=COMMON, help="Show the plan and what it would take, and train nothing."
-        ),
+        option(COMMON, "--dry-run", "-n", "Show the plan and what it would take, and train nothing."),
     ] = False
     samples: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            IMAGES,
             "--samples",
+            "Write a page of what the network will be shown, beside what it is to make of it.",
             metavar="PAGE",
-            rich_help_panel=IMAGES,
-            help="Write a page of what the network will be shown, beside what it is to make of it.",
         ),
     ] = None

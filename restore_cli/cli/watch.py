@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
+from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import MESSAGES
 from restore_cli.cli.output import Output
-from restore_cli.cli.registration import command
+from restore_cli.cli.registration import command, option
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.errors import ImageError, UsageError
 
@@ -54,15 +55,17 @@ def watch(
     ],
     settle: Annotated[
         float,
-        typer.Option(
-            "--settle", metavar="SECONDS", min=0.0, help="Seconds for which a file must not change to count as whole."
+        option(
+            COMMON,
+            "--settle",
+            "Seconds for which a file must not change to count as whole.",
+            metavar="SECONDS",
+            min=0.0,
         ),
     ] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="End when all that is there is done.")] = False,
+    once: Annotated[bool, option(COMMON, "--once", "End when all that is there is done.")] = False,
     *,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", rich_help_panel=MESSAGES, help="Show only warnings and errors.")
-    ] = False,
+    quiet: Annotated[bool, option(MESSAGES, "--quiet", "-q", "Show only warnings and errors.")] = False,
 ) -> None:
     """Restore what arrives in a folder.
 
