@@ -29,6 +29,7 @@ OTHER_VALUES: dict[str, Any] = {
     "max_memory": ByteSize(size=9),
     "pad": "symmetric", "tta": True, "compile": True, "threads": 3, "format": "png", "quality": 5, "lossless": True,
     "strip": True, "width": 3, "height": 3, "long_side": 3, "max_pixels": 7, "strict": True, "allow_damaged": True,
+    "all_pages": True,
     "existing": "skip", "resume": True, "output": "x", "beside": True, "in_place": True, "recursive": True,
     "include": ["a"], "exclude": ["a"], "suffix": "_x", "keep_times": True, "shard": "0/2", "allow_private": True,
 }  # fmt: skip
