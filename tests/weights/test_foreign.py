@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from restore_cli.errors import ManifestError, UsageError, WeightsError
 from restore_cli.models import compact, drunet, fbcnn, get_architecture, nafnet, rrdbnet, span
-from restore_cli.weights import foreign
+from restore_cli.weights import file, foreign
 from restore_cli.weights.file import read_content
 from restore_cli.weights.foreign import entry_of
 from restore_cli.weights.load import load_weights, read_tensors
@@ -151,6 +151,13 @@ def test_a_file_of_before_torch_1_6_that_is_cut_or_claims_too_much_is_refused(tm
     assert claims != good
     with pytest.raises(WeightsError, match="is damaged"):
         entry_of(laid(tmp_path / "a.pth", claims))
+
+
+def test_a_pickle_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file, "_MAX_PICKLE_BYTES", 1 << 10)
+    path = laid(tmp_path / "a.pth", bare(b"\x80\x02" + b"N0" * (1 << 10) + b"N."))
+    with pytest.raises(WeightsError, match="is damaged"):
+        entry_of(path)
 
 
 def test_a_tensor_that_repeats_one_number_cannot_ask_for_a_network_of_any_size(tmp_path: Path) -> None:
