@@ -16,6 +16,9 @@ os.environ["XDG_DATA_HOME"] = "/nowhere"
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# And nohup has them ignore a lost terminal.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from restore_cli.training.request import TrainRequest
-from restore_cli.training.run_file import RunFacts, write_run
+from restore_cli.training.run_file import TrainingFacts, write_run
 from tests.cli.conftest import Run, image
 
 
@@ -59,7 +59,7 @@ def test_a_run_whose_images_or_recipe_changed_is_not_resumed(run: Run, data: Pat
 @pytest.mark.parametrize("option", [("--lr", 1), ("--data", "data"), ("--bf16",), ("--log-every", 7)])
 def test_options_that_would_make_it_another_run_are_refused_with_resume(option: tuple[object, ...], run: Run):
     request = TrainRequest(recipe="ramit-lite-sr-x2", data=("data",))
-    facts = RunFacts(recipe=request.adjusted_recipe(), config={}, images=1, data_digest="", parameters=1)
+    facts = TrainingFacts(recipe=request.adjusted_recipe(), config={}, images=1, data_digest="", parameters=1)
     Path("run").mkdir()
     write_run(Path("run"), request, facts)
     refused = run("train", "--resume", "--out", "run", *option)
