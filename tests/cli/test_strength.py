@@ -16,7 +16,7 @@ from restore_cli.errors import UsageError
 from restore_cli.server.openapi import openapi_document
 from restore_cli.server.page import page_markup
 from restore_cli.server.request import PARAMETERS, parse_request
-from restore_cli.server.worker import Networks
+from restore_cli.server.worker import RecentNetworks
 from restore_cli.settings import ReadSettings, RunSettings
 from tests.cli.conftest import Run, image
 
@@ -124,7 +124,7 @@ class TestTheServer:
     def test_restores_as_much_as_was_asked_for(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         monkeypatch.chdir(tmp_path)
         data = image("a.png", size=(20, 16)).read_bytes()
-        networks = Networks(ReadSettings(), RunSettings(device="cpu"))
+        networks = RecentNetworks(ReadSettings(), RunSettings(device="cpu"))
         request = parse_request({"task": "derain", "strength": "0"})
         finished = networks.restore(request, data, threading.Event(), lambda _share: None)
         assert (np.asarray(Image.open(io.BytesIO(finished.data))) == pixels("a.png")).all()
