@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import functools
 import re
+import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -120,7 +121,7 @@ def require_bucket(url: str) -> None:
     Raises:
         StorageError: If not.
     """
-    probe = f"{url.rstrip('/')}/{_PROBE}"
+    probe = f"{url.rstrip('/')}/{_PROBE}-{secrets.token_hex(8)}"  # other machines may begin at this moment
     obstore, store, key = _opened(probe)
     put_object(probe, b"", {}, overwrite=True)
     try:
@@ -128,7 +129,7 @@ def require_bucket(url: str) -> None:
     except TargetExistsError:
         return
     finally:
-        with _faults(probe):
+        with suppress(StorageError), _faults(probe):  # some may put, and not delete
             obstore.delete(store, key)
     msg = f"{url}: its server ignores If-None-Match, so that writers would put over each other's results"
     raise StorageError(msg, hint="write to a folder, or to a newer server")

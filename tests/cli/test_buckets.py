@@ -147,6 +147,12 @@ def test_of_eight_writers_of_one_name_one_wins(bucket: str):
     assert objects(bucket) == {"one": bytes([won.index(True)])}
 
 
+def test_machines_that_begin_at_one_time_do_not_meet_in_their_probes(bucket: str):
+    with ThreadPoolExecutor(8) as machines:
+        list(machines.map(lambda _: buckets.require_bucket(f"{bucket}/out"), range(24)))
+    assert objects(bucket) == {}
+
+
 def test_a_missing_object_fails_alone_and_a_missing_bucket_ends_the_run(denoise: Denoise, bucket: str):
     put(f"{bucket}/a.png", image("a.png").read_bytes())
     ran = denoise(f"{bucket}/gone.png", f"{bucket}/a.png", "-o", "out/")
