@@ -242,8 +242,10 @@ def _count_pages(data: bytes, format_name: str, settings: ReadSettings) -> int:
         msg = f"its {count} pages are more than the {MOST_PAGES} that are read"
         raise DecodeError(msg, hint="take it apart first")
     sizes = [read_pages(file, page).main.size for page in range(count)]
-    if count > 1:
-        _check_size((sum(height * width for height, width in sizes), 1), settings.max_pixels)
+    pixels = sum(height * width for height, width in sizes)
+    if count > 1 and pixels > settings.max_pixels:
+        msg = f"the {pixels} pixels of its {count} pages are more than the {settings.max_pixels} allowed"
+        raise DecodeError(msg, hint="allow more with --max-pixels")
     return count
 
 
@@ -323,8 +325,7 @@ def _decode_parts(parts: Parts, format_name: str, settings: ReadSettings) -> _De
 
 def _check_size(size: tuple[int, int] | None, max_pixels: int) -> None:
     if size is not None and size[0] * size[1] > max_pixels:
-        pixels = f"{size[1]}x{size[0]}" if size[1] > 1 else f"{size[0]}"
-        msg = f"its {pixels} pixels are more than the {max_pixels} allowed"
+        msg = f"its {size[1]}x{size[0]} pixels are more than the {max_pixels} allowed"
         raise DecodeError(msg, hint="allow more with --max-pixels")
 
 

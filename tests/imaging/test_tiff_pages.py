@@ -210,7 +210,7 @@ def test_several_pages_are_written_as_tiff_alone_and_within_the_limit_together()
     with pytest.raises(EncodeError, match=r"^PNG holds one image, not 3 pages; write TIFF, or leave --all-pages out$"):
         encode(decode_bytes(data, "x.tif", all_pages=True), format="PNG")
     limit = 2 * WHOLE.shape[0] * WHOLE.shape[1]
-    with pytest.raises(DecodeError, match=r"^x\.tif: its 9216 pixels are more than the 6144 allowed; allow more with "):
+    with pytest.raises(DecodeError, match=r"^x\.tif: the 9216 pixels of its 3 pages are more than the 6144 allowed; "):
         decode_bytes(data, "x.tif", all_pages=True, max_pixels=limit)
     assert decode_bytes(data, "x.tif", max_pixels=limit).more == ()
 
