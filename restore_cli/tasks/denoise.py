@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 # Shares of the chain: the papers' noise, noise of finished images, a camera's, JPEG alone, nothing.
 _PAPER, _GRAIN, _CAMERA, _JPEG, _CLEAN = range(5)
-CHAIN_SHARES = (0.30, 0.28, 0.16, 0.22, 0.04)
+CHAIN_SHARES = (0.30, 0.24, 0.14, 0.25, 0.07)
 # How often each of them is compressed, and at which qualities.
-CHAIN_COMPRESSED = (0.0, 0.5, 0.65, 1.0, 0.3)
-CHAIN_QUALITY = ((1.0, 1.0), (35.0, 99.0), (35.0, 99.0), (5.0, 96.0), (95.0, 100.0))
+CHAIN_COMPRESSED = (0.0, 0.5, 0.65, 1.0, 0.5)
+CHAIN_QUALITY = ((1.0, 1.0), (35.0, 99.0), (35.0, 99.0), (5.0, 100.0), (92.0, 100.0))
 TWICE_CHANCE = 0.2
 FIRST_QUALITY = (30.0, 99.0)
 # How often a network that takes the level is told it.

@@ -75,7 +75,7 @@ def make() -> None:
     served = zip((denoise, dejpeg, derain, lowlight, deblur, derain, deblur), given.values(), strict=True)
     rows = [_enlarged_row(photo), *((image, restored(entry, image), truth) for entry, image in served)]
     _lay_out(rows, RESTORED)
-    best = rows[:4]
+    best = [rows[place] for place in (1, 3, 4, 5)]
     _lay_out([tuple(row[0] for row in best), tuple(row[1] for row in best)], STRIP)
 
 

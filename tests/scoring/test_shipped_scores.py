@@ -20,7 +20,8 @@ SAMPLES = ROOT / "tests" / "samples"
 # of one small image.
 IN_CI = "ramit-lite-sr-x4"
 # Of the still life, in dB above bicubic or above the input itself.
-GAIN_LEAST = {"sr": 0.2, "denoise": 3.0, "dejpeg": 0.5, "derain": 0.5, "lowlight": 3.0, "deblur": 0.3}
+# What stands for a photo here is a small, noisy, twice compressed one, of which less can be had.
+GAIN_LEAST = {"sr": 0.2, "sr photo": 0.1, "denoise": 3.0, "dejpeg": 0.5, "derain": 0.5, "lowlight": 3.0, "deblur": 0.3}
 
 
 def stated() -> list[tuple[WeightsEntry, Score]]:
@@ -78,4 +79,5 @@ def test_bundled_weights_beat_doing_nothing_on_an_image_nobody_trained_on(
     candidates = json.loads(capfd.readouterr().out.splitlines()[-1])["candidates"]
     network, floor = sorted(candidates, key=lambda candidate: bool(candidate["floor"]))
     metric = next(name for name in network["mean"] if name.startswith("psnr"))
-    assert network["mean"][metric] > floor["mean"][metric] + GAIN_LEAST[entry.task], (network, floor)
+    kind = "sr photo" if entry.variant == "photo" else entry.task
+    assert network["mean"][metric] > floor["mean"][metric] + GAIN_LEAST[kind], (network, floor)

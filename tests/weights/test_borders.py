@@ -21,7 +21,7 @@ KEEPS_COLORS = [e for e in BUNDLED if e.task in {"denoise", "derain", "dejpeg"} 
 FLAT = [(20, 20, 20), (128, 128, 128), (60, 128, 20)]
 MOST_LEVELS = 3.0
 # They move pure colours inside the image too, which no margin mends; smaller with each better file.
-TO_BE_TRAINED = {"ramit-lite-denoise-color": 14.0, "ramit-lite-derain": 18.0}
+TO_BE_TRAINED = {"ramit-lite-denoise-color": 14.0}
 
 TO_BE_TRAINED_ON_COLORS = {"unet-lowlight": 5.0}  # what is lightened eightfold shows more
 
