@@ -31,6 +31,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 ENTRY_POINTS = "restore_cli.networks"
 """Group in which an installed package names its networks: name of the architecture = module with its `ARCH`."""
 
+OTHERS = "spandrel"
+"""Architecture of the files that only spandrel knows: not listed, since without a file nothing can be built of it."""
+
 
 class Config(Protocol):
     """What every network's frozen configuration offers: JSON both ways, and a tiny form for tests.
@@ -73,6 +76,9 @@ class Arch:
         build: Network from configuration, randomly initialised.
         multiple_of: Height and width must be multiples of this many pixels.
         unit: Takes a configuration, returns the same for it; None where it follows from none. See `of`.
+        whole: Takes a configuration, returns `global_attention` for it; None where it follows from none. See `of`.
+        build_from: Network from all tensors of a file and filled with them, None where it knows no such network; for
+            those that no configuration describes. Raises ValueError where it cannot be used.
         global_attention: Whether its channel attention takes statistics over the whole input, so that a tile gives
             other results than the image.
         infer: Form for inference, faster on the CPU or in less memory: takes the network, a batch as its forward does
@@ -104,6 +110,8 @@ class Arch:
     build: Callable[[Any], nn.Module]
     multiple_of: int
     unit: Callable[[Any], int] | None = None
+    whole: Callable[[Any], bool] | None = None
+    build_from: Callable[[Mapping[str, Tensor]], nn.Module | None] | None = None
     global_attention: bool
     infer: Callable[[nn.Module, Tensor, Execution | None], Tensor] | None = None
     in_bands: bool = False
@@ -130,8 +138,12 @@ class Arch:
         return restored
 
     def of(self, config: Config) -> Arch:
-        """Return what is to be known of networks of that configuration: their own `multiple_of`."""
-        return self if self.unit is None else replace(self, multiple_of=self.unit(config))
+        """Return what is to be known of networks of that configuration: `multiple_of`, `global_attention`."""
+        return replace(
+            self,
+            multiple_of=self.multiple_of if self.unit is None else self.unit(config),
+            global_attention=self.global_attention if self.whole is None else self.whole(config),
+        )
 
     def views_of(self, config: Config) -> int:
         """Return how many views of a scene a network of that configuration takes, 1 for all but a few."""
@@ -245,6 +257,9 @@ def get_architecture(name: str) -> Arch:
     Raises:
         ValueError: If nothing of that name is known; the known names are in the message.
     """
+    if name == OTHERS:
+        others: Arch = importlib.import_module(f"{__name__}._spandrel").ARCH
+        return others
     _check_known(name)
     module = importlib.import_module(_modules()[name])
     if not hasattr(module, "ARCH"):

@@ -192,6 +192,8 @@ def _recognise(shapes: Shapes, task: str | None) -> Config | None:
     intro, ending = shapes.get("intro.weight", ()), shapes.get("ending.weight", ())
     if len(intro) != 4 or not ending or "middle_blks.0.sca.1.weight" not in shapes:
         return None
+    if any(key.endswith(".attgamma") for key in shapes):  # KBNet names all else alike
+        return None
     scales = range(count_of(shapes, "downs."))
     return Config(
         width=intro[0],

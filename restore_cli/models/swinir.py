@@ -274,6 +274,8 @@ def _recognise(shapes: Shapes, task: str | None) -> Config | None:
     if len(first) != 4 or len(table) != 2 or not {"conv_after_body.weight", "conv_after_body.0.weight"} & shapes.keys():
         return None
     dim, channels = first[:2]
+    if f"{block}.conv_block.cab.0.weight" in shapes:  # HAT names all else alike
+        return None
     upsampler, scale = _way_up(shapes, channels)
     window_size = (math.isqrt(table[0]) + 1) // 2
     groups = range(count_of(shapes, "layers."))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restore_cli.errors import StorageError, UsageError, WeightsError
+from restore_cli.models import OTHERS
 from restore_cli.storage.replace import replacing
 from restore_cli.weights.entry import WeightsEntry, entry_from_json, entry_to_json
 from restore_cli.weights.file import Content, entry_in, read_content, recognise
@@ -97,6 +98,9 @@ def remove_weights(weights_id: str) -> WeightsEntry:
 def _entry(adding: Adding, content: Content) -> WeightsEntry:
     kind = recognise(content)
     found = entry_in(content, kind) or entry_of_foreign(content, task=adding.task)
+    if found.arch == OTHERS:
+        msg = f"{adding.path} is of a network that only spandrel builds, which no list of weights holds"
+        raise UsageError(msg, hint=f"use it as it is: restore {found.task} --weights {adding.path}")
     if adding.task not in (None, found.task):
         raise UsageError(
             f"{adding.path} is for {found.task}, not for {adding.task}", hint="correct --task or leave it out"

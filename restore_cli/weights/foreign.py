@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from restore_cli.errors import UsageError, WeightsError
 from restore_cli.weights.entry import WeightsEntry
@@ -75,11 +75,12 @@ def entry_of_foreign(content: Content, *, task: str | None = None) -> WeightsEnt
     if found is None:
         _refuse(content)
     purpose = found.task or task
+    network = getattr(found.config, "network", found.arch.name)
     if purpose is None:
-        msg = f"{content.path} is a {found.arch.name} for images that keep their size, and does not say what it is for"
+        msg = f"{content.path} is a {network} for images that keep their size, and does not say what it is for"
         raise UsageError(msg, hint=f"say it with `restore models add {content.path} --id NAME --task TASK`")
     if purpose == "sr" and found.config.scale == 1:
-        msg = f"{content.path} is a {found.arch.name} that keeps an image's size, so it is not for sr"
+        msg = f"{content.path} is a {network} that keeps an image's size, so it is not for sr"
         raise UsageError(msg, hint="use it with the command it was trained for, such as denoise or dejpeg")
     name = name_of(content.path) or found.arch.name.replace("_", "-")
     return WeightsEntry(
@@ -111,6 +112,7 @@ def recognised(content: Content, *, task: str | None = None) -> Recognised | Non
 
     tensors = _tensors_of(content)
     found = recognise_network({key: tuple(tensor.shape) for key, tensor in tensors.items()}, task)
+    found = found or _of_others(tensors, content.path)
     if found is None:
         return None
     arch, config = found
@@ -127,9 +129,24 @@ def recognised(content: Content, *, task: str | None = None) -> Recognised | Non
 
 def known_networks() -> str:
     """Return the networks whose files are recognised, as a list in words."""
-    from restore_cli.models import recognisable
+    from restore_cli.models import _spandrel, recognisable
 
-    return ", ".join(str(getattr(arch.config, "NETWORK", arch.name)) for arch in recognisable())
+    names = [str(getattr(arch.config, "NETWORK", arch.name)) for arch in recognisable()]
+    more = "those of spandrel" if _spandrel.is_installed() else f"more with spandrel ({_spandrel.INSTALL})"
+    return f"{', '.join(names)} and {more}"
+
+
+def _of_others(tensors: dict[str, Tensor], path: Path) -> tuple[Arch, Config] | None:
+    """Return what spandrel finds, None where it is not installed or knows no such network either."""
+    from restore_cli.models import OTHERS, get_architecture
+    from restore_cli.weights.load import build_from
+
+    arch = get_architecture(OTHERS)
+    try:
+        network: Any = build_from(arch, tensors)
+    except ValueError as error:
+        raise WeightsError(f"{path} refused: {error}") from error
+    return None if network is None else (arch, network.config)
 
 
 def _listed(content: Content, task: str | None) -> WeightsEntry | None:

@@ -34,6 +34,7 @@ from restore_cli.weights.file import ENTRY_KEY, MAX_TENSORS, Content, read_conte
 from restore_cli.weights.quantised import restored
 
 _SLACK_NUMBERS = 1 << 20  # tables that a network builds and does not save
+_SLACK_NUMBERS_OF_OTHERS = 1 << 25  # masks for a usual size, which some build at once
 _ALLOCATING = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}
 # How convolutions and linear layers start. Not what these call: trunc_normal_ draws until the numbers are within range.
 _FILLING = {nn.init.kaiming_uniform_, nn.init.uniform_}
@@ -250,12 +251,33 @@ def _require_tensors(path: Path, parsed: object) -> dict[str, Tensor]:
     return state_dict
 
 
+def build_from(arch: Arch, state_dict: Mapping[str, Tensor]) -> nn.Module | None:
+    """Build a network that follows from its tensors alone, None where they are of none.
+
+    Raises:
+        ValueError: If it cannot be built or used, is far larger than its file, or a number is not finite.
+    """
+    if arch.build_from is None:
+        return None
+    for key, tensor in state_dict.items():
+        if tensor.layout is not torch.strided or not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{key} is sparse or holds values that are not finite")
+    held = sum(tensor.numel() for tensor in state_dict.values())
+    with torch.random.fork_rng(devices=[]), _Unfilled(2 * held + _SLACK_NUMBERS_OF_OTHERS):
+        return arch.build_from(state_dict)
+
+
 def _build(arch: Arch, config: Config, state_dict: dict[str, Tensor]) -> nn.Module:
     """Build the network and fill it, strictly.
 
     Raises:
         ValueError: If the state dict does not fit the network.
     """
+    if arch.build_from is not None:
+        built = build_from(arch, state_dict)
+        if built is None or built.config != config:
+            raise ValueError("it is of another network")
+        return built
     held = sum(tensor.numel() for tensor in state_dict.values())
     # What still draws must not move the caller's generator.
     with torch.random.fork_rng(devices=[]), _Unfilled(2 * held + _SLACK_NUMBERS):
