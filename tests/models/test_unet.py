@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.models.unet import Config, UNet
+from restore_cli.models.unet.config import Config
+from restore_cli.models.unet.network import UNet
 from tests.models.fill import lively
 
 

@@ -22,78 +22,21 @@ Letters: N batch, C channels of a scale, H W size of the input.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.layers.json_config import JsonConfig
-from restore_cli.models import Arch, Preset
+from restore_cli.models.unet.config import Config, Padding
 
 LEVEL_PLANES = 2
-_SCALES = (1, 2, 3, 4)
-Padding = Literal["zeros", "replicate"]
 _SCENE_DIM = 64
 _QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _SAMPLES = 256  # rows and columns of an image that its quantiles are taken from
 _DARKEST = 1 / 255
 _LOG_GAINS = (-1.0, 5.0)
 _MIDDLE = 0.5  # what is taken off pixels in [0, 1], so that zero padding at the border means gray and not black
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(JsonConfig):
-    """Describe one network completely.
-
-    Attributes:
-        dims: Channels of each scale, each half the size of the one before.
-        depths: Residual blocks of each scale; all but the last have as many on the way down as on the way up.
-        fold: Side of the squares of pixels that become channels before the first convolution; 1 for none.
-        channels: Image channels, 1 or 3.
-        scale: How much larger the output is, 1 to 4.
-        image_skip: Start from the identity: the input, enlarged bicubically where `scale` > 1, is added to the output
-            and the last convolution starts at zero.
-        scene: Lighten the input by curves that follow from how bright the whole image is.
-        padding: What convolutions meet beyond the border: "zeros", or "replicate", which leaves a flat image flatter.
-    """
-
-    NETWORK: ClassVar[str] = "UNet"
-    LATER: ClassVar[frozenset[str]] = frozenset({"scale", "scene", "padding"})
-
-    dims: tuple[int, ...] = (64, 96, 128)
-    depths: tuple[int, ...] = (2, 2, 4)
-    fold: int = 2
-    channels: int = 3
-    scale: int = 1
-    image_skip: bool = True
-    scene: bool = False
-    padding: Padding = "zeros"
-
-    def __post_init__(self) -> None:
-        """Refuse what no network can be built from.
-
-        Raises:
-            ValueError: If a number is not positive, or dims and depths differ in length.
-        """
-        if len(self.dims) != len(self.depths) or not self.dims or self.fold < 1 or self.channels not in (1, 3):
-            msg = "UNet: dims and depths must have the same length, fold be at least 1 and channels 1 or 3"
-            raise ValueError(msg)
-        if min(*self.dims, *self.depths) < 1 or self.scale not in _SCALES or self.padding not in get_args(Padding):
-            msg = "UNet: dims and depths must be positive, the scale 1 to 4 and padding zeros or replicate"
-            raise ValueError(msg)
-
-    @property
-    def unit(self) -> int:
-        """Return what height and width must be multiples of."""
-        return self.fold << (len(self.dims) - 1)
-
-    @classmethod
-    def tiny(cls) -> Self:
-        """Return a configuration that builds and runs in milliseconds."""
-        return cls(dims=(8, 8, 8), depths=(1, 1, 1), image_skip=False)
 
 
 class ResidualBlock(nn.Module):
@@ -225,77 +168,3 @@ def _level_planes(x: Tensor, level: Tensor | None) -> Tensor:
     known = level >= 0.0
     planes = torch.stack([torch.where(known, level, torch.zeros_like(level)), known.to(level.dtype)], 1).to(x.dtype)
     return planes[:, :, None, None].expand(-1, -1, height, width)
-
-
-def _unit_of(config: Config) -> int:
-    return config.unit
-
-
-def _scene_of(network: UNet, x: Tensor) -> Tensor | None:
-    return None if network.curves is None else network.curves.scene(x)
-
-
-ARCH = Arch(
-    name="unet",
-    config=Config,
-    build=UNet,
-    multiple_of=Config().unit,
-    unit=_unit_of,
-    global_attention=False,
-    takes_level=True,
-    scene=_scene_of,
-    paper="Plug-and-Play Image Restoration with Deep Denoiser Prior, arXiv 2008.13751",
-    block=ResidualBlock,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """Choose a UNet for training.
-
-    Attributes:
-        arch: File in models/.
-        dims: Feature channels of each scale.
-        depths: Residual blocks of each scale.
-        fold: Side of the squares of pixels that become channels at first.
-        enlarging_dims: Feature channels where the output is larger; nothing is folded then, as every pixel of the
-            input counts, and four times the positions leave time for fewer channels.
-        small_dims: Feature channels where less is to be learnt (rain, darkness) or asked for seldom (x3).
-    """
-
-    arch: Literal["unet"] = "unet"
-    dims: tuple[int, ...] = (64, 96, 128)
-    enlarging_dims: tuple[int, ...] = (48, 64, 96)
-    small_dims: tuple[int, ...] = (32, 48, 64)
-    depths: tuple[int, ...] = (2, 2, 4)
-    fold: int = 2
-
-    def config(self, *, task: str, scale: int, channels: int) -> Config:
-        """Return the configuration for a task."""
-        small = task in {"derain", "lowlight"} or scale == 3
-        dims = self.small_dims if small else self.enlarging_dims if scale > 1 else self.dims
-        return Config(
-            dims=dims,
-            depths=self.depths,
-            fold=self.fold if scale == 1 else 1,
-            channels=channels,
-            scale=scale,
-            scene=task == "lowlight",
-            # What is lightened eightfold shows at the border what is else too faint to see.
-            padding="replicate" if task == "lowlight" else "zeros",
-        )
-
-
-PRESETS = (
-    Preset(
-        family="unet",
-        network=Network(),
-        batch=8,
-        patch=96,
-        enlarging_patch=32,
-        rate=1e-3,
-        steps=100_000,
-        tasks=("sr", "denoise", "dejpeg", "derain", "lowlight", "deblur"),
-        noise=("chain", 55.0),
-    ),
-)
