@@ -26,6 +26,7 @@ app = typer.Typer()
     examples="""
     restore export ramit-1-sr-x4 --to safetensors --dtype int8    a quarter of the size; then: --weights FILE
     restore export mine.safetensors --to safetensors --dtype float16 -o small.safetensors --check
+    restore export unet-denoise-color --to pt2                    a program of torch.export, for images of any size
     """,
 )
 def export(
@@ -44,7 +45,10 @@ def export(
         option(COMMON, "--dtype", "How numbers are stored; int8 has a scale for each output channel."),
     ] = "float32",
     check: Annotated[
-        bool, option(COMMON, "--check", "Run the file at three sizes, and refuse it where its pixels differ.")
+        bool,
+        option(
+            COMMON, "--check", "Run the file at three sizes, and refuse it where its pixels differ; a pt2 always is."
+        ),
     ] = False,
     output: Annotated[
         Path | None,

@@ -16,18 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from restore_cli.errors import UsageError, WeightsError
+from restore_cli.export.program import program_file
 from restore_cli.export.request import LARGEST_DIFFERENCE, Check, Exported, ExportRequest
 from restore_cli.export.weights import entry_of_copy, smaller_file
-from restore_cli.models import get_architecture
+from restore_cli.models import OTHERS, get_architecture
 from restore_cli.storage.replace import replacing
 from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.file import Content
 from restore_cli.weights.foreign import entry_of
-from restore_cli.weights.load import LoadedWeights, load_content, load_weights
+from restore_cli.weights.load import LoadedWeights, carried_entry, load_content, load_weights
 from restore_cli.weights.manifest import load_manifest
 from restore_cli.weights.store import Progress
 
-_ENDINGS = {"safetensors": ".safetensors"}
+_ENDINGS = {"safetensors": ".safetensors", "pt2": ".pt2"}
 _WEIGHTS_ENDINGS = {".safetensors", ".pth", ".pt"}
 # In units of what sizes must be multiples of: square, wide, high, none like another.
 _CHECKED_UNITS = ((2, 2), (3, 5), (6, 3))
@@ -57,13 +58,22 @@ def export_weights(request: ExportRequest, *, progress: Progress | None = None) 
         >>> made.entry.bytes == path.stat().st_size
         True
     """
+    if request.form == "pt2" and request.dtype != "float32":
+        raise UsageError("a program holds its numbers in float32", hint="leave --dtype out")
     entry, own_file = _entry_and_file(request.name)
     path = _place(request, entry.id)
     weights = load_weights(entry, own_file, offline=request.offline, progress=progress)
-    copied = entry_of_copy(weights, request.dtype, path.name)
-    data = smaller_file(weights, copied, request.dtype)
-    read_back = load_content(copied, Content(path=path, data=data))
-    checks = _checked(weights, read_back.network, read_back.network) if request.check else ()
+    if weights.entry.arch == OTHERS:
+        raise UsageError(f"{weights.path} is of a network that only spandrel builds, which is not exported")
+    if request.form == "pt2":
+        copied = carried_entry(replace(weights.entry, made_from=weights.digest))
+        data, program = program_file(weights, copied)
+        checks = _checked(weights, weights.network, program)
+    else:
+        copied = entry_of_copy(weights, request.dtype, path.name)
+        data = smaller_file(weights, copied, request.dtype)
+        read_back = load_content(copied, Content(path=path, data=data))
+        checks = _checked(weights, read_back.network, read_back.network) if request.check else ()
     with replacing(path) as file:
         file.write(data)
     copied = replace(copied, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())

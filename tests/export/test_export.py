@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,25 @@ def test_a_file_that_does_not_say_what_it_is_is_refused(tmp_path: Path):
     torch.save({"weight": torch.zeros(3)}, path)
     with pytest.raises(UsageError, match="does not say of which network it is"):
         exported(tmp_path / "a.safetensors", name=str(path))
+
+
+def test_a_program_runs_at_any_size_without_this_package_and_says_what_it_is(tmp_path: Path):
+    made = exported(tmp_path / "unet.pt2", name="unet-lowlight", form="pt2")
+    assert len(made.checks) == 3
+    assert all(check.difference <= 1e-4 for check in made.checks)
+    said = {"entry.json": ""}
+    program = torch.export.load(made.path, extra_files=said).module()
+    original = load_weights(load_manifest().get("unet-lowlight"))
+    entry = json.loads(said["entry.json"])
+    assert (entry["id"], entry["made_from"]) == ("unet-lowlight", original.digest)
+    image = torch.rand(1, 3, 40, 24, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.allclose(program(image), original.network(image), atol=1e-4, rtol=0)
+
+
+def test_what_torch_cannot_leave_open_is_refused_in_a_line(tmp_path: Path):
+    with pytest.raises(UsageError, match="is of ramit, whose sizes"):
+        exported(tmp_path / "a.pt2", form="pt2")
+    with pytest.raises(UsageError, match="in float32"):
+        exported(tmp_path / "a.pt2", name="unet-lowlight", form="pt2", dtype="int8")
+    assert not list(tmp_path.iterdir())
