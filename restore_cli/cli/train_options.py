@@ -74,7 +74,7 @@ class TaskOptions:
         option(
             RECIPE,
             "--recipe",
-            "Ours: ramit-lite-, crossformer-lite- or crossformer-ir- with sr-x2, sr-x3, sr-x4, sr-x4-photo, "
+            "Ours: unet-, ramit-lite-, crossformer-lite- or crossformer-ir- with sr-x2 to sr-x4, sr-x4-photo, "
             "denoise-color, denoise-gray, dejpeg-color, derain, lowlight or deblur-motion. The paper's: "
             "ramit-sr-x2. Default: ramit-lite's for the task.",
             metavar="NAME",
