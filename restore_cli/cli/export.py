@@ -27,6 +27,7 @@ app = typer.Typer()
     restore export ramit-1-sr-x4 --to safetensors --dtype int8    a quarter of the size; then: --weights FILE
     restore export mine.safetensors --to safetensors --dtype float16 -o small.safetensors --check
     restore export unet-denoise-color --to pt2                    a program of torch.export, for images of any size
+    restore export unet-denoise-color --to onnx                   the same for onnxruntime and others; needs the extra onnx
     """,
 )
 def export(
@@ -47,7 +48,9 @@ def export(
     check: Annotated[
         bool,
         option(
-            COMMON, "--check", "Run the file at three sizes, and refuse it where its pixels differ; a pt2 always is."
+            COMMON,
+            "--check",
+            "Run the file at three sizes, and refuse it where its pixels differ; pt2 and onnx always are.",
         ),
     ] = False,
     output: Annotated[

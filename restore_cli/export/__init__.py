@@ -3,5 +3,5 @@
 request.py   what is wanted, and what was made
 run.py       load, make, check, write
 weights.py   .safetensors in float32, float16 or int8
-program.py   .pt2 of torch.export, with open sizes
+program.py   .pt2 of torch.export or .onnx, with open sizes
 """

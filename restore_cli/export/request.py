@@ -11,7 +11,7 @@ from typing import Literal
 
 from restore_cli.weights.entry import WeightsEntry
 
-Form = Literal["safetensors", "pt2"]
+Form = Literal["safetensors", "pt2", "onnx"]
 StoredAs = Literal["float32", "float16", "int8"]
 
 LARGEST_DIFFERENCE = 1e-4

@@ -28,7 +28,7 @@ from restore_cli.weights.load import LoadedWeights, carried_entry, load_content,
 from restore_cli.weights.manifest import load_manifest
 from restore_cli.weights.store import Progress
 
-_ENDINGS = {"safetensors": ".safetensors", "pt2": ".pt2"}
+_ENDINGS = {"safetensors": ".safetensors", "pt2": ".pt2", "onnx": ".onnx"}
 _WEIGHTS_ENDINGS = {".safetensors", ".pth", ".pt"}
 # In units of what sizes must be multiples of: square, wide, high, none like another.
 _CHECKED_UNITS = ((2, 2), (3, 5), (6, 3))
@@ -58,16 +58,16 @@ def export_weights(request: ExportRequest, *, progress: Progress | None = None) 
         >>> made.entry.bytes == path.stat().st_size
         True
     """
-    if request.form == "pt2" and request.dtype != "float32":
+    if request.form != "safetensors" and request.dtype != "float32":
         raise UsageError("a program holds its numbers in float32", hint="leave --dtype out")
     entry, own_file = _entry_and_file(request.name)
     path = _place(request, entry.id)
     weights = load_weights(entry, own_file, offline=request.offline, progress=progress)
     if weights.entry.arch == OTHERS:
         raise UsageError(f"{weights.path} is of a network that only spandrel builds, which is not exported")
-    if request.form == "pt2":
+    if request.form != "safetensors":
         copied = carried_entry(replace(weights.entry, made_from=weights.digest))
-        data, program = program_file(weights, copied)
+        data, program = program_file(weights, copied, request.form)
         checks = _checked(weights, weights.network, program)
     else:
         copied = entry_of_copy(weights, request.dtype, path.name)

@@ -124,3 +124,17 @@ def test_what_torch_cannot_leave_open_is_refused_in_a_line(tmp_path: Path):
     with pytest.raises(UsageError, match="in float32"):
         exported(tmp_path / "a.pt2", name="unet-lowlight", form="pt2", dtype="int8")
     assert not list(tmp_path.iterdir())
+
+
+def test_onnxruntime_gives_the_pixels_of_the_network_at_any_size(tmp_path: Path):
+    runtime, _ = pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript")
+    made = exported(tmp_path / "unet.onnx", name="unet-sr-x2-photo", form="onnx")
+    assert len(made.checks) == 3
+    session = runtime.InferenceSession(made.path, providers=["CPUExecutionProvider"])
+    original = load_weights(load_manifest().get("unet-sr-x2-photo"))
+    entry = json.loads(session.get_modelmeta().custom_metadata_map["entry.json"])
+    assert (entry["id"], entry["made_from"]) == ("unet-sr-x2-photo", original.digest)
+    image = torch.rand(1, 3, 40, 24, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        restored = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+        assert torch.allclose(restored, original.network(image), atol=1e-4, rtol=0)
