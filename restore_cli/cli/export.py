@@ -27,7 +27,7 @@ app = typer.Typer()
     restore export ramit-1-sr-x4 --to safetensors --dtype int8    a quarter of the size; then: --weights FILE
     restore export mine.safetensors --to safetensors --dtype float16 -o small.safetensors --check
     restore export unet-denoise-color --to pt2                    a program of torch.export, for images of any size
-    restore export unet-denoise-color --to onnx                   the same for onnxruntime and others; needs the extra onnx
+    restore export unet-denoise-color --to onnx                   the same for onnxruntime; needs the extra onnx
     """,
 )
 def export(
