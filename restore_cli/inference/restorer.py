@@ -30,6 +30,7 @@ from restore_cli.weights.load import LoadedWeights
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 # How far beyond [0, 1] pixels may be: five standard deviations of sigma 50 are 1.0, an image in 0..255 reaches 254.
 _NOISE_REACH = 2.0
+_GOOD_JPEG = 80  # quality from which on a JPEG's texture is more than its artefacts
 
 
 class Restorer:
@@ -213,6 +214,8 @@ class Restorer:
             DeviceError: As in `restore_pixels`.
             StopRequestedError: As in `restore_pixels`.
         """
+        if sigma is None and self._is_hardly_compressed(image):
+            sigma = 0.0
         restored = self._restore(self._views_of(image), stop, sigma, progress)
         pixels = restored.pixels
         if pixels.shape[2] > image.channels:
@@ -226,6 +229,14 @@ class Restorer:
             alpha=None if image.alpha is None else self._enlarge_alpha(image.alpha),
             warnings=(*image.warnings, *restored.warnings),
         )
+
+    def _is_hardly_compressed(self, image: DecodedImage) -> bool:
+        """Report whether a JPEG is so good that a network that looks for noise takes its texture for it.
+
+        Told that there is none, the U-Net gains 0.18 dB at quality 85 of McMaster where it lost 0.23, and loses 0.3 at
+        95 where it lost 1.4; of images that an older, stronger compression spoilt it still takes out a part.
+        """
+        return self._weights.entry.task == "dejpeg" and image.jpeg is not None and image.jpeg.quality >= _GOOD_JPEG
 
     def _views_of(self, image: DecodedImage) -> FloatImage:
         """Return what goes in of an image: its pixels, and behind them those of the other view where there are two."""

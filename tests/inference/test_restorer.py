@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from restore_cli import load_restorer
 from restore_cli.errors import ImageError
-from restore_cli.imaging.decoded_image import DecodedImage
+from restore_cli.imaging.decoded_image import DecodedImage, JpegFacts
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.restorer import Restorer
 from restore_cli.models import get_architecture
@@ -195,3 +196,16 @@ def test_weights_that_invent_detail_say_so_before_the_first_image():
     inventing = replace(weights, entry=replace(weights.entry, generative=True))
     note = "tiny-random invents detail: it was trained to look sharp, not to be true"
     assert Restorer(inventing, CPU).facts().notes == (note,)
+
+
+def test_a_good_jpeg_is_changed_less_than_the_same_pixels_of_unknown_origin_and_a_bad_one_as_much():
+    dejpeg = load_restorer("unet-dejpeg-color", device="cpu")
+    noise = np.random.default_rng(0).normal(0.0, 0.06, (48, 48, 3))
+    pixels = np.clip(0.5 + noise, 0.0, 1.0).astype(np.float32)
+    changes = {}
+    for quality in (None, 50, 95):
+        facts = None if quality is None else JpegFacts(quality=quality, chroma_is_halved=False)
+        restored = dejpeg.restore_image(DecodedImage(pixels=pixels, jpeg=facts))
+        changes[quality] = float(np.abs(restored.pixels - pixels).mean())
+    assert changes[50] == changes[None]
+    assert changes[95] < 0.8 * changes[None]
