@@ -311,8 +311,9 @@ def _file_facts(name: str) -> tuple[WeightsEntry | None, dict[str, Any]]:
 
 def _recognised_facts(path: Path) -> dict[str, Any]:
     """Return what the tensors of a file of others tell."""
+    from restore_cli.models import known_networks
     from restore_cli.weights.file import read_content
-    from restore_cli.weights.foreign import known_networks, recognised
+    from restore_cli.weights.foreign import recognised
 
     found = recognised(read_content(path))
     if found is None:

@@ -24,13 +24,13 @@ from restore_cli.inference.facts import NetworkFacts, RunFacts
 from restore_cli.inference.progress import OnProgress
 from restore_cli.models import get_architecture
 from restore_cli.settings import RunSettings
+from restore_cli.tasks import get_task
 from restore_cli.weights.load import LoadedWeights
 
 # BT.601, as Pillow and most tools turn RGB into gray.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 # How far beyond [0, 1] pixels may be: five standard deviations of sigma 50 are 1.0, an image in 0..255 reaches 254.
 _NOISE_REACH = 2.0
-_GOOD_JPEG = 80  # quality from which on a JPEG's texture is more than its artefacts
 
 
 class Restorer:
@@ -206,7 +206,7 @@ class Restorer:
             image: Any image whose channels the network takes.
             stop: As in `restore_pixels`.
             sigma: Level of this image's noise on the 0..255 scale, for networks that take one; None for the level of
-                the settings, or none.
+                the settings, or what follows from the image's own compression, or none.
             progress: As in `restore_pixels`.
 
         Raises:
@@ -214,8 +214,8 @@ class Restorer:
             DeviceError: As in `restore_pixels`.
             StopRequestedError: As in `restore_pixels`.
         """
-        if sigma is None and self._is_hardly_compressed(image):
-            sigma = 0.0
+        if sigma is None and self._settings.sigma is None:
+            sigma = self._sigma_of(image)
         restored = self._restore(self._views_of(image), stop, sigma, progress)
         pixels = restored.pixels
         if pixels.shape[2] > image.channels:
@@ -230,13 +230,12 @@ class Restorer:
             warnings=(*image.warnings, *restored.warnings),
         )
 
-    def _is_hardly_compressed(self, image: DecodedImage) -> bool:
-        """Report whether a JPEG is so good that a network that looks for noise takes its texture for it.
-
-        Told that there is none, the U-Net gains 0.18 dB at quality 85 of McMaster where it lost 0.23, and loses 0.3 at
-        95 where it lost 1.4; of images that an older, stronger compression spoilt it still takes out a part.
-        """
-        return self._weights.entry.task == "dejpeg" and image.jpeg is not None and image.jpeg.quality >= _GOOD_JPEG
+    def _sigma_of(self, image: DecodedImage) -> float | None:
+        """Return the noise level that follows from how strongly an image was compressed, None where none does."""
+        if image.jpeg is None:
+            return None
+        rule = get_task(self._weights.entry.task).sigma_of_jpeg
+        return None if rule is None else rule(image.jpeg.quality)
 
     def _views_of(self, image: DecodedImage) -> FloatImage:
         """Return what goes in of an image: its pixels, and behind them those of the other view where there are two."""

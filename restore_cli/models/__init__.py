@@ -274,8 +274,15 @@ def count_of(shapes: Shapes, prefix: str) -> int:
     return len({number for rest in rests if (number := rest.partition(".")[0]).isdecimal()})
 
 
-def recognisable() -> tuple[Arch, ...]:
-    """Import the architectures whose files of others can be recognised, and torch."""
+def known_networks() -> str:
+    """Return the networks whose files are recognised, as a list in words; imports them, and torch."""
+    others = importlib.import_module(f"{__name__}._spandrel")
+    names = [str(getattr(arch.config, "NETWORK", arch.name)) for arch in _recognisable()]
+    more = "those of spandrel" if others.is_installed() else f"more with spandrel ({others.INSTALL})"
+    return f"{', '.join(names)} and {more}"
+
+
+def _recognisable() -> tuple[Arch, ...]:
     return tuple(arch for arch in map(get_architecture, architecture_names()) if arch.recognise is not None)
 
 
@@ -286,7 +293,7 @@ def recognise(shapes: Shapes, task: str | None = None) -> tuple[Arch, Config] | 
         shapes: Names and shapes of all tensors, without what is wrapped around them.
         task: Command name of what it is for, None where nobody says it.
     """
-    for arch in recognisable():
+    for arch in _recognisable():
         try:
             config = None if arch.recognise is None else arch.recognise(shapes, task)
         except (ValueError, ArithmeticError, LookupError):  # shapes of nothing that could be built

@@ -68,12 +68,12 @@ class Network(nn.Module):
         super().__init__()
         self.model = descriptor.model
         self._descriptor = descriptor
-        wishes = descriptor.size_requirements
+        required = descriptor.size_requirements
         self.config = Config(
             network=str(descriptor.architecture.id),
             scale=descriptor.scale,
             channels=descriptor.input_channels,
-            unit=wishes.multiple_of,
+            unit=required.multiple_of,
             whole=descriptor.tiling.name != "SUPPORTED",
         )
 

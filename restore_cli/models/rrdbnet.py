@@ -185,9 +185,8 @@ def restore_in_bands(network: nn.Module, x: Tensor, execution: Execution | None)
     """
     if not isinstance(network, RRDBNet):
         raise TypeError("this runs RRDBNets only")
-    rows = (
-        None if execution is None else execution.rows
-    )  # of the features, also where squares of pixels became one of them
+    # Of the features, also where squares of pixels became one of them.
+    rows = None if execution is None else execution.rows
     shallow = network.head(x)
     features, inner = shallow.clone(), torch.empty_like(shallow)
     for block in network.blocks():

@@ -55,6 +55,8 @@ class Task:
         degrade_and_measure: As `degrade`, and beside its result (N,): the standard deviation of the noise in each image
             on the scale of the pixels, negative where nobody is to know. For networks that take it; None where there
             is no noise to speak of.
+        sigma_of_jpeg: Takes the quality of a JPEG, returns the noise level (0..255 scale) that a network which takes
+            one is given where nobody names it; None leaves it to the network, as does a task without this.
         variants: Special forms that `degrade` and the manifest know.
         default_scale: Factor from input to output size where nobody names one.
         default_variant: Special form where nobody names one, for a task without a plain form.
@@ -69,6 +71,7 @@ class Task:
     degrade_and_measure: (
         Callable[[torch.Tensor, DegradeOptions, torch.Generator], tuple[torch.Tensor, torch.Tensor]] | None
     ) = None
+    sigma_of_jpeg: Callable[[int], float | None] | None = None
     variants: tuple[str, ...] = field(default=())
     default_scale: int = 1
     default_variant: str | None = None

@@ -109,6 +109,24 @@ def compress_at_random(images: torch.Tensor, quality: torch.Tensor, generator: t
     return compressed
 
 
+def compress_chosen(
+    images: torch.Tensor, chosen: torch.Tensor, quality: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Return RGB images of which some were saved as JPEG, as `compress_at_random` does it.
+
+    Args:
+        images: float32 (N, 3, H, W) in [0, 1].
+        chosen: Which were saved, bool (N,).
+        quality: Of each of these, in their order, shape (k,).
+        generator: As in `compress_at_random`; nothing is drawn where none is chosen.
+    """
+    if not chosen.any():
+        return images
+    images = images.clone()
+    images[chosen] = compress_at_random(images[chosen], quality, generator)
+    return images
+
+
 def _quantise_blocks(planes: torch.Tensor, table: tuple[tuple[int, ...], ...], quality: torch.Tensor) -> torch.Tensor:
     import torch
 

@@ -13,6 +13,7 @@ from restore_cli.tasks._kernels import (
     filter_each,
     trajectory_kernels,
 )
+from restore_cli.tasks._levels import to_8bit
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +55,7 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
     light = filter_each(clean.clamp(0.0, 1.0) ** gamma, kernels).clamp_min(0.0) ** (1.0 / gamma)
     sigma = (draw_uniform(count, 0.0, NOISE_SIGMA_MAX, generator) / 255.0).view(-1, 1, 1, 1)
     noisy = light + sigma * torch.randn(clean.shape, generator=generator, device=clean.device)
-    return (noisy.clamp(0.0, 1.0) * 255.0).round() / 255.0
+    return to_8bit(noisy)
 
 
 TASK = Task(

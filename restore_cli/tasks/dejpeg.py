@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from restore_cli.tasks import DegradeOptions, Task
 from restore_cli.tasks._grain import LUMA
-from restore_cli.tasks._jpeg import compress_at_random
+from restore_cli.tasks._jpeg import compress_at_random, compress_chosen
 from restore_cli.tasks._kernels import draw_chance, draw_uniform
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 TWICE_CHANCE = 0.25
 FIRST_QUALITY = (10.0, 99.0)
+# From this quality on there is more texture in a JPEG than artefacts, and a network that must guess takes out too much.
+# Told that there is no noise, the U-Net gains 0.18 dB at quality 85 of McMaster where it lost 0.23, and loses 0.3 at 95
+# where it lost 1.4; of what an older, stronger compression left it still takes out a part.
+GOOD_QUALITY = 80
 
 
 def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
@@ -38,11 +42,9 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
     low, high = options.quality_range
     quality = draw_uniform(count, low, high + 1.0, generator).floor().clamp_max(high)
     first = draw_uniform(count, *FIRST_QUALITY, generator).round()
-    twice = draw_chance(count, TWICE_CHANCE, generator).flatten().nonzero().flatten()
+    twice = draw_chance(count, TWICE_CHANCE, generator).flatten()
     images = clean.clamp(0.0, 1.0).expand(-1, 3, -1, -1)
-    if len(twice):
-        images = images.clone()
-        images[twice] = compress_at_random(images[twice], first[twice], generator)
+    images = compress_chosen(images, twice, first[twice], generator)
     images = compress_at_random(images, quality, generator)
     luma = (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     luma = (luma * 255.0).round() / 255.0  # what has no colour comes back with none, whatever rounding did
@@ -56,4 +58,5 @@ TASK = Task(
     suffix=lambda _scale: "_dejpeg",
     crop_border=lambda _scale: 0,
     degrade=degrade,
+    sigma_of_jpeg=lambda quality: 0.0 if quality >= GOOD_QUALITY else None,
 )

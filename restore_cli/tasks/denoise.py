@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 from restore_cli.tasks import DegradeOptions, Task
 from restore_cli.tasks._camera import camera_noise
 from restore_cli.tasks._grain import LUMA, grain
-from restore_cli.tasks._jpeg import compress_at_random
+from restore_cli.tasks._jpeg import compress_chosen
 from restore_cli.tasks._kernels import draw_chance, draw_uniform, filter_each, gaussian_kernels
+from restore_cli.tasks._levels import to_8bit
 
 if TYPE_CHECKING:
     import torch
 
 # Shares of the chain: the papers' noise, noise of finished images, a camera's, JPEG alone, nothing.
 _PAPER, _GRAIN, _CAMERA, _JPEG, _CLEAN = range(5)
-CHAIN_SHARES = (0.30, 0.24, 0.14, 0.25, 0.07)
+CHAIN_SHARES = (0.30, 0.28, 0.16, 0.22, 0.04)
 # How often each of them is compressed, and at which qualities.
-CHAIN_COMPRESSED = (0.0, 0.5, 0.65, 1.0, 0.5)
-CHAIN_QUALITY = ((1.0, 1.0), (35.0, 99.0), (35.0, 99.0), (5.0, 100.0), (92.0, 100.0))
+CHAIN_COMPRESSED = (0.0, 0.5, 0.65, 1.0, 0.3)
+CHAIN_QUALITY = ((1.0, 1.0), (35.0, 99.0), (35.0, 99.0), (5.0, 96.0), (95.0, 100.0))
 TWICE_CHANCE = 0.2
 FIRST_QUALITY = (30.0, 99.0)
 # How often a network that takes the level is told it.
@@ -84,15 +85,15 @@ def _degraded(
     noise = torch.randn(clean.shape, generator=generator, device=clean.device)
     if options.variant == "real":
         noise = sigma * _camera_noise(clean, noise, generator)
-        return _to_8bit(clean + noise), noise
+        return to_8bit(clean + noise), noise
     noise = sigma * noise
     noisy = clean + noise
     if options.variant is None:
         return noisy, noise
     if options.variant == "8bit":
-        return _to_8bit(noisy), noise
+        return to_8bit(noisy), noise
     if options.variant == "mixed":
-        return torch.where(draw_chance(count, 0.5, generator), _to_8bit(noisy), noisy), noise
+        return torch.where(draw_chance(count, 0.5, generator), to_8bit(noisy), noisy), noise
     msg = f"unknown variant {options.variant!r} of denoising; known: {', '.join(TASK.variants)}"
     raise ValueError(msg)
 
@@ -119,7 +120,7 @@ def _chain(
     noise = torch.where(gray.view(-1, 1, 1, 1), noise[:, 1:2], noise)
     degraded = images + noise
     filed = kind != _PAPER
-    degraded = torch.where(filed.view(-1, 1, 1, 1), _to_8bit(degraded), degraded)
+    degraded = torch.where(filed.view(-1, 1, 1, 1), to_8bit(degraded), degraded)
     degraded = _compress_some(degraded, kind, generator)
     degraded = torch.where((gray & filed).view(-1, 1, 1, 1), _luma(degraded), degraded)
     channels = clean.shape[1]
@@ -136,17 +137,13 @@ def _compress_some(images: torch.Tensor, kind: torch.Tensor, generator: torch.Ge
     compressed = draw_uniform(count, 0.0, 1.0, generator) < chance
     twice = compressed & (kind != _CLEAN) & draw_chance(count, TWICE_CHANCE, generator).flatten()
     first = draw_uniform(count, *FIRST_QUALITY, generator).round()
-    for wanted, level in ((twice, first), (compressed, quality)):
-        chosen = wanted.nonzero().flatten()
-        if len(chosen):
-            images = images.clone()
-            images[chosen] = compress_at_random(images[chosen], level[chosen], generator)
-    return images
+    images = compress_chosen(images, twice, first[twice], generator)
+    return compress_chosen(images, compressed, quality[compressed], generator)
 
 
 def _luma(images: torch.Tensor) -> torch.Tensor:
     luma = (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return _to_8bit(luma).expand_as(images)
+    return to_8bit(luma).expand_as(images)
 
 
 def _camera_noise(clean: torch.Tensor, noise: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -160,10 +157,6 @@ def _camera_noise(clean: torch.Tensor, noise: torch.Tensor, generator: torch.Gen
     # Demosaicing spreads each pixel's noise over its neighbours, which is why camera noise is coarse.
     coarse = filter_each(noise, gaussian_kernels(spread, spread, torch.zeros_like(spread), 5))
     return coarse / coarse.std(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6) * photon
-
-
-def _to_8bit(images: torch.Tensor) -> torch.Tensor:
-    return (images.clamp(0.0, 1.0) * 255.0).round() / 255.0
 
 
 TASK = Task(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from restore_cli.tasks import DegradeOptions, Task
 from restore_cli.tasks._kernels import draw_chance, draw_log_uniform, draw_uniform, line_kernels
+from restore_cli.tasks._levels import to_8bit
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,7 @@ def degrade(clean: torch.Tensor, _options: DegradeOptions, generator: torch.Gene
     sky = draw_uniform(count, *SKY, generator).view(-1, 1, 1, 1)
     covered = misty + (sky - misty).clamp_min(0.0) * rain.clamp(0.0, 1.0)
     rainy = torch.where(draw_chance(count, ADDED_CHANCE, generator), added, covered)
-    return (rainy.clamp(0.0, 1.0) * 255.0).round() / 255.0
+    return to_8bit(rainy)
 
 
 def _misty(clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from restore_cli.tasks import DegradeOptions, Task
 from restore_cli.tasks._camera import from_light, to_light
-from restore_cli.tasks._jpeg import compress_at_random
+from restore_cli.tasks._jpeg import compress_chosen
 from restore_cli.tasks._kernels import draw_chance, draw_log_uniform, draw_uniform
+from restore_cli.tasks._levels import to_8bit
 
 if TYPE_CHECKING:
     import torch
@@ -66,13 +67,10 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
     developed = draw_uniform(count, 0.9, 1.1, generator).view(-1, 1, 1, 1) * gamma
     dark = from_light(light, developed, curved)
     degraded = torch.where(draw_chance(count, NORMAL_CHANCE if options.variant else 0.0, generator), clean, dark)
-    degraded = (degraded.clamp(0.0, 1.0) * 255.0).round() / 255.0
-    compressed = draw_chance(count, JPEG_CHANCE, generator).flatten().nonzero().flatten()
-    if len(compressed):
-        quality = draw_uniform(len(compressed), *JPEG_QUALITY, generator).round()
-        images = degraded[compressed].expand(-1, 3, -1, -1)
-        degraded[compressed] = compress_at_random(images, quality, generator)[:, :channels]
-    return degraded
+    images = to_8bit(degraded).expand(-1, 3, -1, -1)
+    compressed = draw_chance(count, JPEG_CHANCE, generator).flatten()
+    quality = draw_uniform(int(compressed.sum()), *JPEG_QUALITY, generator).round()
+    return compress_chosen(images, compressed, quality, generator)[:, :channels].contiguous()
 
 
 def _cast(count: int, generator: torch.Generator) -> torch.Tensor:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from restore_cli.tasks import DegradeOptions, Task
 from restore_cli.tasks._camera import camera_noise
 from restore_cli.tasks._grain import grain
-from restore_cli.tasks._jpeg import compress_at_random
+from restore_cli.tasks._jpeg import compress_chosen
 from restore_cli.tasks._kernels import draw_chance, draw_uniform, filter_each, gaussian_kernels
+from restore_cli.tasks._levels import to_8bit
 
 if TYPE_CHECKING:
     import torch
@@ -76,9 +77,9 @@ def _degrade_photo(hr: torch.Tensor, scale: int, generator: torch.Generator) -> 
         noise = noise[:, 1:2].expand_as(noise)
     # Mostly the noise of the sensor is in the image before it is compressed; scans and edits have it after.
     before = draw_chance(lr.shape[0], 0.85, generator)
-    degraded = _to_8bit(lr + torch.where(before, noise, torch.zeros_like(noise)))
+    degraded = to_8bit(lr + torch.where(before, noise, torch.zeros_like(noise)))
     degraded = _compress_some(degraded, generator)
-    degraded = _to_8bit(degraded + torch.where(before, torch.zeros_like(noise), noise))
+    degraded = to_8bit(degraded + torch.where(before, torch.zeros_like(noise), noise))
     return degraded[:, : hr.shape[1]].contiguous()
 
 
@@ -133,16 +134,10 @@ def _compress_some(images: torch.Tensor, generator: torch.Generator) -> torch.Te
     count = images.shape[0]
     compressed = draw_chance(count, PHOTO_JPEG_CHANCE, generator).flatten()
     twice = compressed & draw_chance(count, PHOTO_TWICE_CHANCE, generator).flatten()
-    for chosen in (twice.nonzero().flatten(), compressed.nonzero().flatten()):
-        if len(chosen):
-            quality = draw_uniform(len(chosen), *PHOTO_QUALITY, generator).round()
-            images = images.clone()
-            images[chosen] = compress_at_random(images[chosen], quality, generator)
+    for chosen in (twice, compressed):
+        quality = draw_uniform(int(chosen.sum()), *PHOTO_QUALITY, generator).round()
+        images = compress_chosen(images, chosen, quality, generator)
     return images
-
-
-def _to_8bit(images: torch.Tensor) -> torch.Tensor:
-    return (images.clamp(0.0, 1.0) * 255.0).round() / 255.0
 
 
 TASK = Task(

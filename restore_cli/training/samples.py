@@ -9,13 +9,13 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from restore_cli.pages.document import document
-from restore_cli.pages.images import Uint8Image, decibels, figure, views
+from restore_cli.pages.images import decibels, figure, views
 from restore_cli.storage.publish import publish
 from restore_cli.training.batches import Batch, BatchShape
 from restore_cli.training.session import Session
+from restore_cli.training.validation import to_8bit
 
 SAMPLES = 24
 
@@ -46,7 +46,7 @@ def samples_page(session: Session) -> str:
 
 
 def _sample(number: int, batch: Batch) -> str:
-    degraded, clean = _to_8bit(batch.degraded), _to_8bit(batch.clean)
+    degraded, clean = to_8bit(batch.degraded), to_8bit(batch.clean)
     height, width = clean.shape[:2]
     detail = ""
     if degraded.shape == clean.shape:
@@ -57,10 +57,3 @@ def _sample(number: int, batch: Batch) -> str:
     box = (0, 0, height, width)
     figures = [figure(degraded, box, "given", detail), figure(clean, box, "wanted", "")]
     return views(f"sample {number + 1}", box, figures, columns=2)
-
-
-def _to_8bit(batch: torch.Tensor) -> Uint8Image:
-    pixels: Uint8Image = (
-        (batch[0].clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-    )
-    return pixels

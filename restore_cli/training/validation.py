@@ -107,7 +107,7 @@ class Validation:
 
     def baseline(self) -> float:
         """Return the mean score of the degraded images themselves, enlarged bicubically where that is the task."""
-        return self._mean([_to_8bit(self._enlarged(image.degraded)) for image in self._images])
+        return self._mean([to_8bit(self._enlarged(image.degraded)) for image in self._images])
 
     def judge(self, network: nn.Module) -> Verdict:
         """Score a network, which is run in evaluation mode, float32, and show what it makes of some images."""
@@ -129,7 +129,7 @@ class Validation:
         network.eval()
         try:
             with torch.inference_mode():
-                return [_to_8bit(self._restore(network, image.degraded)) for image in images]
+                return [to_8bit(self._restore(network, image.degraded)) for image in images]
         finally:
             network.train(training)
 
@@ -139,7 +139,7 @@ class Validation:
         return sorted({round(place * last / max(1, count - 1)) for place in range(count)})
 
     def _view(self, image: HeldOut, restored: Uint8Image) -> View:
-        floor = _to_8bit(self._enlarged(image.degraded))
+        floor = to_8bit(self._enlarged(image.degraded))
         box, _ = heaviest_box(squared_error(floor, image.clean), self._scale)
         top, left, height, width = box
         inside = np.s_[top : top + height, left : left + width]
@@ -147,7 +147,7 @@ class Validation:
         return View(
             name=image.name,
             box=box,
-            degraded=_to_8bit(image.degraded)[small],
+            degraded=to_8bit(image.degraded)[small],
             floor=floor[inside],
             restored=restored[inside],
             clean=image.clean[inside],
@@ -203,7 +203,8 @@ def _to_tensor(image: Uint8Image) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0).to(torch.float32) / 255.0
 
 
-def _to_8bit(image: torch.Tensor) -> Uint8Image:
+def to_8bit(image: torch.Tensor) -> Uint8Image:
+    """Return the first image of a batch (N, C, H, W) in [0, 1] as uint8 (H, W, C)."""
     pixels: Uint8Image = (
         (image[0].clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
     )

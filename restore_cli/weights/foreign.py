@@ -127,15 +127,6 @@ def recognised(content: Content, *, task: str | None = None) -> Recognised | Non
     )
 
 
-def known_networks() -> str:
-    """Return the networks whose files are recognised, as a list in words."""
-    from restore_cli.models import _spandrel, recognisable
-
-    names = [str(getattr(arch.config, "NETWORK", arch.name)) for arch in recognisable()]
-    more = "those of spandrel" if _spandrel.is_installed() else f"more with spandrel ({_spandrel.INSTALL})"
-    return f"{', '.join(names)} and {more}"
-
-
 def _of_others(tensors: dict[str, Tensor], path: Path) -> tuple[Arch, Config] | None:
     """Return what spandrel finds, None where it is not installed or knows no such network either."""
     from restore_cli.models import OTHERS, get_architecture
@@ -166,6 +157,8 @@ def _tensors_of(content: Content) -> dict[str, Tensor]:
 
 
 def _refuse(content: Content) -> NoReturn:
+    from restore_cli.models import known_networks
+
     names = list(_tensors_of(content))
     more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
     held = f"its tensors are {', '.join(names[:_SHOWN_NAMES])}{more}" if names else "it holds no tensors"

@@ -20,8 +20,9 @@ SAMPLES = ROOT / "tests" / "samples"
 # of one small image.
 IN_CI = "ramit-lite-sr-x4"
 # Of the still life, in dB above bicubic or above the input itself.
-# What stands for a photo here is a small, noisy, twice compressed one, of which less can be had.
-GAIN_LEAST = {"sr": 0.2, "sr photo": 0.1, "denoise": 3.0, "dejpeg": 0.5, "derain": 0.5, "lowlight": 3.0, "deblur": 0.3}
+# What a photo went through is drawn for each image anew: one draw may be all but clean, another beyond help.
+DRAWS = 4
+GAIN_LEAST = {"sr": 0.2, "denoise": 3.0, "dejpeg": 0.5, "derain": 0.5, "lowlight": 3.0, "deblur": 0.3}
 
 
 def stated() -> list[tuple[WeightsEntry, Score]]:
@@ -72,12 +73,12 @@ def test_a_stated_score_is_reproduced(entry: WeightsEntry, named: Score, shared:
 def test_bundled_weights_beat_doing_nothing_on_an_image_nobody_trained_on(
     entry: WeightsEntry, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    shutil.copy(SAMPLES / "still_life.png", tmp_path)
+    for number in range(DRAWS if entry.variant == "photo" else 1):
+        shutil.copy(SAMPLES / "still_life.png", tmp_path / f"{number}.png")
     made = {"denoise": ["--sigma", "25"], "dejpeg": ["--quality", "20"]}.get(entry.task, [])
     asked = ["eval", entry.task, *option_words(entry), *made, "-m", entry.id, "--clean", str(tmp_path)]
     assert app.run([*asked, "--offline", "--json"]) == 0
     candidates = json.loads(capfd.readouterr().out.splitlines()[-1])["candidates"]
     network, floor = sorted(candidates, key=lambda candidate: bool(candidate["floor"]))
     metric = next(name for name in network["mean"] if name.startswith("psnr"))
-    kind = "sr photo" if entry.variant == "photo" else entry.task
-    assert network["mean"][metric] > floor["mean"][metric] + GAIN_LEAST[kind], (network, floor)
+    assert network["mean"][metric] > floor["mean"][metric] + GAIN_LEAST[entry.task], (network, floor)
