@@ -23,7 +23,7 @@ from restore_cli import __version__
 from restore_cli.cli.output import Output
 from restore_cli.cli.signals import interruption_exit_code, is_interruption, leave
 from restore_cli.errors import RestoreError, UsageError
-from restore_cli.inference.threads import spin_briefly
+from restore_cli.inference.threads import settle_threads
 
 _INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt, whichever signal raised it
 # Python looks for cycles after 700 objects; a plan of ten thousand images holds far more, and no cycles.
@@ -155,7 +155,7 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Run the program on the process's own arguments and exit."""
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    spin_briefly()
+    settle_threads()
     leave(run(sys.argv[1:]))
 
 

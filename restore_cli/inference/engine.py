@@ -56,6 +56,8 @@ from restore_cli.weights.entry import BestContext
 
 # float32 pixels of the result: as stitched, as clipped, and about as much again to round and encode them.
 _RESULT_BYTES_PER_VALUE = 12
+# Little beside torch itself. To ask the system for its free memory takes a millisecond.
+_NEGLIGIBLE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,8 +286,8 @@ class Engine:
     def _check_result_fits(self, height: int, width: int) -> None:
         """Refuse an image whose result alone is more than the machine's memory, before any work."""
         values = height * width * self._scale**2 * self._channels
-        needed, free = values * _RESULT_BYTES_PER_VALUE, host_free_memory()
-        if needed > free:
+        needed = values * _RESULT_BYTES_PER_VALUE
+        if needed > _NEGLIGIBLE_BYTES and needed > (free := host_free_memory()):
             size = f"{width * self._scale}x{height * self._scale}"
             msg = f"the result of {size} pixels takes {needed / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free"
             raise ImageError(msg, hint="restore it in parts")

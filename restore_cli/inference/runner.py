@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +32,9 @@ Advance = Callable[[float], None]
 # this many times as large, unless an earlier run has told it.
 _SQUARE_SIDE = 64
 _WORTH_A_SQUARE = 64
+# What is through the network within so many seconds is done before anybody could stop it or look at a bar. Looking at
+# each of its operations took an eighth of the time of RAMiT on 64x64 pixels.
+_MOMENT_SECONDS = 0.1
 # Until a run is over nobody knows that nothing is left of it.
 _MOST_SHARE = 0.99
 
@@ -55,6 +59,7 @@ class NetworkRunner:
         self._network = network if device.type == "cpu" else copy.deepcopy(network).to(device)
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self._work_of_pixel: dict[Execution | None, float] = {}
+        self._seconds_of_pixel: dict[Execution | None, float] = {}
         if compiled:
             self._compiled = torch.compile(self._network, dynamic=False)
         keep_float32_exact(device)
@@ -78,7 +83,8 @@ class NetworkRunner:
         Args:
             batch: float32 (N, C, H, W) on the CPU.
             warn: Told what went wrong and was helped.
-            stop: Looked at before every operation on the CPU, and once a batch elsewhere.
+            stop: Looked at before every operation on the CPU, but for batches that are known to be done in a moment,
+                and once a batch elsewhere.
             execution: Context and bands, for a network that takes them; never compiled.
             advance: Told on the CPU which share of the batch is done, 0..1.
 
@@ -131,22 +137,22 @@ class NetworkRunner:
         advance: Advance | None = None,
     ) -> Tensor:
         # A GPU finishes a tile sooner than anyone can press a key twice, and pays for every look by idling.
-        if self.device.type != "cpu" or (stop is None and advance is None):
+        is_looked_at = stop is not None or advance is not None
+        if self.device.type != "cpu" or not is_looked_at or self._takes_a_moment(batch, execution):
             with _precision(self.device, dtype):
                 return self._infer(batch, execution)
-        if advance is None:
-            with _precision(self.device, dtype), OperationWatch(stop):
-                return self._infer(batch, execution)
-        expected = self._expected_work(batch, dtype, stop, execution)
+        expected = None if advance is None else self._expected_work(batch, dtype, stop, execution)
 
         def report(work: int) -> None:
-            if expected:
+            if advance is not None and expected:
                 advance(min(work / expected, _MOST_SHARE))
 
-        watch = OperationWatch(stop, report)
+        watch = OperationWatch(stop, None if advance is None else report)
+        began = time.monotonic()
         with _precision(self.device, dtype), watch:
             restored = self._infer(batch, execution)
         self._learn(watch.work, batch, execution)
+        self._learn_time(time.monotonic() - began, batch, execution)
         return restored
 
     def _infer(self, batch: Tensor, execution: Execution | None) -> Tensor:
@@ -173,6 +179,15 @@ class NetworkRunner:
         pixels = _pixels_of(batch)
         if work and pixels >= _SQUARE_SIDE**2:
             self._work_of_pixel[_key(execution)] = work / pixels
+
+    def _learn_time(self, seconds: float, batch: Tensor, execution: Execution | None) -> None:
+        key, pace = _key(execution), seconds / _pixels_of(batch)
+        self._seconds_of_pixel[key] = min(pace, self._seconds_of_pixel.get(key, pace))
+
+    def _takes_a_moment(self, batch: Tensor, execution: Execution | None) -> bool:
+        """Return whether a batch is known to be done before looking at it matters."""
+        pace = self._seconds_of_pixel.get(_key(execution))
+        return pace is not None and pace * _pixels_of(batch) < _MOMENT_SECONDS
 
     def _redo_in_float32(
         self, batch: Tensor, warn: Warn, stop: threading.Event | None, execution: Execution | None
