@@ -10,7 +10,7 @@ import io
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile
+from PIL import Image
 
 from restore_cli.imaging.decoded_image import JpegFacts
 
@@ -19,7 +19,7 @@ _HALVED_BOTH_WAYS = 2
 _SUM_OF_EXAMPLE_TABLE = 3688
 
 
-def through_jpeg(pixels: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np.uint8]:
+def through_jpeg(pixels: npt.NDArray[np.uint8], quality: int) -> tuple[npt.NDArray[np.uint8], JpegFacts | None]:
     """Return an image as it comes back from a JPEG file, 4:2:0 if it is in colour.
 
     Args:
@@ -27,16 +27,16 @@ def through_jpeg(pixels: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np.
         quality: libjpeg's, 1..100.
 
     Returns:
-        The same shape.
+        The same shape, and what the file's header says.
     """
     file = io.BytesIO()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     image.save(file, "JPEG", quality=quality, subsampling=_HALVED_BOTH_WAYS)
     with Image.open(file) as compressed:
-        return np.asarray(compressed).reshape(pixels.shape)
+        return np.asarray(compressed).reshape(pixels.shape), jpeg_facts(compressed)
 
 
-def jpeg_facts(image: ImageFile.ImageFile) -> JpegFacts | None:
+def jpeg_facts(image: Image.Image) -> JpegFacts | None:
     """Return how strongly a JPEG was compressed, from its header; None for other images."""
     tables = getattr(image, "quantization", None)
     components = getattr(image, "layer", None)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from restore_cli.errors import ImageError
 from restore_cli.imaging.compression import through_jpeg
 from restore_cli.imaging.decode import decode
-from restore_cli.imaging.decoded_image import FloatImage
+from restore_cli.imaging.decoded_image import FloatImage, JpegFacts
 from restore_cli.imaging.resize import downscale_matlab
 from restore_cli.scoring.pairs import Pair
 from restore_cli.scoring.protocol import Protocol
@@ -40,12 +40,14 @@ class Sample:
         name: The pair's name.
         degraded: float32 (h, w, C); beyond [0, 1] where the protocol does not clip.
         clean: uint8 (scale * h, scale * w, C).
+        jpeg: How strongly the input was compressed, as its file's header says; None for other files.
         warnings: What was decided on the way, a line each.
     """
 
     name: str
     degraded: FloatImage
     clean: Uint8Image
+    jpeg: JpegFacts | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -66,22 +68,22 @@ def make_sample(pair: Pair, protocol: Protocol) -> Sample:
     Raises:
         ImageError: If a file cannot be read, is too small to score, or the two sizes do not belong together.
     """
-    clean, warnings = _read(pair.clean, protocol.channels)
+    clean, warnings, _ = _read(pair.clean, protocol.channels)
     if pair.degraded is None:
         height, width = (side - side % protocol.scale for side in clean.shape[:2])
         clean = _cut(clean, height, width, protocol, pair.clean)
-        degraded = _degrade(clean, protocol, pair.name)
+        degraded, jpeg = _degrade(clean, protocol, pair.name)
     else:
-        given, more = _read(pair.degraded, protocol.channels)
+        given, more, jpeg = _read(pair.degraded, protocol.channels)
         _refuse_odd_sizes(given, clean, protocol.scale, pair.degraded, pair.clean)
         height, width = (side * protocol.scale for side in given.shape[:2])
         clean = _cut(clean, height, width, protocol, pair.clean)
         degraded, warnings = as_float(given), (*warnings, *more)
-    return Sample(name=pair.name, degraded=degraded, clean=clean, warnings=warnings)
+    return Sample(name=pair.name, degraded=degraded, clean=clean, jpeg=jpeg, warnings=warnings)
 
 
-def _read(path: Path, channels: int) -> tuple[Uint8Image, tuple[str, ...]]:
-    """Decode a file to 8 bit with the channels that are scored."""
+def _read(path: Path, channels: int) -> tuple[Uint8Image, tuple[str, ...], JpegFacts | None]:
+    """Decode a file to 8 bit with the channels that are scored; its warnings, and what a JPEG's header says."""
     image = decode(path)
     warnings = [f"{path}: {warning}" for warning in image.warnings]
     if image.alpha is not None and float(image.alpha.min()) < 1.0:
@@ -93,7 +95,7 @@ def _read(path: Path, channels: int) -> tuple[Uint8Image, tuple[str, ...]]:
         pixels = np.repeat(pixels, 3, axis=2)
     elif channels == 1 and image.channels == 3:
         pixels = _gray(pixels)
-    return pixels, tuple(warnings)
+    return pixels, tuple(warnings), image.jpeg
 
 
 def _gray(image: Uint8Image) -> Uint8Image:
@@ -122,16 +124,17 @@ def _cut(clean: Uint8Image, height: int, width: int, protocol: Protocol, path: P
     return clean[:height, :width]
 
 
-def _degrade(clean: Uint8Image, protocol: Protocol, name: str) -> FloatImage:
-    """Make the input of a clean image, float32 (H / scale, W / scale, C)."""
-    if protocol.input == "matlab-bicubic":
-        return as_float(downscale_matlab(clean, protocol.scale))
-    if protocol.input == "synthetic":
-        return as_float(as_8bit(_synthesise(as_float(clean), protocol, name)))
+def _degrade(clean: Uint8Image, protocol: Protocol, name: str) -> tuple[FloatImage, JpegFacts | None]:
+    """Make the input of a clean image, float32 (H / scale, W / scale, C), and what its header says if it is a JPEG."""
     if protocol.input == "jpeg":
-        return as_float(through_jpeg(clean, protocol.quality or _BEST_QUALITY))
+        compressed, jpeg = through_jpeg(clean, protocol.quality or _BEST_QUALITY)
+        return as_float(compressed), jpeg
+    if protocol.input == "matlab-bicubic":
+        return as_float(downscale_matlab(clean, protocol.scale)), None
+    if protocol.input == "synthetic":
+        return as_float(as_8bit(_synthesise(as_float(clean), protocol, name))), None
     noisy = as_float(clean) + _noise(clean.shape, protocol.sigma or 0.0)
-    return noisy if protocol.input == "float-noise" else as_float(as_8bit(noisy))
+    return noisy if protocol.input == "float-noise" else as_float(as_8bit(noisy)), None
 
 
 def _noise(shape: tuple[int, ...], sigma: float) -> FloatImage:

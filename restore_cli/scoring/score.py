@@ -93,7 +93,7 @@ def _score_image(
     scores: list[ImageScore] = []
     failures: list[Failure] = []
     warnings = list(sample.warnings)
-    degraded = DecodedImage(pixels=sample.degraded)
+    degraded = DecodedImage(pixels=sample.degraded, jpeg=sample.jpeg)
     for candidate in candidates:
         label = candidate.facts.label
         start = time.perf_counter()

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import torch
 
+_LEVEL_AT_HALF, _LEVEL_POWER, _LEVEL_MOST = 5.0, 0.75, 50.0
+
 Sampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
 BLOCK = 8
@@ -46,6 +48,19 @@ TO_YCBCR = (
     (-0.168735892, -0.331264108, 0.5),
     (0.5, -0.418687589, -0.081312411),
 )
+
+
+def level_of_quality(quality: float) -> float:
+    """Return the noise level (0..255 scale) that stands for a JPEG, so that one plane tells a network of both.
+
+    A denoiser that had never been told of a quality gained most on validation images at 25, 15, 9.5, 6, 2.5 and 1 for
+    qualities of 5, 10, 20, 40, 75 and 90, which a power of libjpeg's percentage follows.
+
+    Args:
+        quality: libjpeg's, 1..100.
+    """
+    percent = 5000.0 / quality if quality < 50.0 else 200.0 - 2.0 * quality
+    return min(_LEVEL_MOST, _LEVEL_AT_HALF * math.pow(percent / 100.0, _LEVEL_POWER))
 
 
 def compress_jpeg(images: torch.Tensor, quality: torch.Tensor, *, sampling: Sampling = "4:2:0") -> torch.Tensor:

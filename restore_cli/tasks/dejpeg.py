@@ -1,7 +1,8 @@
 """Dejpeg: take the blocks, rings and smeared colours of JPEG out of an image; nobody says of which quality it was.
 
 An image that was saved once has its blocks where they started; one that was edited and saved again has two grids of
-blocks, one shifted against the other (Jiang et al., FBCNN, arXiv 2109.14573, section 3.3).
+blocks, one shifted against the other (Jiang et al., FBCNN, arXiv 2109.14573, section 3.3). A file's header says how it
+was saved last, which a network that takes a noise level is told.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from restore_cli.tasks import DegradeOptions, Task
 from restore_cli.tasks._grain import LUMA
-from restore_cli.tasks._jpeg import compress_at_random, compress_chosen
+from restore_cli.tasks._jpeg import compress_at_random, compress_chosen, level_of_quality
 from restore_cli.tasks._kernels import draw_chance, draw_uniform
 
 if TYPE_CHECKING:
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
 
 TWICE_CHANCE = 0.25
 FIRST_QUALITY = (10.0, 99.0)
-# From this quality on there is more texture in a JPEG than artefacts, and a network that must guess takes out too much.
-# Told that there is no noise, the U-Net gains 0.18 dB at quality 85 of McMaster where it lost 0.23, and loses 0.3 at 95
-# where it lost 1.4; of what an older, stronger compression left it still takes out a part.
-GOOD_QUALITY = 80
+# How often a network that takes a noise level is told what stands for the quality.
+KNOWN_CHANCE = 0.5
 
 
 def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
@@ -35,6 +34,35 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
     Returns:
         float32 (N, C, H, W) in [0, 1], rounded to 8 bit; R = G = B stays so.
     """
+    return _degraded(clean, options, generator)[0]
+
+
+def degrade_and_measure(
+    clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compress images as `degrade` does, and say of half of them how strongly they were at last.
+
+    Args:
+        clean: As in `degrade`.
+        options: As in `degrade`.
+        generator: As in `degrade`; the same state gives the same images.
+
+    Returns:
+        What `degrade` returns, and (N,): the noise level that stands for the quality it was last saved with, on the
+        scale of `clean`; -1 where it is kept secret, as it is where an image is no JPEG any more.
+    """
+    import torch
+
+    degraded, quality = _degraded(clean, options, generator)
+    level = torch.tensor([level_of_quality(each) / 255.0 for each in quality.tolist()], device=clean.device)
+    known = draw_chance(clean.shape[0], KNOWN_CHANCE, generator).flatten()
+    return degraded, torch.where(known, level, torch.full_like(level, -1.0))
+
+
+def _degraded(
+    clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images as saved, and the quality (N,) they were last saved with."""
     import torch
 
     count, channels = clean.shape[:2]
@@ -48,7 +76,7 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
     images = compress_at_random(images, quality, generator)
     luma = (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     luma = (luma * 255.0).round() / 255.0  # what has no colour comes back with none, whatever rounding did
-    return torch.where(gray.view(-1, 1, 1, 1), luma, images)[:, :channels].contiguous()
+    return torch.where(gray.view(-1, 1, 1, 1), luma, images)[:, :channels].contiguous(), quality
 
 
 TASK = Task(
@@ -58,5 +86,6 @@ TASK = Task(
     suffix=lambda _scale: "_dejpeg",
     crop_border=lambda _scale: 0,
     degrade=degrade,
-    sigma_of_jpeg=lambda quality: 0.0 if quality >= GOOD_QUALITY else None,
+    degrade_and_measure=degrade_and_measure,
+    sigma_of_jpeg=level_of_quality,
 )

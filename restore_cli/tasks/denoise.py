@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from restore_cli.tasks import DegradeOptions, Task
 from restore_cli.tasks._camera import camera_noise
 from restore_cli.tasks._grain import LUMA, grain
-from restore_cli.tasks._jpeg import compress_chosen
+from restore_cli.tasks._jpeg import compress_chosen, level_of_quality
 from restore_cli.tasks._kernels import draw_chance, draw_uniform, filter_each, gaussian_kernels
 from restore_cli.tasks._levels import to_8bit
 
@@ -26,7 +26,9 @@ _PAPER, _GRAIN, _CAMERA, _JPEG, _CLEAN = range(5)
 CHAIN_SHARES = (0.30, 0.28, 0.16, 0.22, 0.04)
 # How often each of them is compressed, and at which qualities.
 CHAIN_COMPRESSED = (0.0, 0.5, 0.65, 1.0, 0.3)
-CHAIN_QUALITY = ((1.0, 1.0), (35.0, 99.0), (35.0, 99.0), (5.0, 96.0), (95.0, 100.0))
+CHAIN_QUALITY = ((1.0, 1.0), (35.0, 99.0), (35.0, 99.0), (5.0, 99.0), (95.0, 100.0))
+# Levels are drawn with this power of an even draw: strong noise fills the loss, weak noise is what most images have.
+CHAIN_LEVEL_POWER = 1.5
 TWICE_CHANCE = 0.2
 FIRST_QUALITY = (30.0, 99.0)
 # How often a network that takes the level is told it.
@@ -61,13 +63,13 @@ def degrade_and_measure(
         generator: As in `degrade`; the same state gives the same images.
 
     Returns:
-        What `degrade` returns, and (N,): the standard deviation of the noise before it was clipped, rounded or
-        compressed, on the scale of `clean`; -1 where it is kept secret, so that a network stays blind as well.
+        What `degrade` returns, and (N,) on the scale of `clean`: the standard deviation of the noise before it was
+        clipped, rounded or compressed, or what stands for the quality it was last saved with where JPEG was all; -1
+        where it is kept secret, so that a network stays blind as well.
     """
     import torch
 
-    degraded, noise = _degraded(clean, options, generator)
-    level = noise.flatten(1).std(1)
+    degraded, level = _degraded(clean, options, generator)
     known = draw_chance(clean.shape[0], KNOWN_CHANCE, generator).flatten()
     return degraded, torch.where(known, level, torch.full_like(level, -1.0))
 
@@ -75,7 +77,7 @@ def degrade_and_measure(
 def _degraded(
     clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return degraded images, and the noise that was added to them before anything else happened."""
+    """Return degraded images, and the level (N,) of what was done to them."""
     import torch
 
     if options.variant == "chain":
@@ -85,15 +87,15 @@ def _degraded(
     noise = torch.randn(clean.shape, generator=generator, device=clean.device)
     if options.variant == "real":
         noise = sigma * _camera_noise(clean, noise, generator)
-        return to_8bit(clean + noise), noise
+        return to_8bit(clean + noise), _spread(noise)
     noise = sigma * noise
     noisy = clean + noise
     if options.variant is None:
-        return noisy, noise
+        return noisy, _spread(noise)
     if options.variant == "8bit":
-        return to_8bit(noisy), noise
+        return to_8bit(noisy), _spread(noise)
     if options.variant == "mixed":
-        return torch.where(draw_chance(count, 0.5, generator), to_8bit(noisy), noisy), noise
+        return torch.where(draw_chance(count, 0.5, generator), to_8bit(noisy), noisy), _spread(noise)
     msg = f"unknown variant {options.variant!r} of denoising; known: {', '.join(TASK.variants)}"
     raise ValueError(msg)
 
@@ -108,7 +110,8 @@ def _chain(
     images = clean.expand(-1, 3, -1, -1)
     shares = torch.tensor(CHAIN_SHARES, device=generator.device)
     kind = torch.multinomial(shares, count, replacement=True, generator=generator)
-    sigma = draw_uniform(count, *options.sigma_range, generator) / 255.0
+    low, high = options.sigma_range
+    sigma = (low + (high - low) * draw_uniform(count, 0.0, 1.0, generator) ** CHAIN_LEVEL_POWER) / 255.0
     white = torch.randn(images.shape, generator=generator, device=clean.device) * sigma.view(-1, 1, 1, 1)
     noise = torch.zeros_like(images)
     paper, grainy, camera = ((kind == number).nonzero().flatten() for number in (_PAPER, _GRAIN, _CAMERA))
@@ -121,13 +124,23 @@ def _chain(
     degraded = images + noise
     filed = kind != _PAPER
     degraded = torch.where(filed.view(-1, 1, 1, 1), to_8bit(degraded), degraded)
-    degraded = _compress_some(degraded, kind, generator)
+    degraded, quality = _compress_some(degraded, kind, generator)
     degraded = torch.where((gray & filed).view(-1, 1, 1, 1), _luma(degraded), degraded)
     channels = clean.shape[1]
-    return degraded[:, :channels].contiguous(), noise[:, :channels]
+    level = _spread(noise[:, :channels])
+    for number in (kind == _JPEG).nonzero().flatten().tolist():
+        level[number] = level_of_quality(float(quality[number])) / 255.0
+    return degraded[:, :channels].contiguous(), level
 
 
-def _compress_some(images: torch.Tensor, kind: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _spread(noise: torch.Tensor) -> torch.Tensor:
+    return noise.flatten(1).std(1)
+
+
+def _compress_some(
+    images: torch.Tensor, kind: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images of which some were saved as JPEG, and the quality (N,) of each that was."""
     import torch
 
     count = images.shape[0]
@@ -138,7 +151,7 @@ def _compress_some(images: torch.Tensor, kind: torch.Tensor, generator: torch.Ge
     twice = compressed & (kind != _CLEAN) & draw_chance(count, TWICE_CHANCE, generator).flatten()
     first = draw_uniform(count, *FIRST_QUALITY, generator).round()
     images = compress_chosen(images, twice, first[twice], generator)
-    return compress_chosen(images, compressed, quality[compressed], generator)
+    return compress_chosen(images, compressed, quality[compressed], generator), quality
 
 
 def _luma(images: torch.Tensor) -> torch.Tensor:

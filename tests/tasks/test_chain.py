@@ -110,10 +110,29 @@ def test_the_level_of_half_of_the_images_is_known_and_is_that_of_their_noise():
     torch.testing.assert_close(level[known], (noisy - clean)[known].flatten(1).std(1))
 
 
-def test_what_was_only_compressed_has_the_level_zero_or_an_unknown_one():
+def test_what_was_only_compressed_has_the_level_of_its_quality_or_an_unknown_one():
     clean = torch.full((256, 3, 32, 32), 0.5)
-    options = DegradeOptions(sigma_range=(10.0, 50.0), variant="chain")
+    options = DegradeOptions(sigma_range=(30.0, 50.0), variant="chain")
     degraded, level = TASK.degrade_and_measure(clean, options, torch.Generator().manual_seed(0))
     quiet = (degraded - clean).flatten(1).std(1) < 0.001
     assert 0.15 < float(quiet.float().mean()) < 0.4
-    assert (level[quiet] <= 0.001).all()
+    told = 255.0 * level[quiet & (level >= 0)]
+    assert (told < 29.0).all(), "quality 5 stands for noise of 28 levels"
+    assert 0.2 < float((told > 5.0).float().mean()) < 0.7, "of qualities of 5 to 99, the lower half"
+
+
+def test_the_level_that_stands_for_a_jpeg_falls_with_its_quality():
+    clean = torch.rand((64, 3, 32, 32), generator=generator())
+    levels = []
+    for quality in (1, 10, 30, 50, 75, 90, 100):
+        options = DegradeOptions(quality_range=(quality, quality))
+        degraded, level = get_task("dejpeg").degrade_and_measure(clean, options, generator())
+        assert torch.equal(degraded, get_task("dejpeg").degrade(clean, options, generator()))
+        known = level >= 0
+        assert 0.3 < float(known.float().mean()) < 0.7
+        one = float(level[known][0])
+        assert (level[known] == one).all()
+        levels.append(255.0 * one)
+    assert levels == sorted(levels, reverse=True)
+    assert levels[0] < 50.1, "the strongest noise that a network is trained on"
+    assert levels[-1] == 0.0
