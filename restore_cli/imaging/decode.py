@@ -42,6 +42,8 @@ __all__ = ["MAX_PIXELS", "MOST_BYTES", "SUFFIXES", "decode", "decode_bytes", "re
 _MAX_BYTES_PER_PIXEL = 16
 _ROOM_FOR_METADATA_BYTES = 256 * 1024 * 1024
 _FIRST_BYTES = 4096
+# No coding holds more of a picture; below so many pixels, memory for them is no matter.
+_MOST_DAMAGED_PIXELS_PER_BYTE, _FEW_PIXELS = 2048, 4_000_000
 
 MOST_BYTES = MAX_PIXELS * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
 """No file of an image within the usual limit is longer."""
@@ -257,15 +259,21 @@ def _dissected(data: bytes, format_name: str, settings: ReadSettings, page: int 
     _check_size(parts.size, settings.max_pixels)
     if format_name == "PNG" and parts.damage is None and is_png_short(parts.core):
         parts = replace(parts, damage=TRUNCATED)
-    if parts.damage is not None and not settings.allow_damaged:
+    if parts.damage is not None and (not settings.allow_damaged or _is_hollow(parts)):
         raise UnreadableError(parts.damage)
     return parts
 
 
+def _is_hollow(parts: Parts) -> bool:
+    """Return whether a damaged file has bytes for next to none of the many pixels it declares."""
+    pixels = 0 if parts.size is None else parts.size[0] * parts.size[1]
+    return pixels > max(_FEW_PIXELS, len(parts.core) * _MOST_DAMAGED_PIXELS_PER_BYTE)
+
+
 def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettings, page: int) -> DecodedImage:
     parts = _dissected(data, format_name, settings, page)
-    with decoding(lenient=settings.allow_damaged):
-        decoded = _decode_parts(parts, format_name, settings)
+    decoded = _decode_parts(parts, format_name, settings)
+    with decoding():
         parts, alpha = decoded.parts, decoded.planes.alpha
         metadata = read_metadata(parts, turned_by_xmp=format_name in _TURNED_BY_XMP)
         srgb = to_srgb(decoded.planes.color, parts.icc_profile or None)
@@ -292,23 +300,40 @@ def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettin
 
 
 def _decode_parts(parts: Parts, format_name: str, settings: ReadSettings) -> _Decoded:
+    """Decode in full; where that fails and damage is allowed, decode what there is and say why."""
+    damage = parts.damage
+    if damage is None:
+        try:
+            with decoding():
+                return _decode_with(parts, format_name, settings, lenient=False)
+        except Exception as error:
+            if not settings.allow_damaged or isinstance(error, DecodeError):
+                raise
+            damage = str(error) if isinstance(error, UnreadableError) else reason_of(error)
+    # The first attempt's pixels are gone by now, and lenient decoders pass over faults without a word.
+    with decoding(lenient=True):
+        decoded = _decode_with(parts, format_name, settings, lenient=True)
+    return replace(decoded, damage=decoded.damage or damage)
+
+
+def _decode_with(parts: Parts, format_name: str, settings: ReadSettings, *, lenient: bool) -> _Decoded:
     """Decode with the reader made for the kind of samples, or else with Pillow."""
     if format_name == "PPM":
         samples, damage = read_netpbm(parts.core, read_netpbm_header(parts.core))
-        if damage is not None and not settings.allow_damaged:
+        if damage is not None and not lenient:
             raise UnreadableError(damage)
         return _Decoded(planes=Separated(color=samples, alpha=None), parts=parts, format="PPM", damage=damage)
     if format_name == "PNG" and is_deep_color_png(parts.core):
         color, alpha = read_deep_png(parts.core)
         return _Decoded(planes=Separated(color=color, alpha=alpha), parts=parts, format="PNG", damage=parts.damage)
     if format_name == "TIFF" and is_deep_tiff(parts.core):
-        color, alpha = read_deep_tiff(parts.core, lenient=settings.allow_damaged)
+        color, alpha = read_deep_tiff(parts.core, lenient=lenient)
         return _Decoded(planes=Separated(color=color, alpha=alpha), parts=parts, format="TIFF", damage=parts.damage)
     with open_as(format_name, parts.core) as image:
         _check_size((image.height, image.width), settings.max_pixels)
         layout = read_sample_layout(image, parts.core)
         frames = max(parts.frames, int(getattr(image, "n_frames", 1)))
-        damage = load(image, lenient=settings.allow_damaged)
+        damage = load(image, lenient=lenient)
         known = with_decoder_info(image, parts)
         if format_name == "JPEG" and parts.damage is None and damage is None:
             fault = fault_of_scans(parts.core, len(image.getbands()))

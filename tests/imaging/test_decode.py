@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import tifffile
 from PIL import Image, ImageOps, PngImagePlugin
 
 from restore_cli.errors import DecodeError
+from restore_cli.imaging.containers.pillow import require_plugin
 from restore_cli.imaging.decode import SUFFIXES, decode, decode_bytes
 from restore_cli.imaging.decoded_image import DecodedImage
 from tests.imaging.files import builtin_srgb, chunk, exif_with, opened, packed, pattern, png, saved
@@ -339,6 +341,36 @@ def test_what_there_is_of_a_damaged_file_is_read_if_allowed() -> None:
         assert image.warnings[0].startswith("only what could be decoded is used: ")
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "AVIF", "HEIF"])
+def test_what_is_refused_as_damaged_is_never_read_without_a_word(kind: str) -> None:
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif")
+        require_plugin(kind)
+    random = np.random.default_rng(3)
+    data = saved(pattern(48, 64), kind, **({"compression": "tiff_lzw"} if kind == "TIFF" else {}))
+    for _ in range(60):
+        damaged = bytearray(data)
+        for position in random.integers(12, len(data), int(random.integers(1, 9))):
+            damaged[position] = int(random.integers(0, 256))
+        try:
+            decode_bytes(bytes(damaged), "x", max_pixels=100_000)
+        except DecodeError:
+            with suppress(DecodeError):
+                warnings = decode_bytes(bytes(damaged), "x", max_pixels=100_000, allow_damaged=True).warnings
+                assert any(line.startswith("only what could be decoded is used: ") for line in warnings)
+
+
+def test_a_few_bytes_that_declare_a_huge_image_are_refused_damaged_or_not() -> None:
+    data = bytearray(saved(pattern(16, 16), "TIFF"))
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+        tags = {name: file.pages[0].tags[name].valueoffset for name in ("ImageWidth", "ImageLength")}
+    struct.pack_into("<H", data, tags["ImageWidth"], 9000)
+    assert decode_bytes(bytes(data), "x", allow_damaged=True).width == 9000
+    struct.pack_into("<H", data, tags["ImageLength"], 9000)
+    with pytest.raises(DecodeError, match=r"^x: it is truncated$"):
+        decode_bytes(bytes(data), "x", allow_damaged=True)
+
+
 def test_a_strict_reader_refuses_what_would_cost_a_warning() -> None:
     data = saved(pattern(), "PNG")
     assert decode_bytes(data, "x.png", strict=True).height == 20
@@ -365,7 +397,8 @@ def test_images_are_decoded_side_by_side() -> None:
         thread.join()
     assert not both_inside.broken
     results: list[DecodedImage] = []
-    lenient = threading.Thread(target=lambda: results.append(decode_bytes(whole, "x", allow_damaged=True)))
+    torn = whole[: len(whole) // 2]
+    lenient = threading.Thread(target=lambda: results.append(decode_bytes(torn, "x", allow_damaged=True)))
     with pillow.decoding():
         lenient.start()
         lenient.join(0.2)
