@@ -6,6 +6,7 @@ import io
 import struct
 
 import pytest
+import tifffile
 from PIL import ExifTags
 
 from restore_cli.imaging.containers.tiff import Directory, longs, read_directory, shorts, with_directory
@@ -197,3 +198,60 @@ def test_every_value_of_exif_comes_out_as_it_was_stored(order: str, source: str,
     details = read_directory(file, found.integer(DETAILS, 0))
     for pointer, home in ((DETAILS, found), (PLACE, found), (INTEROPERABILITY, details)):
         assert set(said(order)[pointer]) <= stored(read_directory(file, home.integer(pointer, 0))), hex(pointer)
+
+
+@pytest.mark.parametrize("pointer", [PLACE, DETAILS])
+def test_a_broken_directory_costs_itself_alone(pointer: int) -> None:
+    data = bytearray(block("<"))
+    found = read_directory(io.BytesIO(data[6:]))
+    struct.pack_into("<H", data, 6 + found.integer(pointer, 0), 60_000)  # entries
+    image = decode_bytes(saved(pattern(), "JPEG", exif=bytes(data)), "x")
+    assert image.warnings == ("a broken part of its EXIF data was left out",)
+    again = read_directory(io.BytesIO((image.exif or b"").removeprefix(b"Exif\0\0")))
+    assert set(said("<")[0]) <= stored(again)
+    assert (pointer in again.values, {PLACE, DETAILS} & again.values.keys()) == (False, {PLACE, DETAILS} - {pointer})
+
+
+def big_directory(order: str, place: int, entries: list[Entry]) -> bytes:
+    """Lay out a directory of a BigTIFF, its values behind it."""
+    behind = place + 8 + 20 * len(entries) + 8
+    table, values = struct.pack(f"{order}Q", len(entries)), b""
+    for tag, kind, count, data in sorted(entries):
+        field = data.ljust(8, b"\0")
+        if len(data) > 8:
+            field = struct.pack(f"{order}Q", behind + len(values))
+            values += data + bytes(len(data) % 2)
+        table += struct.pack(f"{order}HHQ", tag, kind, count) + field
+    return table + bytes(8) + values
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("target", ["JPEG", "PNG", "TIFF"])
+def test_exif_of_a_bigtiff_comes_out_as_it_was_stored(order: str, target: str) -> None:
+    buffer = io.BytesIO()
+    placeholders = {DETAILS: 65001, PLACE: 65002}  # tifffile writes no tags that it has other ways for
+    pointers = [(tag, 16, 1, 0, True) for tag in placeholders.values()]  # of 64 bits
+    tifffile.imwrite(
+        buffer, pattern(), photometric="rgb", bigtiff=True, byteorder=order, extratags=pointers, metadata=None
+    )
+    data = bytearray(buffer.getvalue())
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+        found_tags = {pointer: file.pages[0].tags[placeholder] for pointer, placeholder in placeholders.items()}
+        fields = {pointer: tag.valueoffset for pointer, tag in found_tags.items()}
+    for pointer, tag in found_tags.items():
+        struct.pack_into(f"{order}H", data, tag.offset, pointer)
+    for pointer, inner in ((DETAILS, INTEROPERABILITY), (PLACE, None)):
+        entries = [*said(order)[pointer]]
+        if inner is not None:
+            place = len(data)
+            data += big_directory(order, place, said(order)[inner])
+            entries.append((inner, 16, 1, struct.pack(f"{order}Q", place)))
+        struct.pack_into(f"{order}Q", data, fields[pointer], len(data))
+        data += big_directory(order, len(data), entries)
+    image = decode_bytes(bytes(data), "x.tif", strict=True)
+    again = encode(image, format=target)
+    written = io.BytesIO(again if target == "TIFF" else opened(again).info["exif"].removeprefix(b"Exif\0\0"))
+    found = read_directory(written)
+    details = read_directory(written, found.integer(DETAILS, 0))
+    for pointer, home in ((DETAILS, found), (PLACE, found), (INTEROPERABILITY, details)):
+        assert set(said(order)[pointer]) <= stored(read_directory(written, home.integer(pointer, 0))), hex(pointer)

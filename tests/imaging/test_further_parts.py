@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import re
 import struct
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.containers.further_parts import without_claims
+from restore_cli.imaging.containers.pillow import require_plugin
 from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.encode import encode
-from tests.imaging.files import opened, pattern, saved
+from tests.imaging.files import chunk, exif_with, opened, pattern, saved
 
 VIDEO = struct.pack(">I", 24) + b"ftypmp42\0\0\0\0isommp42" + bytes(500)
 CONTAINER = "http://ns.google.com/photos/1.0/container/"
@@ -167,6 +171,105 @@ def test_previews_in_an_index_of_images_are_no_images() -> None:
     assert decode_bytes(jpeg(packet(), index_of_images(0x30000, 0x10001)) + behind, "x", strict=True).format == "JPEG"
     pair = decode_bytes(jpeg(packet(), index_of_images(0x20003, 0x20003)) + behind, "x")
     assert (pair.format, pair.warnings) == ("MPO", ("it holds 2 images: only the first is used",))
+
+
+def resource(number: int, body: bytes, signature: bytes = b"8BIM") -> bytes:
+    return signature + struct.pack(">HHI", number, 0, len(body)) + body + bytes(len(body) % 2)
+
+
+def with_segment(marker: int, body: bytes) -> bytes:
+    data = saved(pattern(), "JPEG")
+    return data[:2] + segment(body, marker) + data[2:]
+
+
+def with_chunk(kind: bytes, body: bytes) -> bytes:
+    data = saved(pattern(), "PNG")
+    return data[:33] + chunk(kind, body) + data[33:]
+
+
+def with_riff_chunk(kind: bytes, body: bytes) -> bytes:
+    data = saved(pattern(), "WEBP") + kind + struct.pack("<I", len(body)) + body
+    return data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
+
+
+def with_tag(tag: int, body: bytes, order: str = "<") -> bytes:
+    buffer = io.BytesIO()
+    extra = [(tag, 7, len(body), body, True)]
+    tifffile.imwrite(buffer, pattern(), photometric="rgb", extratags=extra, byteorder=order, metadata=None)
+    return buffer.getvalue()
+
+
+def with_box(format_name: str, kind: bytes, body: bytes) -> bytes:
+    return saved(pattern(), format_name) + struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+MANIFEST = b"\0\0\0\x1cjumdc2pa\0\x11\0\x10\x80\0\0\xaa\0\x38\x9b\x71\3c2pa\0"
+PATH = resource(2000, bytes(52))
+BESIDE = {
+    "Content Credentials (C2PA)": [
+        with_segment(0xEB, b"JP\0\1\0\0\0\1" + struct.pack(">I4s", 8 + len(MANIFEST), b"jumb") + MANIFEST),
+        with_chunk(b"caBX", MANIFEST),
+        with_riff_chunk(b"C2PA", MANIFEST),
+        with_tag(52545, MANIFEST),
+        with_box("AVIF", b"uuid", bytes.fromhex("d8fec3d61b0e483c92975828877ec481") + MANIFEST),
+        saved(pattern(), "GIF")[:-1] + b"\x21\xff\x0bC2PA_GIF\1\0\0\x04\1\2\3\4\0;",
+    ],
+    "layers": [
+        with_tag(37724, b"Adobe Photoshop Document Data Block\0MIB8ryaL" + bytes(40)),
+        with_tag(37724, b"Adobe Photoshop Document Data Block\0008BIMLr16" + bytes(40), ">"),
+        with_chunk(b"mkBF", bytes(72)),
+    ],
+    "clipping paths": [
+        with_segment(0xED, b"Photoshop 3.0\0" + resource(1005, bytes(16)) + PATH),
+        with_tag(34377, resource(1005, bytes(16)) + PATH),
+    ],
+    "thermal data": [with_segment(0xE1, b"FLIR\0\1\0\0" + bytes(64)), with_segment(0xE2, b"\0\2\0\1IJPEG\0")],
+    "georeferencing": [with_tag(33550, bytes(24)), with_tag(34735, bytes(8))],
+    "data of its maker": [with_segment(0xE6, b"GoPro\0DEVC" + bytes(20)), with_segment(0xE1, b"QVCI\0" + bytes(90))],
+}
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, i) for name, files in BESIDE.items() for i in range(len(files))])
+def test_what_is_no_image_is_named_whatever_holds_it(name: str, number: int) -> None:
+    data = BESIDE[name][number]
+    assert decode_bytes(data, "x").warnings == (f"it also holds {name}: left out",)
+    with pytest.raises(DecodeError, match=f"^x: it also holds {re.escape(name)}: left out; leave --strict out"):
+        decode_bytes(data, "x", strict=True)
+
+
+def test_what_an_image_holds_hides_no_image_behind_it() -> None:
+    data = BESIDE["thermal data"][0]
+    assert decode_bytes(data + data, "x").warnings[0] == "it holds 2 images: only the first is used"
+
+
+def test_manifests_of_a_jpeg_xl_are_named() -> None:
+    pytest.importorskip("pillow_jxl")
+    require_plugin("JXL")
+    buffer = io.BytesIO()
+    Image.fromarray(pattern()).save(buffer, "JXL", exif=exif_with(Make="Maker"))
+    plain = buffer.getvalue()
+    for kind, body in ((b"jumb", MANIFEST), (b"brob", b"jumb" + bytes(30))):
+        data = plain + struct.pack(">I4s", 8 + len(body), kind) + body
+        assert decode_bytes(data, "x").warnings == ("it also holds Content Credentials (C2PA): left out",)
+    assert decode_bytes(plain, "x", strict=True).format == "JXL"
+
+
+def test_xmp_no_longer_leads_to_a_manifest() -> None:
+    uri = 'xmlns:dcterms="http://purl.org/dc/terms/"'
+    stale = packet(f'{uri} dcterms:provenance="self#jumbf=/c2pa/urn:uuid:1" dcterms:license="CC0"')
+    kept = decode_bytes(saved(pattern(), "JPEG", xmp=stale), "x").xmp or b""
+    assert b"jumbf" not in kept
+    assert b'dcterms:license="CC0"' in kept
+
+
+@pytest.mark.parametrize("split", [20, 36, 60])
+def test_iptc_is_found_among_resources_of_other_programs_and_in_a_further_segment(split: int) -> None:
+    record = b"\x1c\2\5\0\5Title"
+    resources = resource(1005, bytes(16)) + resource(0x0404, b"other", b"AgHg") + resource(0x0404, record)
+    data = saved(pattern(), "JPEG")
+    for part in (resources[split:], resources[:split]):
+        data = data[:2] + segment(b"Photoshop 3.0\0" + part, 0xED) + data[2:]
+    assert decode_bytes(data, "x").iptc == record
 
 
 def test_a_video_in_a_box_of_its_own_is_named() -> None:

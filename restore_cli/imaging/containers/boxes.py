@@ -9,12 +9,14 @@ import struct
 from collections.abc import Iterator
 
 from restore_cli.imaging.color.coded_color import color_of_boxes
-from restore_cli.imaging.containers.further_parts import GAIN_MAP, VIDEO, further_parts, left_out
+from restore_cli.imaging.containers.further_parts import CREDENTIALS, GAIN_MAP, VIDEO, further_parts, left_out
 from restore_cli.imaging.containers.parts import DAMAGED, MOST_PARTS, TRUNCATED, Parts
 from restore_cli.imaging.formats import format_of_bytes
 
 _AV1_CONFIGURATION, _HEVC_CONFIGURATION = b"av1C\x81", b"hvcC\x01"
-_WITH_PROPERTIES_BYTES = 1 << 20
+_WITH_PROPERTIES_BYTES, _FIRST_BYTES = 1 << 20, 256
+_OWN_KIND, _MANIFESTS = b"uuid", bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+_JUMBF, _COMPRESSED, _MANIFEST = b"jumb", b"brob", b"c2pa"
 _ITEMS, _MOTION_PHOTO, _TRACKS, _TONE_MAPPED, _JXL_GAIN_MAP = b"meta", b"mpvd", b"moov", b"tmap", b"jhgm"
 
 
@@ -65,12 +67,21 @@ def dissect_boxes(data: bytes) -> Parts:
 
 def parts_beside(data: bytes) -> frozenset[str]:
     """Return what the boxes of a JPEG XL hold beside its image."""
-    return frozenset({GAIN_MAP}) if any(kind == _JXL_GAIN_MAP for kind, _, _ in boxes(data)) else frozenset()
+    found: frozenset[str] = frozenset()
+    for kind, start, end in boxes(data):
+        body = data[start : min(end, start + _FIRST_BYTES)]
+        if kind == _JXL_GAIN_MAP:
+            found |= {GAIN_MAP}
+        if (kind == _JUMBF and _MANIFEST in body) or (kind == _COMPRESSED and body.startswith(_JUMBF)):
+            found |= {CREDENTIALS}
+    return found
 
 
 def _parts_of(kind: bytes, body: bytes) -> frozenset[str]:
     if kind in (_MOTION_PHOTO, _TRACKS):
         return frozenset({VIDEO})
+    if kind == _OWN_KIND and body.startswith(_MANIFESTS):
+        return frozenset({CREDENTIALS})
     if kind != _ITEMS:
         return frozenset()
     return further_parts(body) | ({GAIN_MAP} if _TONE_MAPPED in body else frozenset())

@@ -8,10 +8,11 @@ own; here are those of which only the outline is read, since their decoders take
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from restore_cli.imaging.containers.boxes import dissect_boxes
+from restore_cli.imaging.containers.further_parts import CREDENTIALS, left_out
 from restore_cli.imaging.containers.gif import dissect_gif
 from restore_cli.imaging.containers.jpeg import dissect_jpeg, is_gray_jpeg
 from restore_cli.imaging.containers.jxl import dissect_jxl
@@ -22,6 +23,8 @@ from restore_cli.imaging.containers.tiff_image import dissect_tiff, is_gray_tiff
 from restore_cli.imaging.containers.tiff_pages import read_pages
 
 _HEAD_BYTES = 1 << 20
+_LOSSLESS_WEBP = b"VP8L"
+_WEBP_CODINGS = (_LOSSLESS_WEBP, b"VP8 ")
 _BMP_RUNS = (1, 2)
 # Pillow decodes runs in Python, less than half a million a second.
 _MOST_RUN_BYTES = 1_000_000
@@ -99,21 +102,28 @@ def _dissect_webp(data: bytes) -> Parts:
     damage = None if 8 + length <= len(data) else TRUNCATED
     frames = _count_by_lengths(data, b"RIFF", 8)
     core = data[: 8 + length]
+    kinds = list(_webp_kinds(core))
+    coding = next((kind for kind in kinds if kind in _WEBP_CODINGS), None)
     return Parts(
-        core=core, size=(height, width), gray=False, frames=frames, lossless=_is_lossless_webp(core), damage=damage
+        core=core,
+        size=(height, width),
+        gray=False,
+        frames=frames,
+        lossless=coding == _LOSSLESS_WEBP,
+        damage=damage,
+        warnings=left_out(frozenset({CREDENTIALS}) if b"C2PA" in kinds else frozenset()),
     )
 
 
-def _is_lossless_webp(core: bytes) -> bool:
-    """Tell how the first image is coded, which may lie in the first frame of an animation."""
+def _webp_kinds(core: bytes) -> Iterator[bytes]:
+    """Give the kinds of chunks, and what frames of an animation are made of among them."""
     position = 12
     for _ in range(MOST_PARTS):
-        kind = core[position : position + 4]
-        if kind in (b"VP8L", b"VP8 ") or len(core) < position + 8:
-            return kind == b"VP8L"
-        (length,) = struct.unpack_from("<I", core, position + 4)
+        if position + 8 > len(core):
+            return
+        kind, length = struct.unpack_from("<4sI", core, position)
+        yield kind
         position += 24 if kind == b"ANMF" else 8 + length + length % 2
-    return False
 
 
 def _dissect_bmp(data: bytes) -> Parts:

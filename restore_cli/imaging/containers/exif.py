@@ -14,13 +14,15 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from PIL import ExifTags
 
 from restore_cli.imaging.containers.parts import UnreadableError
-from restore_cli.imaging.containers.tiff import STRIPS, Directory, Value, longs, read_directory
+from restore_cli.imaging.containers.tiff import STRIPS, Directory, Value, longs, plain_values, read_directory
 
 SIGNATURE = b"Exif\0\0"
+BROKEN_PART_OF_EXIF = "a broken part of its EXIF data was left out"
 
 _Tag = ExifTags.Base
 _MAGIC = (b"II*\0", b"MM\0*")
@@ -44,19 +46,22 @@ class Exif:
         inner: Further directories by the tag that points at them: details, place, interoperability.
         data: The block.
         known: Where in it tables, values and the thumbnail lie; the rest may be what a maker's note points at.
+        is_broken: Whether a directory could not be read, and is left out.
     """
 
     first: Directory
     inner: Mapping[int, Directory]
     data: bytes
     known: tuple[tuple[int, int], ...]
+    is_broken: bool = False
 
 
 def read_exif(data: bytes) -> Exif:
     """Take an EXIF block apart, with or without its signature.
 
     Raises:
-        UnreadableError: If it is none, or its values overlap, so that they take far more memory than the block.
+        UnreadableError: If it is none, or the values of its first directory overlap, so that they would take far more
+            memory than the block.
     """
     while data.startswith(SIGNATURE):
         data = data[len(SIGNATURE) :]
@@ -64,19 +69,35 @@ def read_exif(data: bytes) -> Exif:
         msg = "it is no EXIF block"
         raise UnreadableError(msg)
     file = io.BytesIO(data)
-    found = {_FIRST: read_directory(file)}
-    for pointer, home in _HOMES.items():
-        place = found[home].integer(pointer, 0) if home in found else 0
-        if place:
-            found[pointer] = read_directory(file, place)
-    if any(directory.overfull for directory in found.values()):
+    first = read_directory(file)
+    if first.overfull:
         msg = "its EXIF values overlap"
         raise UnreadableError(msg)
-    known = [span for directory in found.values() for span in _spans(directory)]
-    if found[_FIRST].next_place:
+    block = read_inner(file, first)
+    known = [span for directory in (first, *block.inner.values()) for span in _spans(directory)]
+    if first.next_place:
         with suppress(UnreadableError):
-            known += _spans_of_thumbnail(read_directory(file, found[_FIRST].next_place))
-    return Exif(first=found.pop(_FIRST), inner=found, data=data, known=tuple(known))
+            known += _spans_of_thumbnail(read_directory(file, first.next_place))
+    return replace(block, data=data, known=tuple(known))
+
+
+def read_inner(file: BinaryIO, first: Directory) -> Exif:
+    """Return what a first directory of an open TIFF or BigTIFF holds and points at, as a block without a place."""
+    found, is_broken = {_FIRST: first}, False
+    for pointer, home in _HOMES.items():
+        place = found[home].integer(pointer, 0) if home in found else 0
+        if not place:
+            continue
+        try:
+            directory = read_directory(file, place)
+        except UnreadableError:
+            is_broken = True
+            continue
+        is_broken |= directory.overfull
+        if not directory.overfull:
+            found[pointer] = directory
+    del found[_FIRST]
+    return Exif(first=first, inner=found, data=b"", known=(), is_broken=is_broken)
 
 
 def _spans(directory: Directory) -> Iterator[tuple[int, int]]:
@@ -102,8 +123,8 @@ def write_exif(block: Exif, *, in_place: bool = True) -> bytes:
             note, if it lies where a JPEG has room.
     """
     order = block.first.order
-    kept = {pointer: dict(directory.values) for pointer, directory in block.inner.items() if directory.values}
-    held = {_FIRST: dict(block.first.values), **kept}
+    kept = {pointer: plain_values(directory) for pointer, directory in block.inner.items() if directory.values}
+    held = {_FIRST: plain_values(block.first), **kept}
     for pointer, home in _HOMES.items():
         if home in held:
             held[home].pop(pointer, None)

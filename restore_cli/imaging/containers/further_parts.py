@@ -1,4 +1,4 @@
-"""What phones put into a file beside the image, and what its XMP claims of it: gain maps, videos, depth maps.
+"""What a file holds beside the image, and what its XMP claims of it: gain maps, videos, depth maps, layers, manifests.
 
 Stage 3, READ. None of these is restored, so none is kept: each is named, once, and XMP loses what would still tell of
 it. Properties are named as in Adobe's gain map specification 1.0, Google's Motion Photo 1.0, Dynamic Depth 1.0 and
@@ -13,6 +13,8 @@ from xml.parsers import expat
 
 GAIN_MAP, VIDEO, DEPTH_MAP, MATTE, SOUND = "a gain map", "a video", "a depth map", "a matte", "a sound recording"
 EXTENDED_XMP, MASK = "extended XMP", "a transparency mask"
+CREDENTIALS, LAYERS, PATHS = "Content Credentials (C2PA)", "layers", "clipping paths"
+THERMAL, GEOREFERENCING, MAKERS_DATA = "thermal data", "georeferencing", "data of its maker"
 
 _SEMANTIC = rb"Semantic\s*(?:=\s*[\"']|>)\s*"
 # What tells of a part in bytes of any kind; a vocabulary that is only declared tells of nothing.
@@ -42,7 +44,10 @@ _STALE_VOCABULARIES = {
     "http://ns.google.com/photos/dd/": DEPTH_MAP,
 }
 _STALE_NAMES = {"MotionPhoto": VIDEO, "MicroVideo": VIDEO, "OLivePhoto": VIDEO, "HasExtendedXMP": None}
-_STALE = re.compile("|".join(map(re.escape, [*_STALE_VOCABULARIES, *_STALE_NAMES])).encode())
+# Of these vocabularies nothing but a property goes; a manifest holds for the file that it was signed with.
+_STALE_PROPERTIES = {("http://purl.org/dc/terms/", "provenance"): CREDENTIALS}
+_STALE_URIS = [*_STALE_VOCABULARIES, *(uri for uri, _ in _STALE_PROPERTIES)]
+_STALE = re.compile("|".join(map(re.escape, [*_STALE_URIS, *_STALE_NAMES])).encode())
 _FIRST_BYTES, _LAST_BYTES = 8 << 20, 1 << 20
 # Far more than any program writes, few enough to be walked within seconds.
 _MOST_NAMES, _MOST_VOCABULARIES, _MOST_LEVELS = 100_000, 256, 256
@@ -157,5 +162,6 @@ class _Reader:
         claims = [part for start, part in _STALE_VOCABULARIES.items() if uri.startswith(start)]
         if not is_declaration:
             claims += [part for start, part in _STALE_NAMES.items() if local.startswith(start)]
+            claims += [part for property_, part in _STALE_PROPERTIES.items() if property_ == (uri, local)]
             self.claimed.update(part for part in claims if part is not None)
         return bool(claims)

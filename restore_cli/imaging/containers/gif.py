@@ -6,10 +6,12 @@ copying all before, and count images by decoding them.
 
 from __future__ import annotations
 
+from restore_cli.imaging.containers.further_parts import CREDENTIALS, left_out
 from restore_cli.imaging.containers.parts import TOO_MANY_PARTS, TRUNCATED, Parts, UnreadableError
 
 _IMAGE, _EXTENSION, _END, _PADDING = 0x2C, 0x21, 0x3B, 0x00
-_GRAPHIC_CONTROL = 0xF9
+_GRAPHIC_CONTROL, _APPLICATION = 0xF9, b"\xff\x0b"
+_MANIFEST = b"C2PA_GIF"
 _HEADER_BYTES = 13
 _NEXT_FILE = b"\0;GIF8"
 # Blocks hold 255 bytes at most, so this is a file of 255 MB.
@@ -38,6 +40,7 @@ def dissect_gif(data: bytes) -> Parts:
         gray=False,
         frames=max(1, walk.frames),
         damage=damage,
+        warnings=left_out(walk.further),
     )
 
 
@@ -51,6 +54,7 @@ class _Walk:
         self.frames = 0
         self.first: tuple[int, int] | None = None
         self.control = b""
+        self.further: frozenset[str] = frozenset()
 
     def run(self) -> str | None:
         """Return what is missing, or None if the end mark was met."""
@@ -81,6 +85,8 @@ class _Walk:
                 position = self._behind_sub_blocks(position + 2)
                 if data[start + 1] == _GRAPHIC_CONTROL and self.first is None:
                     self.control = data[start:position]
+                if data.startswith(_APPLICATION + _MANIFEST, start + 1):
+                    self.further = frozenset({CREDENTIALS})
             else:
                 return TRUNCATED
         return TOO_MANY_PARTS

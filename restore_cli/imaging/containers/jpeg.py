@@ -13,10 +13,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from restore_cli.imaging.containers.further_parts import (
+    CREDENTIALS,
     DEPTH_MAP,
     EXTENDED_XMP,
     GAIN_MAP,
+    MAKERS_DATA,
     MATTE,
+    PATHS,
+    SOUND,
+    THERMAL,
+    VIDEO,
     further_parts,
     left_out,
     parts_claimed,
@@ -29,11 +35,11 @@ from restore_cli.imaging.containers.parts import (
     Parts,
     UnreadableError,
 )
-from restore_cli.imaging.containers.photoshop import SIGNATURE, iptc_of_resources
+from restore_cli.imaging.containers.photoshop import SIGNATURE, has_paths, iptc_of_resources
 
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _START, _END, _START_OF_SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
-_APP0, _APP1, _APP2, _APP13, _APP14, _LAST_APP = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF
+_APP0, _APP1, _APP2, _APP6, _APP11, _APP13, _APP14, _LAST_APP = 0xE0, 0xE1, 0xE2, 0xE6, 0xEB, 0xED, 0xEE, 0xEF
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _FIRST_ARITHMETIC_FRAME = 0xC9
 # In compressed data 0xFF is followed by 0x00, by a restart marker, or by more of its kind.
@@ -42,6 +48,15 @@ _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _PROFILE, _MULTI_PICTURE = b"ICC_PROFILE\0", b"MPF\0"
+_BESIDE = {
+    _APP1: {b"FLIR\0": THERMAL, b"QVCI\0": MAKERS_DATA},
+    _APP2: {b"\0\2\0\1IJPEG": THERMAL},
+    _APP6: {b"GoPro\0": MAKERS_DATA},
+    _APP11: {b"HDR_RI": GAIN_MAP},
+}
+_JUMBF, _MANIFEST = b"JP", b"c2pa"
+# What may be a JPEG of its own behind the image.
+_BEHIND = frozenset({GAIN_MAP, DEPTH_MAP, MATTE, VIDEO, SOUND, EXTENDED_XMP})
 _ENTRIES_OF_IMAGES, _ENTRY_BYTES = 0xB002, 16
 _KIND_OF_IMAGE, _PREVIEWS = 0xFFFFFF, (0x010001, 0x010002)
 _NEXT_IMAGE = b"\xff\xd9\xff\xd8\xff"
@@ -66,7 +81,7 @@ class _Found:
     xmp: bytes | None = None
     profile_parts: dict[int, bytes] = field(default_factory=dict)
     profile_count: int = 0
-    iptc: bytes | None = None
+    resources: bytes = b""  # Photoshop's, which may go on in a further segment
     images: int | None = None
     further: frozenset[str] = frozenset()
     dpi: tuple[float, float] | None = None
@@ -94,7 +109,7 @@ def dissect_jpeg(data: bytes) -> Parts:
         raise UnreadableError("it does not say how large it is")
     if damage is None:
         damage = _implausible(marker, height * width, len(data), found.scans)
-    further = _further_parts(data, found)
+    further = _further_parts(data, found) | ({PATHS} if has_paths(found.resources) else frozenset())
     return Parts(
         core=b"".join(found.core),
         size=(height, width),
@@ -104,7 +119,7 @@ def dissect_jpeg(data: bytes) -> Parts:
         exif=found.exif,
         xmp=found.xmp,
         icc_profile=_joined_profile(found),
-        iptc=found.iptc,
+        iptc=iptc_of_resources(found.resources),
         dpi=found.dpi,
         warnings=left_out(further),
     )
@@ -177,7 +192,7 @@ def _take_aside(marker: int, body: bytes, found: _Found) -> bool:
     elif marker == _APP2 and body.startswith(_MULTI_PICTURE):
         found.images = _indexed_images(body[len(_MULTI_PICTURE) :])
     elif marker == _APP13 and body.startswith(SIGNATURE):
-        found.iptc = found.iptc or iptc_of_resources(body[len(SIGNATURE) :])
+        found.resources += body[len(SIGNATURE) :]
     elif marker == _APP0 and body.startswith(b"JFIF\0") and len(body) >= 12:
         unit, across, down = struct.unpack_from(">BHH", body, 7)
         inches = {1: 1.0, 2: _CENTIMETRES_PER_INCH}.get(unit)
@@ -185,6 +200,10 @@ def _take_aside(marker: int, body: bytes, found: _Found) -> bool:
         return False
     elif marker == _APP14:
         return False  # tells how four channels are to be understood
+    elif marker == _APP11 and body.startswith(_JUMBF) and _MANIFEST in body:
+        found.further |= {CREDENTIALS}
+    else:
+        found.further |= {name for start, name in _BESIDE.get(marker, {}).items() if body.startswith(start)}
     return _APP0 <= marker <= _LAST_APP or marker == _COMMENT
 
 
@@ -210,7 +229,7 @@ def _count_of_images(data: bytes, found: _Found, further: frozenset[str]) -> int
     """Return how many images there are, maps that were named apart, by an index or one behind the other."""
     if found.images is not None:
         return max(1, found.images - len(further & {GAIN_MAP, DEPTH_MAP, MATTE}))
-    if found.end is None or further:
+    if found.end is None or further & _BEHIND:
         return 1
     return 1 + data.count(_NEXT_IMAGE, found.end - 2)
 

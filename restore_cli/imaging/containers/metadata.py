@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags
 
-from restore_cli.imaging.containers.exif import Exif, read_exif, write_exif
+from restore_cli.imaging.containers.exif import BROKEN_PART_OF_EXIF, Exif, read_exif, write_exif
 from restore_cli.imaging.containers.further_parts import without_claims
 from restore_cli.imaging.containers.parts import Parts
 from restore_cli.imaging.containers.tiff import Directory, shorts
@@ -82,6 +82,7 @@ def read_metadata(parts: Parts, *, turned_by_xmp: bool = False) -> Metadata:
             orientation = block.first.integer(_Tag.Orientation, orientation)
             dpi = dpi or _dpi_of_exif(block.first)
             exif = _kept_exif(block)
+            warnings += [BROKEN_PART_OF_EXIF] if block.is_broken else []
         except Exception:  # noqa: BLE001 - hostile EXIF raises nearly anything, and the image is sound without it
             warnings.append(_BROKEN_EXIF)
     xmp = None if parts.xmp is None else without_claims(_XMP_ORIENTATION.sub(rb"\g<1>1", parts.xmp))

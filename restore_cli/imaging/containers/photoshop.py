@@ -6,30 +6,53 @@ Stages 3 and 7, READ and WRITE. Photoshop's resources are blocks with a number, 
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Iterator
 
 SIGNATURE = b"Photoshop 3.0\0"
 RAW_IPTC_KEYWORD = "Raw profile type iptc"
 
 _RESOURCE, _IPTC = b"8BIM", 0x0404
+# Other programs sign resources of their own among Photoshop's.
+_OTHER_RESOURCES = (b"AgHg", b"DCSR", b"MeSa", b"PHUT")
+_PATHS = range(2000, 2998)
+# How a TIFF holds layers, in either byte order, for 8, 16 and 32 bits.
+_LAYERS = re.compile(rb"8BIM(?:Layr|Lr16|Lr32)|MIB8(?:ryaL|61rL|23rL)")
 _RECORD = b"\x1c"
 _BYTES_A_LINE = 36
 
 
 def iptc_of_resources(resources: bytes) -> bytes | None:
     """Return the IPTC records among Photoshop's resources, or None."""
+    return next((body for number, body in _walk(resources) if number == _IPTC and body), None)
+
+
+def has_paths(resources: bytes) -> bool:
+    """Return whether there are paths among Photoshop's resources, such as those that cut a product out."""
+    return any(number in _PATHS for number, _ in _walk(resources))
+
+
+def has_layers(document: bytes) -> bool:
+    """Return whether the data that Photoshop adds to a TIFF holds layers."""
+    return _LAYERS.search(document) is not None
+
+
+def _walk(resources: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give the number and the body of each resource of Photoshop's own."""
     position = 0
-    while resources[position : position + 4] == _RESOURCE and position + 12 <= len(resources):
-        (number,) = struct.unpack_from(">H", resources, position + 4)
-        position += 6 + (resources[position + 6] + 2) // 2 * 2  # a name with its length, padded to even
+    while position + 12 <= len(resources):
+        signature, number, name_length = struct.unpack_from(">4sHB", resources, position)
+        if signature != _RESOURCE and signature not in _OTHER_RESOURCES:
+            return
+        position += 6 + (name_length + 2) // 2 * 2  # a name with its length, padded to even
         if position + 4 > len(resources):
-            return None
+            return
         (length,) = struct.unpack_from(">I", resources, position)
         position += 4
-        if number == _IPTC:
-            return resources[position : position + length] or None
+        if signature == _RESOURCE:
+            yield number, resources[position : position + length]
         position += (length + 1) // 2 * 2
-    return None
 
 
 def resources_of_iptc(iptc: bytes) -> bytes:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from restore_cli.imaging.color.coded_color import CodedColor, color_of_codes, color_of_power
 from restore_cli.imaging.color.profiles import Primaries
 from restore_cli.imaging.containers.deep_png import chunk
+from restore_cli.imaging.containers.further_parts import CREDENTIALS, LAYERS, left_out
 from restore_cli.imaging.containers.parts import (
     DAMAGED,
     MOST_PARTS,
@@ -46,6 +47,8 @@ _XMP_KEYWORD = "XML:com.adobe.xmp"
 _RAW_PROFILE = "Raw profile type"
 _EXIF_KEYWORD = f"{_RAW_PROFILE} exif"
 _MOST_TEXTS = 256
+# C2PA's manifests, and what Fireworks makes its PNG of.
+_BESIDE = {b"caBX": CREDENTIALS, b"mkBF": LAYERS}
 _UNPRINTABLE = {*range(32), *range(127, 161)}
 _OUT_OF_ORDER = f"{DAMAGED}: its parts are out of order"
 _LEFT_OUT = "a damaged or oversized part of its metadata was left out"
@@ -72,6 +75,7 @@ class _Found:
     rest: bytes = b""  # what there is of a last pixel chunk that was cut off
     damage: str | None = None
     left_out: bool = False
+    further: set[str] = field(default_factory=set)
 
 
 def dissect_png(data: bytes) -> Parts:
@@ -109,7 +113,11 @@ def dissect_png(data: bytes) -> Parts:
         iptc=None if raw_iptc is None else read_raw_iptc(raw_iptc),
         dpi=found.dpi,
         text=tuple((key, text) for key, text in found.text if not key.startswith((_XMP_KEYWORD, _RAW_PROFILE))),
-        warnings=(*([color.warning] if color.warning else []), *([_LEFT_OUT] if found.left_out else [])),
+        warnings=(
+            *([color.warning] if color.warning else []),
+            *([_LEFT_OUT] if found.left_out else []),
+            *left_out(frozenset(found.further)),
+        ),
     )
 
 
@@ -166,6 +174,8 @@ def _walk(data: bytes, found: _Found) -> None:
         elif not kind[0] & 0x20:
             msg = f"it needs a PNG part {kind.decode('ascii', 'replace')!r} that is not known"
             raise UnreadableError(msg)
+        elif kind in _BESIDE:
+            found.further.add(_BESIDE[kind])
         elif not (whole and _take_aside(kind, data[position + 8 : end], found)):
             found.left_out = True
         position = end + 4

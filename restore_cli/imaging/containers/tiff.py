@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -181,19 +181,26 @@ def with_directory(
     body, places = bytearray(), []
     for page in (values, *following):
         entries = bytearray()
-        for tag, value in sorted(page.items()):
-            plain = longs(directory, directory.integers(tag)) if value.type in _WIDE_INTEGERS else value
-            field = plain.data
+        for tag, value in sorted(plain_values(replace(directory, values=page)).items()):
+            field = value.data
             if len(field) > _INLINE_BYTES:
                 field = struct.pack(f"{order}I", start + len(body))
-                body += plain.data + bytes(-len(plain.data) % 8)
-            entries += struct.pack(f"{order}HHI4s", tag, plain.type, plain.count, field)
+                body += value.data + bytes(-len(value.data) % 8)
+            entries += struct.pack(f"{order}HHI4s", tag, value.type, value.count, field)
         places.append(len(body))
         body += struct.pack(f"{order}H", len(page)) + entries + bytes(4 + (-len(entries) - 6) % 8)
     for place, count, following_place in zip(places, (len(values), *map(len, following)), places[1:], strict=False):
         struct.pack_into(f"{order}I", body, place + 2 + 12 * count, start + following_place)
     head = data[:2] + struct.pack(f"{order}HI", 42, start + places[0])
     return b"".join([head, memoryview(data)[8:], bytes(start - len(data)), body])
+
+
+def plain_values(directory: Directory) -> dict[int, Value]:
+    """Return the values of a directory, 64-bit numbers, which only a BigTIFF has, as such of 32 bits."""
+    return {
+        tag: longs(directory, directory.integers(tag)) if value.type in _WIDE_INTEGERS else value
+        for tag, value in directory.values.items()
+    }
 
 
 def longs(directory: Directory, numbers: Sequence[int] | npt.NDArray[np.integer]) -> Value:

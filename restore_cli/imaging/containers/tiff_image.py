@@ -8,33 +8,47 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags
 
-from restore_cli.imaging.containers.exif import read_exif, write_exif
-from restore_cli.imaging.containers.further_parts import MASK, left_out
+from restore_cli.imaging.containers.exif import BROKEN_PART_OF_EXIF, Exif, read_inner, write_exif
+from restore_cli.imaging.containers.further_parts import CREDENTIALS, GEOREFERENCING, LAYERS, MASK, PATHS, left_out
 from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
+from restore_cli.imaging.containers.photoshop import has_layers, has_paths
 from restore_cli.imaging.containers.tiff import RAW, STORAGE_TAGS, Directory, Value, storage_of, with_directory
-from restore_cli.imaging.containers.tiff_pages import read_pages
+from restore_cli.imaging.containers.tiff_pages import Pages, read_pages
 
 _Tag = ExifTags.Base
 
 # What describes the image; the rest is private to some program.
 _DESCRIPTIVE_TAGS = frozenset(
     {
-        *(_Tag.ImageDescription, _Tag.Make, _Tag.Model, _Tag.Software, _Tag.DateTime, _Tag.Artist, _Tag.HostComputer),
+        *(
+            _Tag.DocumentName,
+            _Tag.PageName,
+            _Tag.ImageDescription,
+            _Tag.Make,
+            _Tag.Model,
+            _Tag.Software,
+            _Tag.DateTime,
+            _Tag.Artist,
+            _Tag.HostComputer,
+        ),
         *(_Tag.Copyright, _Tag.Rating, _Tag.RatingPercent, _Tag.ExifOffset, _Tag.GPSInfo),
         *range(_Tag.XPTitle, _Tag.XPSubject + 1),
     }
 )
-_INNER_TAGS = frozenset({int(_Tag.ExifOffset), int(_Tag.GPSInfo)})
 _GRAY_PHOTOMETRICS = (0, 1)
 _COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 _RGB = 2
 _ALPHAS = (1, 2)  # multiplied in, or not
 _IPTC = 33723
+_PHOTOSHOP_DOCUMENT, _MANIFEST = 37724, 52545
+# Scales, tie points and coordinate systems of GeoTIFF 1.1.
+_GEOREFERENCES = frozenset({33550, 33922, 34264, 34735})
 _PER_INCH, _PER_CENTIMETRE = 2, 3
 _MOST_SAMPLES = 6  # CMYK and two more
 _SIGNED = 2  # integers
@@ -70,9 +84,8 @@ def dissect_tiff(data: bytes, page: int = 0) -> Parts:
     _require_readable(directory)
     damage = TRUNCATED if directory.truncated else _missing_storage(directory, len(data))
     tags = {**first.values, **directory.values}
-    lost = _INNER_TAGS & tags.keys() if directory.big else frozenset()
-    described = {tag: value for tag, value in tags.items() if tag in _DESCRIPTIVE_TAGS - lost}
-    masks = left_out(frozenset({MASK})) if pages.has_mask else ()
+    described = replace(directory, values={tag: tags[tag] for tag in tags.keys() & _DESCRIPTIVE_TAGS})
+    block = read_inner(io.BytesIO(data), described)
     return Parts(
         core=with_directory(data, directory, {t: v for t, v in directory.values.items() if t in STORAGE_TAGS}),
         size=(height, width),
@@ -81,22 +94,38 @@ def dissect_tiff(data: bytes, page: int = 0) -> Parts:
         bits=directory.bits,
         damage=damage,
         orientation=_orientation(directory, first),
-        exif=_exif_of(data, directory, described) if described else None,
+        exif=_exif_of(block) if described.values else None,
         xmp=directory.bytes_of(_Tag.XMLPacket) or first.bytes_of(_Tag.XMLPacket),
         icc_profile=directory.bytes_of(_Tag.InterColorProfile),
         iptc=directory.bytes_of(_IPTC) or first.bytes_of(_IPTC),
         dpi=_dpi_of(directory),
-        warnings=(*(["EXIF details of a BigTIFF are not read"] if lost else []), *_left_planes(directory), *masks),
+        warnings=(
+            *([BROKEN_PART_OF_EXIF] if block.is_broken else []),
+            *_left_planes(directory),
+            *left_out(_beside(tags, pages)),
+        ),
     )
 
 
-def _exif_of(data: bytes, directory: Directory, described: Mapping[int, Value]) -> bytes:
-    """Return what a file says of its image as a block without pixels; as it is if it makes no sense as one."""
-    whole = with_directory(data, directory, described)
+def _beside(tags: Mapping[int, Value], pages: Pages) -> frozenset[str]:
+    """Return what a file holds beside its image, in a few words each."""
+    resources, document = (tags[tag].data if tag in tags else b"" for tag in (_Tag.ImageResources, _PHOTOSHOP_DOCUMENT))
+    found = {
+        MASK: pages.has_mask,
+        CREDENTIALS: _MANIFEST in tags,
+        LAYERS: has_layers(document),
+        PATHS: has_paths(resources),
+        GEOREFERENCING: bool(_GEOREFERENCES & tags.keys()),
+    }
+    return frozenset(name for name, is_there in found.items() if is_there)
+
+
+def _exif_of(block: Exif) -> bytes:
+    """Return what a file says of its image as a block without pixels."""
     try:
-        return write_exif(read_exif(whole), in_place=False)
+        return write_exif(block, in_place=False)
     except Exception:  # noqa: BLE001 - who reads it anew says that it is broken
-        return whole
+        return b"broken"
 
 
 def is_gray_tiff(file: BinaryIO) -> bool:
