@@ -209,6 +209,7 @@ def main() -> None:
     for name, pixels in images.items():
         rounded = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
         Image.fromarray(rounded).save(folder / name, optimize=True)
+    Image.fromarray(clean).save(folder / "still_life_web.jpg", quality=25, subsampling=2)
 
 
 if __name__ == "__main__":
