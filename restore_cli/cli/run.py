@@ -34,8 +34,8 @@ def run(
         typer.Argument(
             metavar="STEPS",
             show_default=False,
-            help="Tasks with commas between them, such as denoise:25,sr:2; behind a colon the level, factor or "
-            "strength=0..1, behind an @ the model or weights.",
+            help="Tasks with commas between them, such as denoise:25,sr:2; behind a colon the level or auto, "
+            "the factor, or strength=0..1, behind an @ the model or weights.",
         ),
     ],
     paths: Paths,

@@ -225,6 +225,7 @@ class Restorer:
         return replace(
             image,
             pixels=pixels,
+            jpeg=None,  # what comes out is no JPEG any more, whatever a next network would be told of it
             right=None,
             alpha=None if image.alpha is None else self._enlarge_alpha(image.alpha),
             warnings=(*image.warnings, *restored.warnings),

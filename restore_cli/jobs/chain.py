@@ -15,6 +15,7 @@ from restore_cli.inference.facts import RunFacts
 from restore_cli.inference.memory import keep_freed_memory
 from restore_cli.inference.progress import OnProgress, part_of
 from restore_cli.inference.restorer import Restorer
+from restore_cli.jobs.choose import Choice, estimated_noise
 from restore_cli.jobs.ledger import digest_of_bytes
 from restore_cli.jobs.networks import Transfer
 from restore_cli.jobs.plan import JobPlan
@@ -31,6 +32,7 @@ class Chain(Restorer):
     """
 
     def __init__(self, steps: Sequence[Step], restorers: Sequence[Restorer]) -> None:
+        self._steps = tuple(steps)
         self._restorers = tuple(restorers)
         parts = [
             f"{step.text}: {one.weights.entry.id} {one.weights.digest}"
@@ -89,8 +91,12 @@ class Chain(Restorer):
         progress: OnProgress | None = None,
     ) -> DecodedImage:
         """Restore an image; as in `Restorer`."""
-        for one, report in zip(self._restorers, self._parts(image.height * image.width, progress), strict=True):
-            image = one.restore_image(image, stop=stop, sigma=sigma, progress=report)
+        parts = self._parts(image.height * image.width, progress)
+        for step, one, report in zip(self._steps, self._restorers, parts, strict=True):
+            level = (
+                Choice(entry=one.weights.entry, noise=estimated_noise(image)).level if step.sigma == "auto" else sigma
+            )
+            image = one.restore_image(image, stop=stop, sigma=level, progress=report)
         return image
 
     def _parts(self, pixels: int, progress: OnProgress | None) -> list[OnProgress | None]:
@@ -118,5 +124,6 @@ def load_chain(plan: JobPlan, transfer: Transfer) -> Chain:
         entry = step.entry()
         with transfer(entry.file) as progress:
             weights = load_weights(entry, offline=plan.weights.offline, progress=progress)
-        restorers.append(Restorer(weights, replace(plan.run, sigma=step.sigma, strength=step.strength)))
+        level = None if step.sigma == "auto" else step.sigma  # estimated anew in each image
+        restorers.append(Restorer(weights, replace(plan.run, sigma=level, strength=step.strength)))
     return Chain(plan.steps, restorers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 from restore_cli.errors import UsageError
 from restore_cli.jobs.choose import LARGEST_SIGMA, Chooser, WeightsRequest
@@ -13,6 +14,7 @@ from restore_cli.weights.entry import WeightsEntry
 _SCALES = (2, 3, 4)
 _LARGEST_FACTOR = 16
 _STRENGTH = "strength="
+_AUTO: Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,8 @@ class Step:
         text: As it was typed.
         task: Command name of the task.
         scale: Factor of super-resolution, 1 elsewhere.
-        sigma: Strength of the noise on the 0..255 scale; None where the network finds it itself.
+        sigma: Strength of the noise on the 0..255 scale, "auto" to estimate it in what comes in, None where the network
+            finds it itself.
         strength: Share of the result in what goes on, 0..1; the rest is what came in.
         model: A model's name or a weights id; None for the bundled weights.
     """
@@ -31,7 +34,7 @@ class Step:
     text: str
     task: str
     scale: int = 1
-    sigma: float | None = None
+    sigma: float | Literal["auto"] | None = None
     strength: float = 1.0
     model: str | None = None
 
@@ -49,8 +52,8 @@ def parse_steps(text: str) -> tuple[Step, ...]:
     """Read the steps of a chain.
 
     Args:
-        text: Tasks with commas between them; behind colons the factor of sr, the noise level of denoise, and the
-            strength of all but sr; behind an @ a model or a weights id.
+        text: Tasks with commas between them; behind colons the factor of sr, the noise level of denoise or auto, and
+            the strength of all but sr; behind an @ a model or a weights id.
 
     Raises:
         UsageError: If it says something else.
@@ -83,6 +86,8 @@ def _step(text: str) -> Step:
     strength = 1.0
     if values and values[-1].startswith(_STRENGTH):
         strength = _strength(task, values.pop().removeprefix(_STRENGTH), text)
+    if task == "denoise" and values == [_AUTO]:
+        return Step(text=text, task=task, sigma=_AUTO, strength=strength, model=model or None)
     number = _number(":".join(values), text)
     if task == "sr":
         if number is not None and number not in _SCALES:
@@ -90,7 +95,9 @@ def _step(text: str) -> Step:
         return Step(text=text, task=task, scale=_SCALES[-1] if number is None else int(number), model=model or None)
     if task == "denoise":
         if number is not None and not 0.0 <= number <= LARGEST_SIGMA:
-            raise UsageError(f"the step {text!r} has no noise level from 0 to 50", hint="write denoise or denoise:25")
+            raise UsageError(
+                f"the step {text!r} has no noise level from 0 to 50", hint="write denoise, denoise:25 or denoise:auto"
+            )
         return Step(text=text, task=task, sigma=number, strength=strength, model=model or None)
     if number is not None:
         raise UsageError(f"the step {text!r} takes no number", hint=f"write {task}")

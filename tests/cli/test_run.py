@@ -59,3 +59,16 @@ def test_a_wrong_step_is_refused_before_anything_is_loaded(run: Run):
     ran = run("run", "denoise,paint", "a.png")
 
     assert (ran.code, "unknown step 'paint'" in ran.err) == (2, True)
+
+
+def test_a_chain_estimates_the_noise_where_it_is_asked_to(run: Run):
+    clean = np.linspace(60, 190, 64 * 64).reshape(64, 64, 1).repeat(3, axis=2)
+    noisy = clean + np.random.default_rng(0).normal(0, 20, clean.shape)
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save("a.png")
+
+    assert run("run", "denoise:auto,sr:2", "a.png", "--device", "cpu").code == 0
+    assert run("denoise", "--sigma", "auto", "a.png", "--device", "cpu").code == 0
+    assert run("sr", "--scale", "2", "a_denoised.png", "-o", "b.png", "--device", "cpu").code == 0
+
+    chained, stepwise = (np.asarray(Image.open(name)).astype(int) for name in ("a_denoised_x2.png", "b.png"))
+    assert np.abs(chained - stepwise).max() <= 2, "rounded once, not twice"
