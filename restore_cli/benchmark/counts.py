@@ -17,13 +17,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from restore_cli.benchmark.cases import Case, Size, paper_size
-from restore_cli.models import Arch, Config, get_architecture
+from restore_cli.models import Arch, Config, count_flops, get_architecture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,21 +107,6 @@ def _costs_at(size: Size, name: str, config: str) -> _Costs:
     padded = geometry_of(size, scale=known.scale, multiple_of=arch.of(known).multiple_of).padded
     network, image = _network_of(name, config), torch.empty((1, arch.channels_in(known), *padded), device="meta")
     return _Costs(flops=count_flops(network, image), traffic_bytes=count_traffic(network, image))
-
-
-def count_flops(network: nn.Module, image: Tensor) -> int:
-    """Count the floating point operations of one forward pass, two a multiply-add.
-
-    Attention is forced through plain matrix products: torch 2.13 counts 0 for its fused attention on the CPU.
-
-    Args:
-        network: On the device of `image`.
-        image: (N, C, H, W), on the meta device if nothing is to be computed.
-    """
-    counter = FlopCounterMode(display=False)
-    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), counter:
-        network(image)
-    return int(counter.get_total_flops())
 
 
 def count_traffic(network: nn.Module, image: Tensor) -> int:

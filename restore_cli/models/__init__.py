@@ -31,6 +31,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 ENTRY_POINTS = "restore_cli.networks"
 """Group in which an installed package names its networks: name of the architecture = module with its `ARCH`."""
 
+_COUNTED_SIDE = 768  # a multiple of most networks' units and factors
+
 OTHERS = "spandrel"
 """Architecture of the files that only spandrel knows: not listed, since without a file nothing can be built of it."""
 
@@ -266,6 +268,41 @@ def get_architecture(name: str) -> Arch:
         module = importlib.import_module(f"{_modules()[name]}.arch")
     arch: Arch = module.ARCH
     return arch
+
+
+def mult_adds_a_pixel(arch: Arch, config: Config) -> int:
+    """Return the multiply-adds for each pixel of the result, of convolutions and matrix products as torch counts them.
+
+    Args:
+        arch: An architecture that restores; needs torch.
+        config: Its configuration.
+    """
+    import torch
+
+    unit, scale = arch.of(config).multiple_of, config.scale
+    side = -(-_COUNTED_SIDE // (scale * unit)) * unit
+    network = arch.build(config).eval().to("meta")
+    flops = count_flops(network, torch.empty((1, arch.channels_in(config), side, side), device="meta"))
+    return round(flops / 2 / (scale * side) ** 2)
+
+
+def count_flops(network: nn.Module, image: Tensor) -> int:
+    """Count the floating point operations of one forward pass, two a multiply-add.
+
+    Attention is forced through plain matrix products: torch 2.13 counts 0 for its fused attention on the CPU.
+
+    Args:
+        network: On the device of `image`.
+        image: (N, C, H, W), on the meta device if nothing is to be computed.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), counter:
+        network(image)
+    return int(counter.get_total_flops())
 
 
 def count_of(shapes: Shapes, prefix: str) -> int:

@@ -16,7 +16,7 @@ import torch
 
 from restore_cli._version import __version__
 from restore_cli.errors import UsageError
-from restore_cli.models import get_architecture
+from restore_cli.models import get_architecture, mult_adds_a_pixel
 from restore_cli.tasks import get_task
 from restore_cli.training.checkpoint import BEST, LAST, read_checkpoint
 from restore_cli.training.recipes import Recipe
@@ -138,9 +138,13 @@ def ship_export(export: Export, checkout: Path) -> WeightsEntry:
         raise UsageError(f"{checkout} is no checkout of this project", hint="name the folder of weights_manifest.json")
     bundled.mkdir(exist_ok=True)
     margins = {entry.id: entry.margin for entry in load_manifest(manifest).entries}
+    arch = get_architecture(export.entry.arch)
     entry = replace(
-        export.entry, bundled=True, margin=margins.get(export.entry.id)
-    )  # better weights of the same network
+        export.entry,
+        bundled=True,
+        margin=margins.get(export.entry.id),  # better weights of the same network
+        mult_adds=mult_adds_a_pixel(arch, arch.config.from_json(export.entry.config)),
+    )
     shipped = replace(export, entry=entry)
     entry = write_export(shipped, bundled / export.entry.file)
     put_entry(manifest, entry)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restore_cli.errors import StorageError, UsageError, WeightsError
-from restore_cli.models import OTHERS
+from restore_cli.models import OTHERS, get_architecture, mult_adds_a_pixel
 from restore_cli.storage.replace import replacing
 from restore_cli.weights.entry import WeightsEntry, entry_from_json, entry_to_json
 from restore_cli.weights.file import Content, entry_in, read_content, recognise
@@ -55,7 +55,8 @@ def add_weights(adding: Adding) -> WeightsEntry:
     content = read_content(adding.path)
     entry = _entry(adding, content)
     _require_free(entry)
-    load_content(entry, content, is_own=True)
+    config, arch = load_content(entry, content, is_own=True).config, get_architecture(entry.arch)
+    entry = replace(entry, mult_adds=mult_adds_a_pixel(arch, config) if arch.restores else None)
     values = _values()
     values.append(entry_to_json(entry))
     data = _checked(values)

@@ -30,6 +30,7 @@ SourceKind = Literal["https", "huggingface"]
 ScoreOrigin = Literal["published", "measured"]
 ScoreMetric = Literal["psnr", "psnr_y", "ssim", "ssim_y"]
 ContextKind = Literal["global", "local", "mixed"]
+Speed = Literal["fast", "medium", "slow"]
 
 Fact = TypeVar("Fact")
 
@@ -38,6 +39,8 @@ CLASSIFY = "classify"
 
 _COMMIT = r"[0-9a-f]{40}"
 _MAX_PIXELS = 1 << 16
+_FAST_BELOW = 100_000
+_MEDIUM_BELOW = 1_000_000
 
 _NESTED = ("context", "sources", "scores")
 _KINDS = {
@@ -166,6 +169,8 @@ class WeightsEntry:
         citation: What to cite.
         notes: Anything else to know, None for nothing.
         scores: Reported quality.
+        mult_adds: Multiply-adds for each pixel of the result, as `models.mult_adds_a_pixel` counts them, from which its
+            `speed` follows; None where not known.
         training: How weights of our own were made (recipe, seed, steps, commit, data), None for others'.
         made_from: Digest of the file that `restore export` made this one of, None for all others.
     """
@@ -198,8 +203,16 @@ class WeightsEntry:
     citation: Text
     notes: Text | None = None
     scores: tuple[Score, ...] = ()
+    mult_adds: Annotated[int, Meta(ge=1)] | None = None
     training: Mapping[str, Any] | None = field(default=None, hash=False)
     made_from: Text | None = None
+
+    @property
+    def speed(self) -> Speed | None:
+        """Return "fast" below 100,000 multiply-adds a pixel of the result, "medium" below a million, else "slow"."""
+        if self.mult_adds is None:
+            return None
+        return "fast" if self.mult_adds < _FAST_BELOW else "medium" if self.mult_adds < _MEDIUM_BELOW else "slow"
 
 
 def entry_from_json(values: object, where: str) -> WeightsEntry:

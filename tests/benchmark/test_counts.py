@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.benchmark.cases import BenchSettings, cases_of, select_entries
-from restore_cli.benchmark.counts import count, count_flops, count_traffic, geometry_of
-from restore_cli.models import architecture_names, get_architecture
+from restore_cli.benchmark.counts import count, count_traffic, geometry_of
+from restore_cli.models import architecture_names, count_flops, get_architecture, mult_adds_a_pixel
 from restore_cli.weights.manifest import load_manifest
 from tests.benchmark.samples import tiny_case
 
@@ -151,3 +151,28 @@ def test_params_and_mult_adds_are_the_published_ones_to_the_unit(name: str, shar
     counts = count(cases_of([entry], BenchSettings(full=True))[0])
     assert counts.params == index[name]["params"]
     assert counts.mult_adds == counts.mult_adds_paper_size == index[name]["mult_adds_1280x720"]
+
+
+def counted(weights_id: str) -> int:
+    entry = load_manifest().get(weights_id)
+    arch = get_architecture(entry.arch)
+    return mult_adds_a_pixel(arch, arch.config.from_json(entry.config))
+
+
+def test_a_pixel_of_the_result_costs_its_share_of_the_convolutions():
+    convolutions = (3 * 64, *[64 * 64] * 16, 64 * 3 * 16)  # of 3x3, at a sixteenth of the result's pixels
+    assert counted("real-esrgan-video-x4") == 9 * sum(convolutions) / 16
+
+
+@pytest.mark.parametrize(
+    "weights_id", ["ramit-lite-sr-x3", "unet-derain", "unet-sr-x3-photo", "crossformer-lite-sr-x2", "swinir-light-x4"]
+)
+def test_the_manifest_states_the_cost_of_a_pixel_that_torch_counts(weights_id: str):
+    assert load_manifest().get(weights_id).mult_adds == counted(weights_id)
+
+
+def test_all_listed_weights_that_restore_state_the_cost_of_a_pixel():
+    entries = [entry for entry in load_manifest().entries if get_architecture(entry.arch).restores]
+    assert not [entry.id for entry in entries if entry.mult_adds is None]
+    speeds = {entry.id: entry.speed for entry in entries}
+    assert (speeds["ramit-lite-sr-x4"], speeds["ramit-sr-x2"], speeds["restormer-derain"]) == ("fast", "medium", "slow")
