@@ -19,15 +19,14 @@ from PIL import Image
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.alpha import bleed_color
 from restore_cli.imaging.color.srgb import to_srgb
-from restore_cli.imaging.compression import jpeg_facts
 from restore_cli.imaging.containers.container import declared_pixels, dissect
 from restore_cli.imaging.containers.deep_tiff import is_deep_tiff, read_deep_tiff
-from restore_cli.imaging.containers.jpeg_scans import fault_of_scans
+from restore_cli.imaging.containers.jpeg import fault_of_scans, jpeg_facts
 from restore_cli.imaging.containers.metadata import TURNS_THAT_SWAP_SIDES, read_metadata, turned
 from restore_cli.imaging.containers.netpbm import read_netpbm, read_netpbm_header
 from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableError
 from restore_cli.imaging.containers.pillow import decoding, load, open_as, reason_of, require_plugin, with_decoder_info
-from restore_cli.imaging.containers.png_pixels import is_deep_color_png, is_png_short, read_deep_png
+from restore_cli.imaging.containers.png import is_deep_color_png, is_png_short, read_deep_png
 from restore_cli.imaging.containers.tiff_image import dissect_tiff
 from restore_cli.imaging.containers.tiff_pages import MOST_PAGES, read_pages
 from restore_cli.imaging.decoded_image import DecodedImage, JpegFacts
@@ -344,7 +343,7 @@ def _decode_with(parts: Parts, format_name: str, settings: ReadSettings, *, leni
             parts=replace(known, frames=frames),
             format=format_name,
             damage=parts.damage or damage,
-            jpeg=jpeg_facts(image),
+            jpeg=jpeg_facts(image) if format_name in ("JPEG", "MPO") else None,
         )
 
 

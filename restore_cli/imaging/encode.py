@@ -3,6 +3,10 @@
 Stage 7, WRITE. Pillow drops profiles and metadata unless they are handed over by name, and drops alpha and depth
 without a word: both are decided here, `writers` does the writing. Bytes go to memory first; `publish` puts them on the
 disk.
+
+A result is first brought to the size that was asked for: a network enlarges by a whole factor, people want so many
+pixels. The aspect is kept: a width and a height together are a box to fill as far as it goes. Shrinking is antialiased;
+beyond the network's result the image is enlarged by plain bicubic, with a word about it.
 """
 
 from __future__ import annotations
@@ -12,14 +16,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from restore_cli.errors import EncodeError
+from restore_cli.errors import EncodeError, ImageError
 from restore_cli.imaging.color.profiles import srgb_profile
 from restore_cli.imaging.containers.pillow import has_plugin
 from restore_cli.imaging.containers.writers import WRITERS, too_long_for_jpeg, write_tiff
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
 from restore_cli.imaging.formats import EXTRA_BY_FORMAT, WRITABLE_FORMATS, output_format, suffix_of
 from restore_cli.imaging.modes import integers_from
-from restore_cli.settings import USUAL_QUALITY
+from restore_cli.imaging.resize import matlab_bicubic
+from restore_cli.settings import USUAL_QUALITY, ReadSettings, SizeSettings
 
 __all__ = ["WHITE", "check_format", "check_pages", "check_size", "encode", "losses", "output_format", "suffix_of"]
 
@@ -254,3 +259,65 @@ def _profile_for(samples: npt.NDArray[np.unsignedinteger], image: DecodedImage) 
     if image.icc_profile is not None and image.channels == 1 and samples.shape[2] >= 3:
         return srgb_profile()
     return image.icc_profile
+
+
+# Super-resolution by 4 makes 16 pixels of one.
+_RESULT_FACTOR = 16
+
+
+def fitted_size(height: int, width: int, settings: SizeSettings) -> tuple[int, int]:
+    """Return the (height, width) that an image of some size is brought to.
+
+    Example:
+        >>> fitted_size(300, 400, SizeSettings(long_side=1000))
+        (750, 1000)
+        >>> fitted_size(300, 400, SizeSettings(width=200, height=200))
+        (150, 200)
+    """
+    factors = [
+        requested / side
+        for requested, side in (
+            (settings.height, height),
+            (settings.width, width),
+            (settings.long_side, max(height, width)),
+        )
+        if requested is not None
+    ]
+    if not factors:
+        return height, width
+    factor = min(factors)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def fitted(image: DecodedImage, settings: SizeSettings) -> DecodedImage:
+    """Return an image in the size asked for, itself if it has it."""
+    height, width = fitted_size(image.height, image.width, settings)
+    if (height, width) == (image.height, image.width):
+        return image
+    warnings = image.warnings
+    if height > image.height or width > image.width:
+        grown = f"{image.width}x{image.height} to {width}x{height}"
+        warnings += (f"enlarged beyond the network's result, from {grown}, by plain bicubic",)
+    alpha = image.alpha
+    return replace(
+        image,
+        pixels=_resized(image.pixels, height, width),
+        alpha=None if alpha is None else _resized(alpha[..., np.newaxis], height, width)[..., 0],
+        warnings=warnings,
+    )
+
+
+def check_result(height: int, width: int, settings: ReadSettings) -> None:
+    """Refuse a result that nobody can have meant, before memory is spent on it.
+
+    Raises:
+        ImageError: If it has more than 16 times the pixels that an input may have.
+    """
+    most = _RESULT_FACTOR * settings.max_pixels
+    if height * width > most:
+        msg = f"its result of {width}x{height} pixels is larger than the {most} allowed"
+        raise ImageError(msg, hint="ask for a smaller size, or allow more with --max-pixels")
+
+
+def _resized(image: FloatImage, height: int, width: int) -> FloatImage:
+    return np.clip(matlab_bicubic(image, height, width), 0.0, 1.0)

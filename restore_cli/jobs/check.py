@@ -7,8 +7,7 @@ refuse the same.
 from __future__ import annotations
 
 from restore_cli.errors import ImageError
-from restore_cli.imaging.encode import check_format, check_pages, check_size, output_format
-from restore_cli.imaging.fit import check_result, fitted_size
+from restore_cli.imaging.encode import check_format, check_pages, check_result, check_size, fitted_size, output_format
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.targets import ImageJob
 from restore_cli.settings import WriteSettings

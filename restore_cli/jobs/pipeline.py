@@ -22,8 +22,7 @@ from typing import get_args
 from restore_cli.errors import DeviceError, ImageError, RestoreError, StorageError, TargetExistsError, WeightsError
 from restore_cli.imaging.decode import decode_bytes, read_file
 from restore_cli.imaging.decoded_image import DecodedImage
-from restore_cli.imaging.encode import encode, losses
-from restore_cli.imaging.fit import fitted
+from restore_cli.imaging.encode import encode, fitted, losses
 from restore_cli.inference.device import is_out_of_memory
 from restore_cli.inference.progress import ImageProgress, OnProgress
 from restore_cli.inference.runner import StopRequestedError

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from restore_cli.errors import ImageError
-from restore_cli.imaging.compression import through_jpeg
+from restore_cli.imaging.containers.jpeg import through_jpeg
 from restore_cli.imaging.decode import decode
 from restore_cli.imaging.decoded_image import FloatImage, JpegFacts
 from restore_cli.imaging.resize import downscale_matlab

@@ -8,7 +8,7 @@ import pytest
 from restore_cli.errors import ImageError
 from restore_cli.imaging.background import color_named
 from restore_cli.imaging.decoded_image import DecodedImage
-from restore_cli.imaging.fit import check_result, fitted, fitted_size
+from restore_cli.imaging.encode import check_result, fitted, fitted_size
 from restore_cli.settings import ReadSettings, SizeSettings
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from restore_cli.imaging.color.coded_color import color_of_boxes
+from restore_cli.imaging.color.profiles import color_of_boxes
 from restore_cli.imaging.containers.further_parts import CREDENTIALS, GAIN_MAP, VIDEO, further_parts, left_out
 from restore_cli.imaging.containers.parts import DAMAGED, MOST_PARTS, TRUNCATED, Parts
 from restore_cli.imaging.formats import format_of_bytes

@@ -39,7 +39,7 @@ class Parts:
         orientation: How the image is to be turned where the container says so itself; None leaves it to EXIF.
         exif: EXIF block.
         xmp: XMP packet.
-        icc_profile: Colour profile, possibly broken, or one that says what the file says in numbers (`coded_color`).
+        icc_profile: Colour profile, possibly broken, or one that says what the file says in numbers (`profiles`).
         iptc: IPTC-IIM records.
         dpi: Horizontal and vertical resolution before turning.
         text: Keywords and their texts.

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from restore_cli.errors import DecodeError
-from restore_cli.imaging.containers.jpeg_scans import ENDS_EARLY, LEFT_OVER, LOST, fault_of_scans
+from restore_cli.imaging.containers.jpeg import ENDS_EARLY, LEFT_OVER, LOST, fault_of_scans
 from restore_cli.imaging.decode import decode_bytes
 from tests.conftest import ROOT
 from tests.imaging.files import saved
