@@ -69,7 +69,7 @@ def _work(case: Case, settings: BenchSettings, sender: Connection) -> None:
     # Ctrl-C reaches the whole process group; the parent ends this process and tells the user.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from restore_cli.benchmark.measure import measure
-    from restore_cli.inference.memory import keep_freed_memory
+    from restore_cli.inference.device import keep_freed_memory
 
     keep_freed_memory()  # as the restoring commands do
 

@@ -25,8 +25,7 @@ from restore_cli.weights.store import Progress, locate
 
 if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage
-    from restore_cli.inference.facts import NetworkFacts, RunFacts
-    from restore_cli.inference.progress import ImageProgress
+    from restore_cli.inference.report import ImageProgress, NetworkFacts, RunFacts
     from restore_cli.metrics.noise_level import NoiseEstimate
     from restore_cli.weights.manifest import WeightsEntry
 

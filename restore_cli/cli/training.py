@@ -11,7 +11,7 @@ from pathlib import Path
 
 from restore_cli.cli.output import Output
 from restore_cli.errors import UsageError
-from restore_cli.inference.memory import GIB
+from restore_cli.inference.device import GIB
 from restore_cli.training.estimate import estimate_memory, measure_seconds
 from restore_cli.training.images import MEBIBYTE, named
 from restore_cli.training.journal import Interval

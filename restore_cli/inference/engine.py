@@ -18,12 +18,15 @@ from torch import nn
 from restore_cli.errors import DeviceError, ImageError
 from restore_cli.imaging.decoded_image import FloatImage
 from restore_cli.inference.device import (
+    GIB,
     DeviceChoice,
     DtypeChoice,
     choose_device,
     choose_dtype,
     free_memory,
+    host_free_memory,
     is_out_of_memory,
+    plan_budget,
     release_memory,
 )
 from restore_cli.inference.ensemble import SYMMETRIES, mean_over_symmetries
@@ -41,11 +44,11 @@ from restore_cli.inference.layout import (
     choose_layout,
     context_of,
     note_on_compiling,
+    pad_to_multiple,
+    padded_size,
     smaller_layout,
 )
-from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
-from restore_cli.inference.padding import pad_to_multiple, padded_size
-from restore_cli.inference.progress import OnProgress, ProgressTrack
+from restore_cli.inference.report import OnProgress, ProgressTrack
 from restore_cli.inference.runner import NetworkRunner, Warn, check_stop
 from restore_cli.layers.bands import BAND_POSITIONS, Execution
 from restore_cli.models import Arch

@@ -20,8 +20,7 @@ from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.inference.conditioned import ConditionedNetwork
 from restore_cli.inference.engine import Engine, Restored
-from restore_cli.inference.facts import NetworkFacts, RunFacts
-from restore_cli.inference.progress import OnProgress
+from restore_cli.inference.report import NetworkFacts, OnProgress, RunFacts
 from restore_cli.models import get_architecture
 from restore_cli.settings import RunSettings
 from restore_cli.tasks import get_task

@@ -22,7 +22,7 @@ from typing import Any
 
 from restore_cli._version import __version__
 from restore_cli.errors import DeviceError, StorageError, UsageError
-from restore_cli.inference.memory import host_free_memory
+from restore_cli.inference.device import host_free_memory
 from restore_cli.jobs.crew import Batch, Died, Message, Order
 from restore_cli.settings import Share
 

@@ -32,8 +32,7 @@ from restore_cli.storage.publish import remove_unfinished, require_writable
 
 if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage
-    from restore_cli.inference.facts import NetworkFacts, RunFacts
-    from restore_cli.inference.progress import ImageProgress
+    from restore_cli.inference.report import ImageProgress, NetworkFacts, RunFacts
     from restore_cli.jobs.crew import Foreman
     from restore_cli.weights.store import Progress
 

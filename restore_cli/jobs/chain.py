@@ -11,9 +11,8 @@ from dataclasses import replace
 from math import prod
 
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
-from restore_cli.inference.facts import RunFacts
-from restore_cli.inference.memory import keep_freed_memory
-from restore_cli.inference.progress import OnProgress, part_of
+from restore_cli.inference.device import keep_freed_memory
+from restore_cli.inference.report import OnProgress, RunFacts, part_of
 from restore_cli.inference.restorer import Restorer
 from restore_cli.jobs.choose import Choice, estimated_noise
 from restore_cli.jobs.ledger import digest_of_bytes

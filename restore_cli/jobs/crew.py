@@ -19,8 +19,7 @@ from typing import Protocol, get_args
 
 from restore_cli._version import __version__
 from restore_cli.errors import DeviceError, RestoreError
-from restore_cli.inference.facts import NetworkFacts, RunFacts
-from restore_cli.inference.progress import ImageProgress
+from restore_cli.inference.report import ImageProgress, NetworkFacts, RunFacts
 from restore_cli.jobs.attempts import MOST_DEATHS, DeadlyImageError
 from restore_cli.jobs.ledger import Origin
 from restore_cli.jobs.plan import JobPlan

@@ -18,8 +18,7 @@ from restore_cli.jobs.targets import ImageJob
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
 
 if TYPE_CHECKING:
-    from restore_cli.inference.facts import RunFacts
-    from restore_cli.inference.progress import ImageProgress
+    from restore_cli.inference.report import ImageProgress, RunFacts
 
 
 @dataclass(frozen=True, kw_only=True)

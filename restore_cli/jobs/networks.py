@@ -22,7 +22,7 @@ from restore_cli.weights.store import Progress, fetch, locate
 
 if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage
-    from restore_cli.inference.facts import NetworkFacts, RunFacts
+    from restore_cli.inference.report import NetworkFacts, RunFacts
     from restore_cli.inference.restorer import Restorer
     from restore_cli.jobs.result import JobResult
     from restore_cli.jobs.targets import ImageJob
@@ -243,7 +243,7 @@ class Networks:
             return fetch(entry, offline=self._plan.weights.offline, progress=progress)
 
     def _load(self, entry: WeightsEntry, stop: threading.Event | None) -> Restorer:
-        from restore_cli.inference.memory import keep_freed_memory
+        from restore_cli.inference.device import keep_freed_memory
         from restore_cli.inference.restorer import Restorer
         from restore_cli.inference.runner import StopRequestedError
         from restore_cli.weights.load import load_weights

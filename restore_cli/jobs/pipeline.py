@@ -24,7 +24,7 @@ from restore_cli.imaging.decode import decode_bytes, read_file
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode, fitted, losses
 from restore_cli.inference.device import is_out_of_memory
-from restore_cli.inference.progress import ImageProgress, OnProgress
+from restore_cli.inference.report import ImageProgress, OnProgress
 from restore_cli.inference.runner import StopRequestedError
 from restore_cli.jobs.addresses import fetch_image
 from restore_cli.jobs.advice import advice_on, clipping_warning

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 from restore_cli.inference.children import main_module_hidden
-from restore_cli.inference.memory import host_free_memory
+from restore_cli.inference.device import host_free_memory
 from restore_cli.jobs.crew import Batch, Died, Message, Order, Ready
 from restore_cli.settings import RunSettings, Share
 

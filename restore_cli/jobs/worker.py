@@ -13,8 +13,7 @@ from dataclasses import replace
 
 from restore_cli._version import __version__
 from restore_cli.errors import RestoreError, WeightsError
-from restore_cli.inference.facts import NetworkFacts
-from restore_cli.inference.progress import ImageProgress
+from restore_cli.inference.report import ImageProgress, NetworkFacts
 from restore_cli.jobs.batch import networks_of
 from restore_cli.jobs.crew import Advanced, Batch, Done, Failed, Finished, Loaded, Order, Ready, Tell
 from restore_cli.jobs.networks import NetworkSource, facts_of_run, no_report

@@ -295,7 +295,7 @@ def _load(
     *,
     offline: bool,
 ) -> Iterator[Candidate]:
-    from restore_cli.inference.memory import keep_freed_memory
+    from restore_cli.inference.device import keep_freed_memory
 
     keep_freed_memory()
     sigma = protocol.sigma

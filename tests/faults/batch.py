@@ -191,7 +191,7 @@ class Bench:
 
 def _import_all() -> None:
     """Import here what the program imports when it needs it, so that no fork has to."""
-    import restore_cli.inference.memory
+    import restore_cli.inference.device
     import restore_cli.jobs.pipeline
     import restore_cli.models.ramit.arch
     import restore_cli.weights.load

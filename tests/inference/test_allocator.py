@@ -11,7 +11,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import torch
-from restore_cli.inference.memory import keep_freed_memory
+from restore_cli.inference.device import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
@@ -28,7 +28,7 @@ FLAGS = """
 import sys
 import torch
 from pathlib import Path
-from restore_cli.inference.memory import keep_freed_memory
+from restore_cli.inference.device import keep_freed_memory
 from restore_cli.layers.maps import new_map
 
 if sys.argv[1] == "keep":

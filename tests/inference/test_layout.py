@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from restore_cli.errors import UsageError
+from restore_cli.inference.device import GIB
 from restore_cli.inference.footprint import BandsFootprint, Footprint
 from restore_cli.inference.layout import (
     Layout,
@@ -14,7 +15,6 @@ from restore_cli.inference.layout import (
     note_on_compiling,
     smaller_layout,
 )
-from restore_cli.inference.memory import GIB
 from restore_cli.layers.bands import Execution
 from restore_cli.settings import Context, RunSettings, Tile
 from restore_cli.weights.entry import BestContext

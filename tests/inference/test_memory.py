@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from restore_cli.inference.memory import GIB, host_free_memory, plan_budget
+from restore_cli.inference.device import GIB, host_free_memory, plan_budget
 
 UNLIMITED_V1 = "9223372036854771712"
 

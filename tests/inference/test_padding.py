@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from restore_cli.inference.padding import mirrored_indices, pad_to_multiple, padded_size
+from restore_cli.inference.layout import mirrored_indices, pad_to_multiple, padded_size
 
 
 @pytest.mark.parametrize("mode", ["reflect", "symmetric"])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from restore_cli.inference.engine import Engine
-from restore_cli.inference.progress import ImageProgress, ProgressTrack, part_of
+from restore_cli.inference.report import ImageProgress, ProgressTrack, part_of
 from restore_cli.inference.runner import NetworkRunner
 from restore_cli.settings import RunSettings
 from tests.inference.toys import Convolutions, OutOfMemoryAbove, Recorder, toy_arch

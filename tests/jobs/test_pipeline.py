@@ -19,7 +19,7 @@ from PIL import Image
 
 from restore_cli.errors import DeviceError, ImageError, StorageError
 from restore_cli.imaging.decoded_image import DecodedImage
-from restore_cli.inference.progress import ImageProgress, OnProgress
+from restore_cli.inference.report import ImageProgress, OnProgress
 from restore_cli.inference.runner import StopRequestedError
 from restore_cli.jobs import pipeline
 from restore_cli.jobs.choose import Choice, WeightsRequest

@@ -1,8 +1,10 @@
-"""How far the network is with one image, told while it works.
+"""What is reported of a network: which it is, how it runs, and how far it is with an image.
 
-Stage 5, RUN. Work is counted in pixels of what goes into the network: a tile is worth its pixels, and within a tile, or
-an image that goes in one piece, the share of the network's products that are done says how many of them (see
-`work`). So bands, layers and tiles all count, whatever the network.
+Stage 5, RUN, and the way back. Facts that travel between processes; who only reads them needs no torch.
+
+Work is counted in pixels of what goes into the network: a tile is worth its pixels, and within a tile, or an image that
+goes in one piece, the share of the network's products that are done says how many of them (see `work`). So bands,
+layers and tiles all count, whatever the network.
 """
 
 from __future__ import annotations
@@ -10,6 +12,52 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+from restore_cli.weights.entry import WeightsEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """How a restorer runs, in the words of the command line.
+
+    Attributes:
+        device: "cpu", "cuda:0", "mps".
+        dtype: "float32", "bfloat16", "float16".
+        reason: Why that device and that dtype.
+        tile: "auto", "off" (the whole image) or the side in input pixels.
+        context: "auto", "mixed", "local", "global" or "tile".
+        cell: Side of the cells of "mixed" and "local" in input pixels, else None.
+        share: Share of the whole image in "mixed", else None.
+    """
+
+    device: str
+    dtype: str
+    reason: str
+    tile: str
+    context: str
+    cell: int | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFacts:
+    """A network that was loaded.
+
+    Attributes:
+        entry: Its manifest entry.
+        digest: "sha256:" and the hexadecimal digest of its file's bytes.
+        path: The file.
+        notes: What a person should be told once.
+        run: How images are run, as it was requested.
+    """
+
+    entry: WeightsEntry
+    digest: str
+    path: Path
+    notes: tuple[str, ...]
+    run: RunFacts
+
 
 # How often a person or a page can be told something new, at most.
 _LEAST_SECONDS = 0.1
