@@ -22,7 +22,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from restore_cli.layers.json_config import JsonConfig
+from restore_cli.models import JsonConfig
 from restore_cli.models import Arch, Preset
 
 

@@ -21,8 +21,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from restore_cli.errors import UsageError
-from restore_cli.layers.json_config import JsonConfig
-from restore_cli.models import OTHERS, Arch
+from restore_cli.models import OTHERS, Arch, JsonConfig
 
 INSTALL = "pip install --no-deps spandrel"
 

@@ -22,8 +22,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from restore_cli.layers.json_config import JsonConfig
-from restore_cli.models import Arch, Shapes, count_of
+from restore_cli.models import Arch, JsonConfig, Shapes, count_of
 
 USUAL_LEVEL = 15.0 / 255.0
 """Standard deviation of the noise, on the scale of the pixels, where nobody says it: that of a grainy photo."""

@@ -21,8 +21,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
-from restore_cli.layers.json_config import JsonConfig
-from restore_cli.models import Arch, Shapes, count_of
+from restore_cli.models import Arch, JsonConfig, Shapes, count_of
 
 _SCALES = 4
 

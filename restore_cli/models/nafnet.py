@@ -23,9 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.layers.json_config import JsonConfig
 from restore_cli.layers.tensors import at_least_float32, autocast_off, channels_first, channels_last
-from restore_cli.models import Arch, Shapes, count_of
+from restore_cli.models import Arch, JsonConfig, Shapes, count_of
 
 _NORM_EPS = 1e-6
 

@@ -27,10 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.bands import Execution, usual_rows
-from restore_cli.layers.json_config import JsonConfig
 from restore_cli.layers.stages import over_bands
 from restore_cli.layers.tensors import cat_channels
-from restore_cli.models import Arch, Shapes
+from restore_cli.models import Arch, JsonConfig, Shapes
 
 _SLOPE = 0.2  # of every leaky ReLU
 _RESIDUAL = 0.2  # share of what a dense block, and a block of three, add to their input

@@ -24,10 +24,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.layers.json_config import JsonConfig
 from restore_cli.layers.tensors import channels_first, channels_last
 from restore_cli.layers.windows import relative_places, unseen
-from restore_cli.models import Arch, Shapes, count_of
+from restore_cli.models import Arch, JsonConfig, Shapes, count_of
 
 _SCALES = 4
 _STAGES = 2 * _SCALES - 1

@@ -28,9 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.bands import Execution
-from restore_cli.layers.json_config import JsonConfig
 from restore_cli.layers.stages import over_bands
-from restore_cli.models import Arch, Shapes
+from restore_cli.models import Arch, JsonConfig, Shapes
 
 _BLOCKS = 6
 _BLOCK_HALO = 3

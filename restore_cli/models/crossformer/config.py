@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from restore_cli.layers.cross_scale import share_channels
-from restore_cli.layers.json_config import JsonConfig
+from restore_cli.models import JsonConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from restore_cli.layers.json_config import JsonConfig
+from restore_cli.models import JsonConfig
 
 MOST_LEVELS = 3
 MULTIPLE_OF = 1 << (MOST_LEVELS - 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from restore_cli.layers.json_config import JsonConfig
+from restore_cli.models import JsonConfig
 
 STAGES = 4
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-from restore_cli.layers.json_config import JsonConfig
+from restore_cli.models import JsonConfig
 
 LEVELS = 4
 UNIT = 1 << (LEVELS - 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, get_args
 
-from restore_cli.layers.json_config import JsonConfig
+from restore_cli.models import JsonConfig
 
 Padding = Literal["zeros", "replicate"]
 _SCALES = (1, 2, 3, 4)
