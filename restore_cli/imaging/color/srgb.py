@@ -9,7 +9,7 @@ Stage 3, READ. One rule, for gray and colour alike:
     Lab                          to sRGB from its own definition (D50)
     CMYK                         to sRGB through its profile; without a usable one by a plain formula, with a warning
 
-A profile may also stand for what a file says in numbers (`coded_color`): PNG's cICP, cHRM and gAMA, AVIF's colour box.
+A profile may also stand for what a file says in numbers (`profiles`): PNG's cICP, cHRM and gAMA, AVIF's colour box.
 
 Conversions are relative colorimetric with black point compensation; colours sRGB cannot show are clipped. Gray keeps
 its 16 bits through any profile, RGB through one of primaries and curves; through a table it comes down to 8, and CMYK
