@@ -63,7 +63,7 @@ def make() -> None:
     truth = sample("still_life.png")
     photo, denoise, dejpeg, derain, lowlight, deblur = entries()
     random = np.random.RandomState(0)
-    given = {
+    given: dict[str, Pixels | bytes] = {
         "grain": jpeg(truth + 20 * random.standard_normal(truth.shape[:2])[..., None], quality=90),
         "jpeg": jpeg(truth, quality=12),
         "rain": sample("still_life_rain.png"),
@@ -73,20 +73,18 @@ def make() -> None:
         "blurred": np.clip(shaken(truth, reach=30), 0, 255).astype(np.uint8),
     }
     served = zip((denoise, dejpeg, derain, lowlight, deblur, derain, deblur), given.values(), strict=True)
-    rows = [_enlarged_row(photo), *((image, restored(entry, image), truth) for entry, image in served)]
+    rows = [_enlarged_row(photo), *((seen(image), restored(entry, image), truth) for entry, image in served)]
     _lay_out(rows, RESTORED)
     best = [rows[place] for place in (1, 3, 4, 5)]
     _lay_out([tuple(row[0] for row in best), tuple(row[1] for row in best)], STRIP)
 
 
-def jpeg(pixels: npt.NDArray[np.float64] | Pixels, *, quality: int) -> Pixels:
-    """Return pixels (H, W, 3), 0..255, as a JPEG file of halved chroma brings them back."""
+def jpeg(pixels: npt.NDArray[np.float64] | Pixels, *, quality: int) -> bytes:
+    """Return a JPEG file of halved chroma of pixels (H, W, 3), 0..255."""
     file = BytesIO()
-    Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).save(
-        file, "JPEG", quality=quality, subsampling=2
-    )
-    with Image.open(file) as image:
-        return np.asarray(image.convert("RGB"))
+    rounded = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    Image.fromarray(rounded).save(file, "JPEG", quality=quality, subsampling=2)
+    return file.getvalue()
 
 
 def _lay_out(rows: Sequence[Sequence[Pixels]], path: Path) -> None:
@@ -102,12 +100,19 @@ def _lay_out(rows: Sequence[Sequence[Pixels]], path: Path) -> None:
 
 def sample(name: str) -> Pixels:
     """Return a sample image, uint8 (HEIGHT, WIDTH, 3)."""
-    with Image.open(SAMPLES / name) as image:
+    return seen((SAMPLES / name).read_bytes())
+
+
+def seen(given: Pixels | bytes) -> Pixels:
+    """Return the pixels of an image, (H, W, 3) in 0..255."""
+    if not isinstance(given, bytes):
+        return given
+    with Image.open(BytesIO(given)) as image:
         return np.asarray(image.convert("RGB"))
 
 
-def restored(entry: WeightsEntry, given: Pixels) -> Pixels:
-    """Return what weights make of an image."""
+def restored(entry: WeightsEntry, given: Pixels | bytes) -> Pixels:
+    """Return what weights make of an image; a file's header says how strongly it was compressed."""
     from restore_cli import load_restorer
 
     return np.asarray(load_restorer(entry.id)(given))
@@ -119,9 +124,9 @@ def _enlarged_row(entry: WeightsEntry) -> tuple[Pixels, Pixels, Pixels]:
 
     truth = render(2 * HEIGHT, 2 * WIDTH)
     small = jpeg(downscale_matlab(truth, _SCALE), quality=75)
-    seen = np.repeat(np.repeat(small, _SCALE, axis=0), _SCALE, axis=1)
+    large = np.repeat(np.repeat(seen(small), _SCALE, axis=0), _SCALE, axis=1)
     part = np.s_[HEIGHT // 2 + 30 : HEIGHT // 2 + 30 + HEIGHT, WIDTH // 2 + 40 : WIDTH // 2 + 40 + WIDTH]
-    return seen[part], restored(entry, small)[part], truth[part]
+    return large[part], restored(entry, small)[part], truth[part]
 
 
 if __name__ == "__main__":
