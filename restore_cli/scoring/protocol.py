@@ -5,7 +5,7 @@ one of these, and `Protocol.statement` says it in words:
 
     paper      as publications do. sr: MATLAB's bicubic, Y channel, `scale` pixels cut. denoise: float Gaussian noise
                from seed 0 for every image, neither clipped nor rounded. dejpeg: libjpeg's file of one quality, chroma
-               halved both ways. Pairs of files: the files as they are
+               halved both ways, its header handed on. Pairs of files: the files as they are
     8bit       denoise only: the same noise, clipped and rounded to 8 bit, as a file would hold it
     synthetic  the task's own degradation, seeded by the image's name, clipped and rounded to 8 bit
 """
