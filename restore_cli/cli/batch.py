@@ -1,33 +1,36 @@
-"""Show a batch to a person: its progress, its results, and what came of it.
+"""Show a batch to a person: its progress, its results, and in a few lines at the end what came of it.
 
-Stage 1, ASK, on its way back: `restore.py` says what is wanted, `jobs.batch` does it, this module tells of it.
+Stage 1, ASK, on its way back: `restore` says what is wanted, `jobs.batch` does it, this module reports it.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import replace
-from math import prod
+import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restore_cli.cli.comparison import ComparisonPage
-from restore_cli.cli.conclusion import Conclusion
 from restore_cli.cli.output import Output
+from restore_cli.cli.progress import in_words
 from restore_cli.cli.signals import stop_on_signals
-from restore_cli.errors import ImageError
-from restore_cli.jobs.batch import Batch, BatchReport, BatchWatcher, networks_of, without_done
-from restore_cli.jobs.choose import LEAST_SIGMA_USED, Choice, Chooser, sigma_warning, trained_sigma
+from restore_cli.jobs.batch import Batch, BatchReport, BatchWatcher
+from restore_cli.jobs.bucket_results import url_of
+from restore_cli.jobs.choose import LEAST_SIGMA_USED, sigma_warning, trained_sigma
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.targets import ImageJob
-from restore_cli.weights.store import Progress, locate
 
 if TYPE_CHECKING:
+    from restore_cli.cli.comparison import ComparisonPage
     from restore_cli.imaging.decoded_image import DecodedImage
     from restore_cli.inference.report import ImageProgress, NetworkFacts, RunFacts
     from restore_cli.metrics.noise_level import NoiseEstimate
-    from restore_cli.weights.manifest import WeightsEntry
+    from restore_cli.weights.entry import WeightsEntry
+    from restore_cli.weights.store import Progress
+
+
+_MOST_FAILURES = 20
+_PIXELS_IN_MEGAPIXEL = 1_000_000
 
 
 def show_batch(
@@ -50,7 +53,7 @@ def show_batch(
     """
     for warning in plan.warnings:
         out.warn(warning)
-    with ComparisonPage(compare, plan, out) as comparison:
+    with _page(compare, plan, out) as comparison:
         shown = _Shown(out, plan, comparison, debug=debug)
         with out.image_progress(len(plan.jobs) + len(plan.skipped), "loading"):
             batch = Batch(plan, shown)
@@ -58,9 +61,9 @@ def show_batch(
             out.image_now(plan.task)
             with stop_on_signals() as asked:
                 report = batch.run(asked.stop)
-        comparison.write(
-            ", ".join(report.weights), *(() if report.run is None else (f"{report.run.device}, {report.run.dtype}",))
-        )
+        if comparison is not None:
+            how = () if report.run is None else (f"{report.run.device}, {report.run.dtype}",)
+            comparison.write(", ".join(report.weights), *how)
     if report.fatal is not None and str(report.fatal) not in {str(failure.error) for failure in report.failures}:
         out.error(report.fatal)  # no image met with it, but a worker
     shown.conclusion.show(report, out)
@@ -68,10 +71,18 @@ def show_batch(
     return report.exit_code if asked.exit_code is None else asked.exit_code
 
 
+def _page(place: Path | None, plan: JobPlan, out: Output) -> AbstractContextManager[ComparisonPage | None]:
+    if place is None:
+        return nullcontext()
+    from restore_cli.cli.comparison import ComparisonPage  # draws with Pillow, which `--help` does without
+
+    return ComparisonPage(place, plan, out)
+
+
 class _Shown(BatchWatcher):
     """Tell each result as it comes: its path or JSON on stdout, how it went on stderr."""
 
-    def __init__(self, out: Output, plan: JobPlan, comparison: ComparisonPage, *, debug: bool) -> None:
+    def __init__(self, out: Output, plan: JobPlan, comparison: ComparisonPage | None, *, debug: bool) -> None:
         self._out = out
         self._plan = plan
         self._comparison = comparison
@@ -79,7 +90,7 @@ class _Shown(BatchWatcher):
         self._total = len(plan.jobs) + len(plan.skipped)
         self._why_skipped = "is done already, skipped" if plan.write.resume else "exists, skipped"
         self._debug = debug
-        self.conclusion = Conclusion(plan)
+        self.conclusion = _Conclusion(plan)
         self._count_shown = 0
         self._shown_before: dict[Path, str | None] = {}
         self._tiles_shown = False
@@ -109,7 +120,8 @@ class _Shown(BatchWatcher):
 
     def observe(self, job: ImageJob, before: DecodedImage, after: DecodedImage) -> None:
         """Keep what the page of `--compare` shows."""
-        self._comparison.observe(job, before, after)
+        if self._comparison is not None:
+            self._comparison.observe(job, before, after)
 
     def progress(self, job: ImageJob, progress: ImageProgress) -> None:
         """Show how far an image is; that it goes in tiles is told before the work."""
@@ -127,23 +139,15 @@ class _Shown(BatchWatcher):
     def result(self, result: JobResult, facts: RunFacts | None) -> None:
         """Report one result."""
         del facts
-        self._comparison.take(result)
+        if self._comparison is not None:
+            self._comparison.take(result)
         self.conclusion.take(result)
         self._count_shown += 1
         job = self._named.get(result.source)
         source = str(result.source) if job is None else job.source_name
         target = str(result.target) if job is None else job.target_name
         place = f"[{self._count_shown}/{self._total}] {source}"
-        if result.noise is not None:
-            self._out.note(_noise_note(source, result.noise, self._entries.get(result.weights or "")))
-        shown_before = self._shown_before.pop(result.source, None)
-        for warning in result.warnings:
-            if warning != shown_before:
-                self._out.warn(f"{source}: {warning}")
-        for advice in result.advice:
-            show = self._out.detail if advice.kind in self._advice_shown else self._out.note
-            show(f"{source}: {advice.text}")
-            self._advice_shown.add(advice.kind)
+        self._remark(source, result)
         if result.status == "ok":
             if job is None or not job.to_stdout:
                 self._out.image_path(target)
@@ -159,8 +163,21 @@ class _Shown(BatchWatcher):
             self._out.image_done(None, name=source)
         self._out.record(_result_json(result, job))
 
+    def _remark(self, source: str, result: JobResult) -> None:
+        if result.noise is not None:
+            self._out.note(noise_note(source, result.noise, self._entries.get(result.weights or "")))
+        shown_before = self._shown_before.pop(result.source, None)
+        for warning in result.warnings:
+            if warning != shown_before:
+                self._out.warn(f"{source}: {warning}")
+        for advice in result.advice:
+            show = self._out.detail if advice.kind in self._advice_shown else self._out.note
+            show(f"{source}: {advice.text}")
+            self._advice_shown.add(advice.kind)
 
-def _noise_note(source: str, noise: NoiseEstimate, entry: WeightsEntry | None) -> str:
+
+def noise_note(source: str, noise: NoiseEstimate, entry: WeightsEntry | None) -> str:
+    """Say how much noise was found in an image, and which weights that chose."""
     chosen = ""
     if entry is not None and entry.sigma_range is not None and not entry.bundled:
         chosen = f": {entry.id}, trained at sigma {trained_sigma(entry)}"
@@ -179,78 +196,7 @@ def show_sigma(sigma: float, entry: WeightsEntry, out: Output) -> None:
         out.note(f"sigma {sigma:g}: {entry.id}, trained at sigma {trained_sigma(entry)}")
 
 
-def show_plan(plan: JobPlan, out: Output) -> int:
-    """Show what a batch would do: a line or an object an image, and the weights; return the exit code."""
-    if plan.write.resume:
-        plan = without_done(plan, networks_of(plan, out.transfer_progress))
-    chooser = None if plan.steps else Chooser(plan.weights)
-    chain = [step.entry() for step in plan.steps]
-    if chooser is None:
-        ids = ", ".join(entry.id for entry in chain)
-        default = replace(chain[-1], id=ids, scale=prod(entry.scale for entry in chain))
-    else:
-        default = chooser.default
-    used: dict[str, WeightsEntry] = {}
-    refused = 0
-    for job in plan.jobs:
-        choice = None if chooser is None else chooser.choose_for(job, plan.read)
-        if choice is not None:
-            used[choice.entry.id] = choice.entry
-            _show_choice(choice, job.source_name, out)
-        refused += not _show_planned(job, plan, choice or Choice(entry=default), out)
-    for job in plan.skipped:
-        out.data(f"{job.source_name} -> {job.target} (exists, skipped)")
-        source = job.url or str(job.source)
-        out.record({"type": "image", "source": source, "target": str(job.target), "status": "skipped"})
-    entries = tuple(chain or used.values()) or (default,)
-    places = [plan.weights.path or locate(entry) for entry in entries]
-    out.record(
-        {
-            "type": "summary",
-            "planned": len(plan.jobs) - refused,
-            "failed": refused,
-            "skipped": len(plan.skipped),
-            "task": plan.task,
-            "model": entries[0].model,
-            "weights": default.id if chain else _only([entry.id for entry in entries]),
-            "weights_path": _only([None if place is None else str(place) for place in places]),
-        }
-    )
-    for entry, place in zip(entries, places, strict=True):
-        out.note(f"{entry.id}: {place or 'would be fetched first'}")
-    counts = [f"{len(plan.jobs) - refused} to restore", *([f"{refused} refused"] if refused else [])]
-    out.note(f"{', '.join([*counts, f'{len(plan.skipped)} to skip'])}; nothing was touched")
-    return ImageError.exit_code if refused else 0
-
-
-def _show_planned(job: ImageJob, plan: JobPlan, choice: Choice, out: Output) -> bool:
-    """Show what would become of an image; return whether a run would not refuse it ahead of the network."""
-    from restore_cli.jobs.check import check_image
-
-    record: dict[str, Any] = {"type": "image", "source": job.url or str(job.source), "target": str(job.target)}
-    try:
-        if job.file is not None:
-            check_image(job, plan, scale=choice.entry.scale)
-    except ImageError as error:
-        out.error(error)
-        out.record({**record, "status": "failed", "weights": None, "error": str(error)})
-        return False
-    scene = job.source_name if job.right is None else f"{job.source_name} + {job.right}"
-    out.data(f"{scene} -> {job.target_name if job.to_bucket else job.target}")
-    out.record({**record, "status": "planned", "weights": choice.entry.id})
-    return True
-
-
-def _show_choice(choice: Choice, source: str, out: Output) -> None:
-    if choice.noise is None:
-        return
-    out.note(_noise_note(source, choice.noise, choice.entry))
-    warning = sigma_warning(choice.entry, choice.sigma)
-    if warning is not None:
-        out.warn(f"{source}: {warning}")
-
-
-def _only(values: list[Any]) -> Any:
+def only(values: list[Any]) -> Any:
     """Return the only value, None where there are several: each image then has its own."""
     return values[0] if len(values) == 1 else None
 
@@ -283,8 +229,8 @@ def _record_summary(report: BatchReport, plan: JobPlan, out: Output) -> None:
             "seconds": round(report.seconds, 3),
             "task": report.task,
             "model": report.model,
-            "weights": _only(list(report.weights)),
-            "digest": _only(list(report.digests)),
+            "weights": only(list(report.weights)),
+            "digest": only(list(report.digests)),
             "device": None if facts is None else facts.device,
             "dtype": None if facts is None else facts.dtype,
             "tile": None if facts is None else facts.tile,
@@ -293,3 +239,82 @@ def _record_summary(report: BatchReport, plan: JobPlan, out: Output) -> None:
             "share": None if facts is None else facts.share,
         }
     )
+
+
+class _Conclusion:
+    """Gather what results say together, and say it in a few lines at the end.
+
+    Args:
+        plan: What was to do.
+    """
+
+    def __init__(self, plan: JobPlan) -> None:
+        self._plan = plan
+        self._pixels = 0
+        self._folders: dict[str, int] = {}
+        self._last: Path | None = None
+
+    def take(self, result: JobResult) -> None:
+        """Take a result."""
+        if result.status == "ok":
+            height, width = result.size_in or (0, 0)
+            self._pixels += height * width
+            folder = os.path.dirname(result.target)  # noqa: PTH120 - as it was typed, for ten thousand of them
+            self._folders[folder] = self._folders.get(folder, 0) + 1
+            self._last = result.target
+
+    def show(self, report: BatchReport, out: Output) -> None:
+        """Say what came of the batch."""
+        if report.failures and len(self._plan.jobs) + len(self._plan.skipped) > 1:
+            _list_failures(report, out)
+        if self._plan.left_out:
+            files = "1 file" if self._plan.left_out == 1 else f"{self._plan.left_out} files"
+            out.note(f"{files} left out: no image by name or content")
+        skipped = "skipped (done already)" if self._plan.write.resume else "skipped (there already)"
+        counts = {
+            "restored": report.ok,
+            skipped: report.skipped,
+            "failed": report.failed,
+            "not done": report.stopped,
+        }
+        counted = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "restored")
+        out.note(f"{counted} in {_span(report.seconds)}{self._speed(report)}")
+        place = self._place()
+        if place is not None:
+            out.note(place)
+
+    def _speed(self, report: BatchReport) -> str:
+        if report.ok < 2 or not report.seconds:
+            return ""
+        each, megapixels = report.seconds / report.ok, self._pixels / _PIXELS_IN_MEGAPIXEL / report.seconds
+        images = f"{each:.1f} s an image" if each >= 1.0 else f"{1.0 / each:.1f} images/s"
+        return f" ({images}, {megapixels:.2g} Mpixel/s)"
+
+    def _place(self) -> str | None:
+        """Say where the results lie."""
+        if self._last is None or any(job.to_stdout for job in self._plan.jobs):
+            return None
+        if any(job.to_bucket for job in self._plan.jobs):
+            return f"the results are in {url_of(Path(os.path.commonpath(self._folders)))}/"
+        if sum(self._folders.values()) == 1:
+            return f"the result is {self._last}"
+        if all(job.is_in_place for job in self._plan.jobs):
+            return "the results took the place of their sources"
+        folders = [folder or "." for folder in self._folders]
+        common = os.path.commonpath(folders) if len({os.path.isabs(folder) for folder in folders}) == 1 else ""  # noqa: PTH117
+        if len(folders) == 1 or (common and common != os.sep):
+            return f"the results are in {common or folders[0]}{os.sep}"
+        return f"the results are in {folders[0]}{os.sep} and {len(folders) - 1} other folders"
+
+
+def _list_failures(report: BatchReport, out: Output) -> None:
+    count = len(report.failures)
+    out.note("1 image failed:" if count == 1 else f"{count} images failed:")
+    for result in report.failures[:_MOST_FAILURES]:
+        out.note(f"  {result.error}")
+    if count > _MOST_FAILURES:
+        out.note(f"  and {count - _MOST_FAILURES} more")
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 90 else in_words(seconds)

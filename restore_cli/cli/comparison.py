@@ -10,29 +10,30 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from restore_cli.cli.output import Output
+from restore_cli.comparison.files import write_page
+from restore_cli.comparison.gallery import Gallery
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.targets import ImageJob
 
 if TYPE_CHECKING:
-    from restore_cli.comparison.gallery import Gallery
     from restore_cli.imaging.decoded_image import DecodedImage
 
 
 class ComparisonPage:
-    """Collect each image of a run for its page, or do nothing where none is wanted.
+    """Collect each image of a run for its page.
 
     Args:
-        page: Where the page goes; None for nowhere.
+        page: Where the page goes.
         plan: What is restored.
         out: Where to say that it is written.
     """
 
-    def __init__(self, page: Path | None, plan: JobPlan, out: Output) -> None:
+    def __init__(self, page: Path, plan: JobPlan, out: Output) -> None:
         self._page = page
         self._plan = plan
         self._out = out
-        self._gallery = None if page is None else _gallery(len(plan.jobs))
+        self._gallery = Gallery(len(plan.jobs))
         self._jobs = {job.source: job for job in plan.jobs}
 
     def __enter__(self) -> ComparisonPage:
@@ -41,18 +42,16 @@ class ComparisonPage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._gallery is not None:
-            self._gallery.close()
+        self._gallery.close()
 
     def observe(self, job: ImageJob, before: DecodedImage, after: DecodedImage) -> None:
         """Look at an image before and after; called by the thread of the network."""
-        if self._gallery is not None:
-            self._gallery.observe(str(job.source), before, after)
+        self._gallery.observe(str(job.source), before, after)
 
     def take(self, result: JobResult) -> None:
         """Keep an image that was written, forget one that was not."""
         job = self._jobs.get(result.source)
-        if self._gallery is None or job is None:
+        if job is None:
             return
         if result.status != "ok":
             self._gallery.drop(str(result.source))
@@ -76,18 +75,8 @@ class ComparisonPage:
             UsageError: If something else has come to lie there meanwhile.
             StorageError: If it cannot be written.
         """
-        if self._gallery is None or self._page is None:
-            return
         if not self._gallery.taken:
             self._out.warn(f"{self._page} is not written: no image was restored to show on it")
             return
-        from restore_cli.comparison.files import write_page
-
         write_page(self._gallery, self._page, facts=(self._plan.task, *facts))
         self._out.note(f"before and after: {self._page}")
-
-
-def _gallery(images: int) -> Gallery:
-    from restore_cli.comparison.gallery import Gallery  # draws with Pillow, which `--help` does without
-
-    return Gallery(images)

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from restore_cli.cli.batch import show_batch, show_plan, show_sigma
+from restore_cli.cli.batch import show_batch, show_sigma
 from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import FileOptions, MessageOptions, Paths, RunOptions, SameSizeOptions, WeightsOptions
 from restore_cli.cli.registration import command, option
@@ -253,6 +253,8 @@ def restore_batch(
     if isinstance(weights.sigma, float):
         show_sigma(weights.sigma, Chooser(weights).default, out)
     if files.dry_run:
+        from restore_cli.cli.dry_run import show_plan  # reads headers with Pillow, which `--help` does without
+
         if code := show_plan(plan, out):
             raise typer.Exit(code)
         return
