@@ -22,8 +22,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from restore_cli.models import JsonConfig
-from restore_cli.models import Arch, Preset
+from restore_cli.models import Arch, JsonConfig, Preset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 Stage 2, PLAN, and the source of degradations for training and scoring. A task says how its scores are taken, what the
 outputs are called, and how a clean image is degraded; which weights serve it stands in weights_manifest.json. Adding
-`tasks/<task>.py` with a `TASK` is all a new task needs here. Nothing in this folder imports torch at module level.
+`tasks/<task>.py` with a `TASK` of that name is all a new task needs here. No module of this folder imports torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 ENTRY_POINTS = "restore_cli.tasks"
-"""Group in which an installed package names its tasks: any name = module with a `TASK`."""
+"""Group in which an installed package names its tasks: name of the task = module with its `TASK`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,8 @@ class Task:
 
 
 def task_names() -> tuple[str, ...]:
-    """List the command names of all tasks ("sr", "denoise", ...)."""
-    return tuple(sorted(task.name for task in _all_tasks()))
+    """List the command names of all tasks ("sr", "denoise", ...), without importing any of them."""
+    return tuple(sorted(_modules()))
 
 
 def get_task(name: str) -> Task:
@@ -88,19 +88,16 @@ def get_task(name: str) -> Task:
     Raises:
         ValueError: If no task has that name; the known names are in the message.
     """
-    for task in _all_tasks():
-        if task.name == name:
-            return task
-    msg = f"unknown task {name!r}; known: {', '.join(task_names())}"
-    raise ValueError(msg)
-
-
-def _all_tasks() -> list[Task]:
-    return [importlib.import_module(module).TASK for module in _modules()]
+    if name not in _modules():
+        msg = f"unknown task {name!r}; known: {', '.join(task_names())}"
+        raise ValueError(msg)
+    task: Task = importlib.import_module(_modules()[name]).TASK
+    return task
 
 
 @cache
-def _modules() -> tuple[str, ...]:
+def _modules() -> dict[str, str]:
     """Return the module of each task: of this folder, then what installed packages offer by entry points."""
-    own = [f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
-    return (*own, *(point.value for point in metadata.entry_points(group=ENTRY_POINTS)))
+    own = {m.name: f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}
+    others = {point.name: point.value for point in metadata.entry_points(group=ENTRY_POINTS)}
+    return others | own

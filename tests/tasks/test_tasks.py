@@ -34,6 +34,7 @@ def test_scores_suffixes_and_borders_are_the_protocols(
     name: str, metrics: tuple[str, str], suffix: str, crop_border: int
 ):
     task = get_task(name)
+    assert task.name == name
     assert task.metrics == metrics
     assert task.suffix(4) == suffix
     assert task.crop_border(4) == crop_border
