@@ -17,8 +17,16 @@ from restore_cli.storage.replace import replacing
 from restore_cli.weights.entry import WeightsEntry, entry_from_json, entry_to_json
 from restore_cli.weights.file import Content, entry_in, read_content, recognise
 from restore_cli.weights.foreign import entry_of_foreign, name_of
-from restore_cli.weights.manifest import load_manifest, manifest_text, package_manifest, parse_manifest
-from restore_cli.weights.own import MANIFEST_NAME, own_file, own_folder, own_manifest
+from restore_cli.weights.manifest import (
+    MANIFEST_NAME,
+    load_manifest,
+    manifest_text,
+    own_file,
+    own_folder,
+    own_manifest,
+    package_manifest,
+    parse_manifest,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

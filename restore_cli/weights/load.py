@@ -85,10 +85,11 @@ def load_weights(
     if path is not None:
         return load_content(entry, read_content(path), is_own=True)
     fetched = store.fetch(entry, offline=offline, progress=progress)
-    copy = safetensors_cache.find_copy(entry, fetched)
+    may_be_pickled = fetched.suffix != ".safetensors"
+    copy = safetensors_cache.find_copy(entry, fetched) if may_be_pickled else None
     if copy is not None:
         return replace(load_content(entry, copy.content), digest=f"sha256:{copy.sha256}", path=fetched)
-    identity = safetensors_cache.identity_of(fetched)
+    identity = safetensors_cache.identity_of(fetched) if may_be_pickled else None
     content = read_content(fetched)
     store.check(entry, content)
     weights = load_content(entry, content)

@@ -3,12 +3,16 @@
 Stage 2, PLAN. weights_manifest.json is data only, one entry a file; it lies inside the package in a wheel and at the
 top of a checkout. All of it is checked when it is read, so that what comes after can trust it.
 Its layout is for people who read a diff: a field a line, but lists of numbers, scores and sources in one line each.
+
+What a person added to the list lies in a folder of their own, with a manifest beside the files. The folder is the
+person's, never the one a command happens to run in: a manifest that came with a downloaded archive lists nothing.
 Imports no torch.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +31,9 @@ from restore_cli.weights.entry import (
     require_obtainable,
     strict_json,
 )
-from restore_cli.weights.own import own_manifest
 
 __all__ = [
+    "MANIFEST_NAME",
     "Manifest",
     "Score",
     "Source",
@@ -37,12 +41,15 @@ __all__ = [
     "list_weights",
     "load_manifest",
     "manifest_text",
+    "own_file",
+    "own_folder",
+    "own_manifest",
     "package_manifest",
     "parse_manifest",
     "put_entry",
 ]
 
-_FILE_NAME = "weights_manifest.json"
+MANIFEST_NAME = "weights_manifest.json"
 _SCHEMA = 1
 _MAX_MANIFEST_BYTES = 8 << 20
 
@@ -261,8 +268,8 @@ def list_weights() -> tuple[WeightsEntry, ...]:
 def package_manifest() -> Path:
     """Return the manifest that comes with the package, or lies at the top of a checkout."""
     package = Path(__file__).resolve().parent.parent
-    inside = package / _FILE_NAME
-    return inside if inside.is_file() else package.parent / _FILE_NAME
+    inside = package / MANIFEST_NAME
+    return inside if inside.is_file() else package.parent / MANIFEST_NAME
 
 
 def parse_manifest(data: bytes, *, is_own: bool = False) -> Manifest:
@@ -385,3 +392,30 @@ def _laid_out(value: object, depth: int) -> str:
 
 def _is_flat(value: object) -> bool:
     return not isinstance(value, dict) or not any(isinstance(item, dict | list) for item in value.values())
+
+
+def own_folder() -> Path | None:
+    """Return the folder: XDG_DATA_HOME/restore-cli, else ~/.local/share/restore-cli; it may not exist.
+
+    None where there is neither XDG_DATA_HOME nor a home.
+    """
+    base = Path(os.environ.get("XDG_DATA_HOME", ""))
+    if base.is_absolute():  # the rule of XDG: a relative one does not count
+        return base / "restore-cli"
+    try:
+        return Path.home() / ".local" / "share" / "restore-cli"
+    except RuntimeError:
+        return None
+
+
+def own_manifest() -> Path | None:
+    """Return the manifest of what was added, None where nothing was."""
+    folder = own_folder()
+    return folder / MANIFEST_NAME if folder is not None and (folder / MANIFEST_NAME).is_file() else None
+
+
+def own_file(entry: WeightsEntry) -> Path | None:
+    """Return where the file of an entry that was added lies, None for any other entry; it may be gone."""
+    folder = own_folder()
+    is_own = not (entry.bundled or entry.sources or entry.shared_at)
+    return folder / entry.file if folder is not None and is_own else None

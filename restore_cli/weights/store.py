@@ -23,7 +23,7 @@ from restore_cli.weights import download
 from restore_cli.weights.download import Progress
 from restore_cli.weights.entry import Source, WeightsEntry
 from restore_cli.weights.file import Content, read_content, recognise
-from restore_cli.weights.own import own_file
+from restore_cli.weights.manifest import own_file
 
 __all__ = [
     "Found",
