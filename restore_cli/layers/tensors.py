@@ -1,4 +1,4 @@
-"""What every network does to tensors: keep float32 under autocast, see channels first or last, drop paths.
+"""What every network does to tensors: check what comes in, keep float32, see channels first or last, drop paths.
 
 Stage 5, RUN. The networks never import each other; this is below all of them.
 
@@ -27,6 +27,24 @@ class DropPath(nn.Module):
             return x
         kept = x.new_full((x.shape[0], *[1] * (x.ndim - 1)), 1.0 - self.rate).bernoulli()
         return x * (kept / (1.0 - self.rate))
+
+
+def require_images(x: Tensor, network: str, channels: int, multiple_of: int = 1) -> None:
+    """Refuse what is no batch of images that a network takes, (N, channels, H, W).
+
+    Args:
+        x: What came in.
+        network: Its name, for the message.
+        channels: Those of its images.
+        multiple_of: What its images' height and width are multiples of.
+
+    Raises:
+        ValueError: If the channels or the size do not fit, or there are no pixels.
+    """
+    if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % multiple_of or x.shape[3] % multiple_of or 0 in x.shape:
+        sizes = "" if multiple_of == 1 else f" with H and W multiples of {multiple_of}"
+        msg = f"{network} takes (N, {channels}, H, W){sizes}, not {tuple(x.shape)}"
+        raise ValueError(msg)
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.bands import Execution
 from restore_cli.layers.stages import over_bands
+from restore_cli.layers.tensors import require_images
 from restore_cli.models import Arch, JsonConfig, Shapes
 
 Activation = Literal["prelu", "relu", "leakyrelu"]
@@ -106,9 +107,7 @@ class SRVGGNetCompact(nn.Module):
 
     def start(self, x: Tensor) -> Tensor:
         """Return the first features of a batch as `forward` takes it, (N, C, H, W)."""
-        if x.ndim != 4 or x.shape[1] != self.config.channels or 0 in x.shape:
-            msg = f"SRVGGNetCompact takes (N, {self.config.channels}, H, W), not {tuple(x.shape)}"
-            raise ValueError(msg)
+        require_images(x, "SRVGGNetCompact", self.config.channels)
         features: Tensor = self.body[1](self.body[0](x.contiguous(memory_format=torch.channels_last)))
         return features
 

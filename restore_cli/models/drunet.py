@@ -22,6 +22,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from restore_cli.layers.tensors import require_images
 from restore_cli.models import Arch, JsonConfig, Shapes, count_of
 
 USUAL_LEVEL = 15.0 / 255.0
@@ -117,10 +118,7 @@ class DRUNet(nn.Module):
         Raises:
             ValueError: If the channels or the size do not fit.
         """
-        channels, unit = self.config.channels, ARCH.multiple_of
-        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
-            msg = f"DRUNet takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
-            raise ValueError(msg)
+        require_images(x, "DRUNet", self.config.channels, ARCH.multiple_of)
         features = [self.m_head(torch.cat([x, _level_plane(x, level)], 1))]
         for down in (self.m_down1, self.m_down2, self.m_down3):
             features.append(down(features[-1]))

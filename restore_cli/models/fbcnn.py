@@ -21,6 +21,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
+from restore_cli.layers.tensors import require_images
 from restore_cli.models import Arch, JsonConfig, Shapes, count_of
 
 _SCALES = 4
@@ -145,10 +146,7 @@ class FBCNN(nn.Module):
         Raises:
             ValueError: If the channels or the size do not fit.
         """
-        channels, unit = self.config.channels, ARCH.multiple_of
-        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
-            msg = f"FBCNN takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
-            raise ValueError(msg)
+        require_images(x, "FBCNN", self.config.channels, ARCH.multiple_of)
         skips = [self.m_head(x)]
         for down in (self.m_down1, self.m_down2, self.m_down3):
             skips.append(down(skips[-1]))

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.layers.tensors import at_least_float32, autocast_off, channels_first, channels_last
+from restore_cli.layers.tensors import at_least_float32, autocast_off, channels_first, channels_last, require_images
 from restore_cli.models import Arch, JsonConfig, Shapes, count_of
 
 _NORM_EPS = 1e-6
@@ -154,10 +154,7 @@ class NAFNet(nn.Module):
         Raises:
             ValueError: If the channels or the size do not fit.
         """
-        unit, channels = self.config.unit, self.config.channels
-        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
-            msg = f"NAFNet takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
-            raise ValueError(msg)
+        require_images(x, "NAFNet", self.config.channels, self.config.unit)
         features = self.intro(x)
         skips: list[Tensor] = []
         for stage, down in zip(self.encoders, self.downs, strict=True):

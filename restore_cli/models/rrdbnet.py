@@ -28,7 +28,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.bands import Execution, usual_rows
 from restore_cli.layers.stages import over_bands
-from restore_cli.layers.tensors import cat_channels
+from restore_cli.layers.tensors import cat_channels, require_images
 from restore_cli.models import Arch, JsonConfig, Shapes
 
 _SLOPE = 0.2  # of every leaky ReLU
@@ -157,11 +157,9 @@ class RRDBNet(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """Return the first features of a batch as `forward` takes it, (N, C, H / fold, W / fold)."""
-        unit, channels = self.config.fold, self.config.channels
-        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
-            msg = f"RRDBNet takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
-            raise ValueError(msg)
-        features: Tensor = self.conv_first(F.pixel_unshuffle(x, unit).contiguous(memory_format=torch.channels_last))
+        require_images(x, "RRDBNet", self.config.channels, self.config.fold)
+        squares = F.pixel_unshuffle(x, self.config.fold)
+        features: Tensor = self.conv_first(squares.contiguous(memory_format=torch.channels_last))
         return features
 
     def tail(self, features: Tensor, shallow: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.layers.tensors import channels_first, channels_last
+from restore_cli.layers.tensors import channels_first, channels_last, require_images
 from restore_cli.layers.windows import relative_places, unseen
 from restore_cli.models import Arch, JsonConfig, Shapes, count_of
 
@@ -198,10 +198,7 @@ class SCUNet(nn.Module):
         Raises:
             ValueError: If the channels or the size do not fit.
         """
-        unit, channels = self.config.unit, self.config.channels
-        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
-            msg = f"SCUNet takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
-            raise ValueError(msg)
+        require_images(x, "SCUNet", self.config.channels, self.config.unit)
         skips = [self.m_head(x)]
         for down in (self.m_down1, self.m_down2, self.m_down3):
             skips.append(down(skips[-1]))

@@ -29,6 +29,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.bands import Execution
 from restore_cli.layers.stages import over_bands
+from restore_cli.layers.tensors import require_images
 from restore_cli.models import Arch, JsonConfig, Shapes
 
 _BLOCKS = 6
@@ -147,9 +148,7 @@ class SPAN(nn.Module):
 
     def start(self, x: Tensor) -> Tensor:
         """Return the first features of a batch as `forward` takes it, (N, C, H, W)."""
-        if x.ndim != 4 or x.shape[1] != self.config.channels or 0 in x.shape:
-            msg = f"SPAN takes (N, {self.config.channels}, H, W), not {tuple(x.shape)}"
-            raise ValueError(msg)
+        require_images(x, "SPAN", self.config.channels)
         normalised = (x - self.mean) * self.config.img_range
         features: Tensor = self.conv_1(normalised.contiguous(memory_format=torch.channels_last))
         return features

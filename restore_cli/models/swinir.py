@@ -24,7 +24,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.layers.tensors import channels_first, channels_last
+from restore_cli.layers.tensors import channels_first, channels_last, require_images
 from restore_cli.layers.windows import relative_places, unseen
 from restore_cli.models import Arch, JsonConfig, Shapes, count_of
 
@@ -228,10 +228,7 @@ class SwinIR(nn.Module):
         Raises:
             ValueError: If the channels or the size do not fit.
         """
-        unit, channels = self.config.window_size, self.config.channels
-        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
-            msg = f"SwinIR takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
-            raise ValueError(msg)
+        require_images(x, "SwinIR", self.config.channels, self.config.window_size)
         normalised = (x - self.mean) * self.config.img_range
         shallow = self.conv_first(normalised)
         tokens = self.patch_embed["norm"](channels_last(shallow))

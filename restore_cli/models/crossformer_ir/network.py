@@ -38,6 +38,7 @@ from restore_cli.layers.tensors import (
     cat_channels,
     channels_first,
     channels_last,
+    require_images,
 )
 from restore_cli.models.crossformer_ir.config import MERGING_KERNELS, Config
 
@@ -191,10 +192,7 @@ class CrossFormerIR(nn.Module):
 
     def restore(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         """Restore a batch as `forward` does, with each stage's blocks run on (N, H, W, C) by a function."""
-        unit, channels = self.config.unit, self.config.channels
-        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
-            msg = f"CrossFormer-IR takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
-            raise ValueError(msg)
+        require_images(x, "CrossFormer-IR", self.config.channels, self.config.unit)
         x = channels_first(channels_last((x - self.mean) / self.std).contiguous())
         with autocast_off(x):
             shallow = self.embed(F.pixel_unshuffle(at_least_float32(x), self.config.fold))

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.layers.tensors import at_least_float32, autocast_off, channels_first, channels_last
+from restore_cli.layers.tensors import at_least_float32, autocast_off, channels_first, channels_last, require_images
 from restore_cli.models.ramit.block import (
     NEGATIVE_SLOPE,
     DRAMiTransformer,
@@ -222,10 +222,7 @@ class RAMiT(nn.Module):
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError unless a batch is what `forward` takes."""
-        unit, channels = self.config.unit, self.config.channels
-        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
-            msg = f"RAMiT takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
-            raise ValueError(msg)
+        require_images(x, "RAMiT", self.config.channels, self.config.unit)
 
     def _restore(self, x: Tensor) -> Tensor:
         x = channels_first(channels_last(x).contiguous())

@@ -23,7 +23,7 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
-from restore_cli.layers.tensors import at_least_float32, autocast_off
+from restore_cli.layers.tensors import at_least_float32, autocast_off, require_images
 from restore_cli.models.restormer.block import Block
 from restore_cli.models.restormer.config import UNIT, Config, NormKind
 
@@ -160,10 +160,7 @@ class Restormer(nn.Module):
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError unless a batch is what `forward` takes."""
-        channels = self.config.inp_channels
-        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % UNIT or x.shape[3] % UNIT or 0 in x.shape:
-            msg = f"Restormer takes (N, {channels}, H, W) with H and W multiples of {UNIT}, not {tuple(x.shape)}"
-            raise ValueError(msg)
+        require_images(x, "Restormer", self.config.inp_channels, UNIT)
 
     def _features(self, x: Tensor) -> Tensor:
         """Return what the refinement makes of a batch, (N, 2C, H, W)."""

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
+from restore_cli.layers.tensors import require_images
 from restore_cli.models.unet.config import Config, Padding
 
 LEVEL_PLANES = 2
@@ -128,10 +129,7 @@ class UNet(nn.Module):
         Raises:
             ValueError: If the channels or the size do not fit.
         """
-        unit, channels = self.config.unit, self.config.channels
-        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % unit or x.shape[3] % unit or 0 in x.shape:
-            msg = f"UNet takes (N, {channels}, H, W) with H and W multiples of {unit}, not {tuple(x.shape)}"
-            raise ValueError(msg)
+        require_images(x, "UNet", self.config.channels, self.config.unit)
         bias: Tensor | float = 0.0
         if self.curves is not None:
             x, bias = self.curves(x, self.curves.scene(x) if scene is None else scene)
