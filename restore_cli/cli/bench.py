@@ -20,7 +20,7 @@ from restore_cli.cli.options import MessageOptions
 from restore_cli.cli.registration import command
 from restore_cli.cli.signals import raise_on_signals
 from restore_cli.errors import UsageError
-from restore_cli.storage.publish import require_place
+from restore_cli.storage.files import require_place
 
 app = typer.Typer()
 

@@ -23,7 +23,7 @@ from restore_cli.benchmark.timing import Stage
 from restore_cli.cli.bench_options import ReportOptions
 from restore_cli.cli.output import Output
 from restore_cli.errors import RestoreError
-from restore_cli.storage.publish import publish
+from restore_cli.storage.files import publish
 from restore_cli.weights.manifest import WeightsEntry
 
 

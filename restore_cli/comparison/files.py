@@ -14,7 +14,7 @@ from restore_cli.comparison.page import TITLE, comparison_page
 from restore_cli.errors import ImageError, UsageError
 from restore_cli.imaging.decode import MAX_PIXELS, decode
 from restore_cli.imaging.formats import SUFFIXES
-from restore_cli.storage.publish import publish
+from restore_cli.storage.files import publish
 
 Pair = tuple[Path, Path, Path | None]
 """Before, after, and the truth where there is one."""

@@ -20,7 +20,7 @@ from restore_cli.export.program import program_file
 from restore_cli.export.request import LARGEST_DIFFERENCE, Check, Exported, ExportRequest
 from restore_cli.export.weights import entry_of_copy, smaller_file
 from restore_cli.models import OTHERS, get_architecture
-from restore_cli.storage.replace import replacing
+from restore_cli.storage.files import replacing
 from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.file import Content
 from restore_cli.weights.foreign import entry_of

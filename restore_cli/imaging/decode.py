@@ -33,7 +33,7 @@ from restore_cli.imaging.decoded_image import DecodedImage, JpegFacts
 from restore_cli.imaging.formats import READABLE_FORMATS, SUFFIXES, foreign_kind, format_of_bytes, promised_format
 from restore_cli.imaging.modes import Separated, floats_from, read_sample_layout, separate
 from restore_cli.settings import MAX_PIXELS, ReadSettings
-from restore_cli.storage.regular_file import open_regular_file
+from restore_cli.storage.files import open_regular_file
 
 __all__ = ["MAX_PIXELS", "MOST_BYTES", "SUFFIXES", "decode", "decode_bytes", "read_file"]
 

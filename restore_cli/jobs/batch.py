@@ -28,7 +28,7 @@ from restore_cli.jobs.targets import ImageJob, target_folders
 from restore_cli.jobs.views import pair_views
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
 from restore_cli.storage.buckets import require_bucket
-from restore_cli.storage.publish import remove_unfinished, require_writable
+from restore_cli.storage.files import remove_unfinished, require_writable
 
 if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage

@@ -39,7 +39,7 @@ from restore_cli.jobs.result import JobResult, Status, Summary
 from restore_cli.jobs.resume import Ledgers
 from restore_cli.jobs.targets import ImageJob
 from restore_cli.settings import ReadSettings, WriteSettings
-from restore_cli.storage.publish import Like, make_folder, publish
+from restore_cli.storage.files import Like, make_folder, publish
 
 __all__ = ["JobResult", "Summary", "run_jobs"]
 

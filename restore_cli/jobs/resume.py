@@ -20,7 +20,7 @@ from restore_cli.jobs.ledger import Ledger, Origin, digest_of_bytes, digest_of_f
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.targets import ImageJob
-from restore_cli.storage.publish import make_folder
+from restore_cli.storage.files import make_folder
 from restore_cli.weights.entry import WeightsEntry
 
 # They change how fast an image is restored, or rounding far below a level of 8 bits, but not what is requested: a

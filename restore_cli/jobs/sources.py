@@ -18,7 +18,7 @@ from pathlib import Path
 
 from restore_cli.errors import DecodeError, UsageError
 from restore_cli.imaging.formats import format_of_bytes
-from restore_cli.storage.regular_file import open_regular_file
+from restore_cli.storage.files import open_regular_file
 
 # Formats whose first bytes nothing else begins with; a TIFF may be any camera's raw file.
 _BEYOND_DOUBT = {"PNG", "JPEG", "WEBP", "GIF", "AVIF", "HEIF", "JXL"}

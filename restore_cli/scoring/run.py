@@ -28,7 +28,7 @@ from restore_cli.scoring.report import CandidateFacts, ScoreReport, guess_datase
 from restore_cli.scoring.sample import as_float
 from restore_cli.scoring.score import Outcome, score_images
 from restore_cli.settings import RunSettings
-from restore_cli.storage.publish import publish, require_place
+from restore_cli.storage.files import publish, require_place
 from restore_cli.tasks import get_task, task_names
 from restore_cli.weights.entry import did_you_mean
 from restore_cli.weights.manifest import load_manifest

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from restore_cli.errors import StorageError, TrainingError
-from restore_cli.storage.replace import replacing
+from restore_cli.storage.files import replacing
 
 FORMAT = 1
 LAST, BEST = "last.pt", "best.pt"

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restore_cli.storage.publish import remove_unfinished
-from restore_cli.storage.replace import replacing
+from restore_cli.storage.files import remove_unfinished, replacing
 
 if TYPE_CHECKING:
     from restore_cli.training.validation import View

@@ -18,7 +18,7 @@ from restore_cli.pages.document import document, table
 from restore_cli.pages.images import Uint8Image, decibels, figure, views
 from restore_cli.pages.places import squared_error
 from restore_cli.pages.plot import Axis, Level, Point, Series, plot
-from restore_cli.storage.publish import publish
+from restore_cli.storage.files import publish
 from restore_cli.tasks import get_task
 from restore_cli.training.journal import read_journal
 from restore_cli.training.recipes import Recipe

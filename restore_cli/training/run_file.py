@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from restore_cli.errors import TrainingError
-from restore_cli.storage.replace import replacing
+from restore_cli.storage.files import replacing
 from restore_cli.training.networks import network_from_json
 from restore_cli.training.recipes import Frozen, Optimisation, Phase, Recipe
 from restore_cli.training.request import TrainRequest

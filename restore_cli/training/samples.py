@@ -12,7 +12,7 @@ import numpy as np
 
 from restore_cli.pages.document import document
 from restore_cli.pages.images import decibels, figure, views
-from restore_cli.storage.publish import publish
+from restore_cli.storage.files import publish
 from restore_cli.training.batches import Batch, BatchShape
 from restore_cli.training.session import Session
 from restore_cli.training.validation import to_8bit

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from restore_cli.errors import StorageError, UsageError, WeightsError
 from restore_cli.models import OTHERS, get_architecture, mult_adds_a_pixel
-from restore_cli.storage.replace import replacing
+from restore_cli.storage.files import replacing
 from restore_cli.weights.entry import WeightsEntry, entry_from_json, entry_to_json
 from restore_cli.weights.file import Content, entry_in, read_content, recognise
 from restore_cli.weights.foreign import entry_of_foreign, name_of

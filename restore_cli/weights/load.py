@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 
 from restore_cli.errors import ManifestError, WeightsError
 from restore_cli.models import Arch, Config, get_architecture
-from restore_cli.storage.replace import replacing
+from restore_cli.storage.files import replacing
 from restore_cli.weights import safetensors_cache, store
 from restore_cli.weights.entry import WeightsEntry, entry_to_json
 from restore_cli.weights.file import ENTRY_KEY, MAX_TENSORS, Content, read_content, recognise, safetensors_header

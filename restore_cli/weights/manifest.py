@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from restore_cli.errors import ManifestError, UsageError, WeightsError
-from restore_cli.storage.replace import replacing
+from restore_cli.storage.files import replacing
 from restore_cli.weights.entry import (
     Score,
     Source,

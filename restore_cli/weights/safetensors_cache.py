@@ -17,8 +17,7 @@ from pathlib import Path
 
 from restore_cli._version import __version__
 from restore_cli.errors import StorageError, WeightsError
-from restore_cli.storage.publish import remove_unfinished
-from restore_cli.storage.replace import replacing
+from restore_cli.storage.files import remove_unfinished, replacing
 from restore_cli.weights import store
 from restore_cli.weights.entry import WeightsEntry, entry_to_json
 from restore_cli.weights.file import Content, read_content

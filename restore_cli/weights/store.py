@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from restore_cli.errors import DigestError, DownloadError, StorageError, WeightsError
-from restore_cli.storage.replace import replace_with, replacing
+from restore_cli.storage.files import replace_with, replacing
 from restore_cli.storage.web import Patience
 from restore_cli.weights import download
 from restore_cli.weights.download import Progress

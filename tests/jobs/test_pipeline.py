@@ -26,7 +26,7 @@ from restore_cli.jobs.choose import Choice, WeightsRequest
 from restore_cli.jobs.pipeline import JobResult, Summary, run_jobs
 from restore_cli.jobs.plan import ImageJob, JobPlan
 from restore_cli.settings import WriteSettings
-from restore_cli.storage.publish import Like
+from restore_cli.storage.files import Like
 
 Restore = Callable[[DecodedImage], DecodedImage]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from restore_cli.errors import ImageError, StorageError
-from restore_cli.storage import publish as publish_module
-from restore_cli.storage.publish import Like, make_folder, publish, remove_unfinished
+from restore_cli.storage import files
+from restore_cli.storage.files import Like, make_folder, publish, remove_unfinished
 
 DATA = bytes(range(256)) * 400
 
@@ -192,14 +192,14 @@ def test_folders_that_cannot_be_synced_are_no_fault(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("step", ["_write", "_give_name"])
 def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    real = getattr(publish_module, step)
+    real = getattr(files, step)
 
     def interrupted(*arguments: object, **options: object) -> None:
         if step == "_write":
             real(*arguments, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(publish_module, step, interrupted)
+    monkeypatch.setattr(files, step, interrupted)
     with pytest.raises(KeyboardInterrupt):
         publish(DATA, tmp_path / "x.png", overwrite=True)
     assert names(tmp_path) == []
@@ -207,7 +207,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_file_size_limit_leaves_nothing(tmp_path: Path) -> None:
     code = (
-        "import resource, sys; from pathlib import Path; from restore_cli.storage.publish import publish\n"
+        "import resource, sys; from pathlib import Path; from restore_cli.storage.files import publish\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "publish(bytes(100_000), Path(sys.argv[1]), overwrite=True)"
     )
@@ -221,7 +221,7 @@ def test_a_file_size_limit_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from restore_cli.storage.publish import publish\n"
+        "import sys; from pathlib import Path; from restore_cli.storage.files import publish\n"
         "print(flush=True)\n"
         "while True:\n"
         "    for byte in (1, 2): publish(bytes([byte]) * 300_000, Path(sys.argv[1]), overwrite=True)"
@@ -245,9 +245,9 @@ def unfinished(folder: Path) -> list[str]:
 
 def test_the_unfinished_file_of_a_killed_process_is_removed_and_a_living_ones_is_not(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from restore_cli.storage import publish\n"
-        "publish._give_name = lambda *a, **o: (print(flush=True), time.sleep(600))\n"
-        "publish.publish(bytes(1000), Path(sys.argv[1]), overwrite=True)"
+        "import sys, time; from pathlib import Path; from restore_cli.storage import files\n"
+        "files._give_name = lambda *a, **o: (print(flush=True), time.sleep(600))\n"
+        "files.publish(bytes(1000), Path(sys.argv[1]), overwrite=True)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "x.png")], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -273,7 +273,7 @@ def test_only_files_of_our_own_naming_are_taken_for_unfinished(tmp_path: Path) -
 
 
 def test_a_file_that_was_taken_for_a_dead_ones_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, taken = publish_module._is_kept, []
+    real, taken = files._is_kept, []
 
     def is_kept(file: io.FileIO) -> bool:
         if not taken:  # another process comes between making the file and locking it
@@ -281,7 +281,7 @@ def test_a_file_that_was_taken_for_a_dead_ones_is_made_anew(tmp_path: Path, monk
             assert remove_unfinished(tmp_path) == 1
         return real(file)
 
-    monkeypatch.setattr(publish_module, "_is_kept", is_kept)
+    monkeypatch.setattr(files, "_is_kept", is_kept)
     publish(DATA, tmp_path / "x.png", overwrite=False)
     assert taken
     assert names(tmp_path) == ["x.png"]

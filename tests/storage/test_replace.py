@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from restore_cli.errors import StorageError
-from restore_cli.storage.replace import replace_with, replacing
+from restore_cli.storage.files import replace_with, replacing
 from tests.storage.test_publish import failing, names
 
 
@@ -59,7 +59,7 @@ def test_a_disk_that_fills_while_pieces_arrive_is_one_error(tmp_path: Path, monk
     def full(folder: Path) -> tuple[object, Path]:
         return Path("/dev/full").open("wb", buffering=0), folder / "none"
 
-    monkeypatch.setattr("restore_cli.storage.replace.new_file", full)
+    monkeypatch.setattr("restore_cli.storage.files.new_file", full)
     with pytest.raises(StorageError, match="No space left"), replacing(tmp_path / "last.pt") as file:
         file.writelines([bytes(10_000)] * 100)
     assert names(tmp_path) == []

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from restore_cli.imaging.containers.container import dissect, is_gray_by_header
 from restore_cli.imaging.containers.pillow import decoding, open_as
 from restore_cli.imaging.formats import format_of_bytes
-from restore_cli.storage.regular_file import open_regular_file
+from restore_cli.storage.files import open_regular_file
 
 _COLOR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 _FIRST_BYTES = 4096

@@ -1,13 +1,18 @@
-"""Put finished bytes on the disk under their final name, whole or not at all.
+"""Files opened without surprises, and written under their final name whole or not at all.
 
-Stage 7, WRITE. The bytes go to a file of their own beside the target and reach the disk before the name does, so that a
-full disk, a pulled plug or a kill leaves either the old file or the new one, never half of either.
+Stages 3, READ, and 7, WRITE. Written bytes go to a file of their own beside the target and reach the disk before the
+name does, so that a full disk, a pulled plug or a kill leaves either the old file or the new one, never half of either.
+`publish` puts a result in a user's folder; `replacing` is for files of ours that are too large to lie in memory twice
+(training states) or gather over several runs (downloads), whose faults are always those of the storage.
 
 A killed process cannot take its unfinished file away, so the next run does: each is locked as long as its writer lives,
 and the system itself lets go of the locks of the dead. A name with a process number in it would not tell: numbers come
 again, and another machine or container on the same folder counts its own.
 
 Never more people may read a result than may read its source (`Like`).
+
+A pipe named photo.png would make an ordinary open wait for ever, a device would hand out bytes without end; so what is
+read is opened without waiting and looked at first (`open_regular_file`).
 """
 
 from __future__ import annotations
@@ -17,12 +22,14 @@ import os
 import re
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import FileIO
+from io import BufferedWriter, FileIO
 from pathlib import Path
+from typing import BinaryIO
 
-from restore_cli.errors import ImageError, StorageError, TargetExistsError, UsageError
+from restore_cli.errors import DecodeError, ImageError, StorageError, TargetExistsError, UsageError
 
 try:
     import fcntl
@@ -38,7 +45,7 @@ _TEMPORARY_NAME = re.compile(re.escape(_TEMPORARY_PREFIX) + "[0-9a-f]{16}")
 _NAME_ATTEMPTS = 8
 _HEADER_BYTES = 64
 _ORDINARY_FILE_MODE = 0o666  # what the umask leaves of it, as for any new file
-_OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_BINARY", 0)
+_WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_BINARY", 0)
 
 # Faults of this one name; any other means that the next image would fare no better.
 _FAULTS_OF_THE_NAME = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ, errno.ENOTEMPTY}
@@ -174,7 +181,7 @@ def new_file(folder: Path, *, mode: int = _ORDINARY_FILE_MODE) -> tuple[FileIO, 
     """Make a file that stays locked until it is closed; return it and its path."""
     for attempt in range(_NAME_ATTEMPTS):
         path = folder / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-        file = FileIO(os.open(path, _OPEN_FLAGS, mode), "wb")
+        file = FileIO(os.open(path, _WRITE_FLAGS, mode), "wb")
         if not HAS_LOCKS or _is_kept(file) or attempt == _NAME_ATTEMPTS - 1:
             break
         file.close()
@@ -291,3 +298,87 @@ def keep_times(path: Path, like: Like) -> None:
     with suppress(OSError):
         known = like.source.stat()
         os.utime(path, ns=(known.st_atime_ns, known.st_mtime_ns))
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write into; it takes the target's name when the block ends, and vanishes if the block fails.
+
+    Args:
+        target: Its final name, in a folder that exists; what is there is replaced.
+
+    Raises:
+        StorageError: If it cannot be written; the old file stays.
+    """
+    with _storage_faults(target):
+        raw, temporary = new_file(target.parent)
+        try:
+            with raw:
+                file = BufferedWriter(raw)
+                try:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                    if not HAS_LOCKS:
+                        file.close()
+                    temporary.replace(target)
+                finally:
+                    with suppress(OSError):  # of a flush that failed before
+                        file.close()
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        sync_folder(target.parent)
+
+
+def replace_with(target: Path, finished: Path) -> None:
+    """Give a file that gathered beside its target, and was checked there, the target's name.
+
+    Raises:
+        StorageError: If that cannot be done; both files stay.
+    """
+    with _storage_faults(target):
+        finished.replace(target)
+        sync_folder(target.parent)
+
+
+@contextmanager
+def _storage_faults(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+# Both optional flags are absent on some systems.
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+@contextmanager
+def open_regular_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; faults while it is read are reported in the same way.
+
+    Raises:
+        DecodeError: If it is no regular file, or cannot be opened or read.
+    """
+    try:
+        descriptor = os.open(path, _READ_FLAGS)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                raise DecodeError(f"{path}: it is {_kind_of_node(mode)}, not a file")
+            with open(descriptor, "rb", closefd=False) as file:
+                yield file
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        reason = getattr(error, "strerror", None) or error
+        raise DecodeError(f"{path}: it cannot be read: {reason}") from error
+
+
+def _kind_of_node(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISFIFO(mode):
+        return "a named pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
