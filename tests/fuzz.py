@@ -29,7 +29,7 @@ import tifffile
 from PIL import Image
 
 from restore_cli.errors import DecodeError, EncodeError
-from restore_cli.imaging.containers.header import is_gray
+from restore_cli.imaging.containers.container import is_gray
 from restore_cli.imaging.containers.pillow import has_plugin
 from restore_cli.imaging.decode import decode
 from restore_cli.imaging.decoded_image import DecodedImage

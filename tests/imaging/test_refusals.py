@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from restore_cli.errors import DecodeError
-from restore_cli.imaging.containers.header import is_gray
+from restore_cli.imaging.containers.container import is_gray
 from restore_cli.imaging.containers.pillow import require_plugin
 from restore_cli.imaging.decode import decode, decode_bytes
 from tests.imaging.files import chunk, packed, pattern, png, saved

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from restore_cli.errors import DecodeError, EncodeError
-from restore_cli.imaging.containers.header import is_gray, is_gray_data
+from restore_cli.imaging.containers.container import is_gray, is_gray_data
 from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.encode import encode
 from tests.imaging.files import pattern

@@ -1,14 +1,19 @@
-"""Take a file apart by its format, before a decoder makes up what is missing or is led astray.
+"""Take a file apart by its format, before a decoder makes up what is missing or is led astray; or read its header.
 
-Stage 3, READ. Pillow is lenient where it can be: a PNG without its end, a damaged checksum or a GIF that stops early
-pass without a word. A restored image must not rest on pixels nobody stored. The larger formats have modules of their
-own; here are those of which only the outline is read, since their decoders take them whole.
+Stage 3, READ, and 2, PLAN: a run takes one network, so whether all its images are gray must be known before the first
+is decoded (`is_gray`).
+
+Pillow is lenient where it can be: a PNG without its end, a damaged checksum or a GIF that stops early pass without a
+word. A restored image must not rest on pixels nobody stored. The larger formats have modules of their own; here are
+those of which only the outline is read, since their decoders take them whole.
 """
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from restore_cli.imaging.containers.boxes import dissect_boxes
@@ -18,9 +23,12 @@ from restore_cli.imaging.containers.jpeg import dissect_jpeg, is_gray_jpeg
 from restore_cli.imaging.containers.jxl import dissect_jxl
 from restore_cli.imaging.containers.netpbm import count_netpbm, is_netpbm_short, read_netpbm_header
 from restore_cli.imaging.containers.parts import DAMAGED, MOST_PARTS, TRUNCATED, Parts, UnreadableError
+from restore_cli.imaging.containers.pillow import decoding, open_as
 from restore_cli.imaging.containers.png import dissect_png, is_gray_png, read_png_size
 from restore_cli.imaging.containers.tiff_image import dissect_tiff, is_gray_tiff
 from restore_cli.imaging.containers.tiff_pages import read_pages
+from restore_cli.imaging.formats import format_of_bytes
+from restore_cli.storage.files import open_regular_file
 
 _HEAD_BYTES = 1 << 20
 _LOSSLESS_WEBP = b"VP8L"
@@ -28,6 +36,11 @@ _WEBP_CODINGS = (_LOSSLESS_WEBP, b"VP8 ")
 _BMP_RUNS = (1, 2)
 # Pillow decodes runs in Python, less than half a million a second.
 _MOST_RUN_BYTES = 1_000_000
+
+_COLOR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+_FIRST_BYTES = 4096
+# Larger files of the formats that only a decoder understands are taken for colour without being read.
+_MOST_BYTES = 64 << 20
 
 
 def dissect(format_name: str, data: bytes) -> Parts:
@@ -46,7 +59,40 @@ def dissect(format_name: str, data: bytes) -> Parts:
         raise UnreadableError(TRUNCATED) from error
 
 
-def is_gray_by_header(format_name: str, file: BinaryIO) -> bool | None:
+def is_gray(path: Path) -> bool | None:
+    """Return whether a file decodes to gray; None where its header cannot be read, for reasons that `decode` gives.
+
+    Palettes count as colour. A pipe or device is not waited for.
+    """
+    try:
+        with open_regular_file(path) as file:
+            return _is_gray(file)
+    except Exception:  # noqa: BLE001 - Pillow's readers raise nearly every built-in exception on damaged files
+        return None
+
+
+def is_gray_data(data: bytes) -> bool | None:
+    """Tell of the bytes of a file what `is_gray` tells of the file."""
+    try:
+        return _is_gray(io.BytesIO(data))
+    except Exception:  # noqa: BLE001 - as in `is_gray`
+        return None
+
+
+def _is_gray(file: BinaryIO) -> bool | None:
+    format_name = format_of_bytes(file.read(_FIRST_BYTES))
+    if format_name is None:
+        return None
+    gray = _is_gray_by_header(format_name, file)
+    if gray is not None:
+        return gray
+    file.seek(0)
+    core = dissect(format_name, file.read(_MOST_BYTES)).core
+    with decoding(), open_as(format_name, core) as image:
+        return image.mode not in _COLOR_MODES
+
+
+def _is_gray_by_header(format_name: str, file: BinaryIO) -> bool | None:
     """Tell from an open file's header whether the image is gray; None where only a decoder can tell.
 
     Raises:
