@@ -110,9 +110,7 @@ app = typer.Typer(
     "  restore doctor                            shows what this machine can do"
 )
 def _root(
-    ctx: typer.Context,
-    *,
-    version: Annotated[bool, typer.Option("--version", "-V", help="Show the version.")] = False,
+    ctx: typer.Context, *, version: Annotated[bool, typer.Option("--version", "-V", help="Show the version.")] = False
 ) -> None:
     """Restore degraded images: enlarge, take out noise and rain, lighten, sharpen."""
     if version:

@@ -83,8 +83,7 @@ class ConditionOptions:
         ),
     ] = None
     batch: Annotated[
-        list[str] | None,
-        option(CONDITIONS, "--batch", "Images in a run. [default: 1]", metavar="N,..."),
+        list[str] | None, option(CONDITIONS, "--batch", "Images in a run. [default: 1]", metavar="N,...")
     ] = None
     dtype: Annotated[
         list[str] | None,
@@ -93,8 +92,7 @@ class ConditionOptions:
         ),
     ] = None
     threads: Annotated[
-        list[str] | None,
-        option(CONDITIONS, "--threads", "CPU threads of one operation.", metavar="N,..."),
+        list[str] | None, option(CONDITIONS, "--threads", "CPU threads of one operation.", metavar="N,...")
     ] = None
     context: Annotated[
         list[str] | None,
@@ -149,8 +147,7 @@ class MeasuringOptions:
         ),
     ] = None
     full: Annotated[
-        bool,
-        option(MEASURING, "--full", "Measure at 1280x720 for longer: minutes in place of seconds."),
+        bool, option(MEASURING, "--full", "Measure at 1280x720 for longer: minutes in place of seconds.")
     ] = False
     seconds: Annotated[
         float | None,
@@ -164,8 +161,7 @@ class MeasuringOptions:
     ] = None
     device: Device = "auto"
     compile: Annotated[
-        bool,
-        option(NETWORK, "--compile", "Run through torch.compile, whose own time is shown beside it."),
+        bool, option(NETWORK, "--compile", "Run through torch.compile, whose own time is shown beside it.")
     ] = False
 
 
@@ -173,13 +169,9 @@ class MeasuringOptions:
 class ReportOptions:
     """Options of what becomes of the numbers."""
 
-    csv: Annotated[
-        Path | None,
-        option(RESULTS, "--csv", "Write all rows as CSV too.", metavar="FILE"),
-    ] = None
+    csv: Annotated[Path | None, option(RESULTS, "--csv", "Write all rows as CSV too.", metavar="FILE")] = None
     html: Annotated[
-        Path | None,
-        option(COMMON, "--html", "Write a page with all numbers and charts too.", metavar="FILE"),
+        Path | None, option(COMMON, "--html", "Write a page with all numbers and charts too.", metavar="FILE")
     ] = None
     existing: Annotated[
         Literal["error", "overwrite"],

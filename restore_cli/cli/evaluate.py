@@ -25,10 +25,7 @@ app = typer.Typer()
 class ScoredOptions:
     """Options of what is scored."""
 
-    clean: Annotated[
-        Path,
-        option(COMMON, "--clean", "Folder of the truth: good images.", metavar="FOLDER"),
-    ]
+    clean: Annotated[Path, option(COMMON, "--clean", "Folder of the truth: good images.", metavar="FOLDER")]
     degraded: Annotated[
         Path | None,
         option(
@@ -49,8 +46,7 @@ class ScoredOptions:
         ),
     ] = None
     scale: Annotated[
-        int | None,
-        option(COMMON, "--scale", "Factor of sr. [default: 4]", metavar="2|3|4", min=2, max=4),
+        int | None, option(COMMON, "--scale", "Factor of sr. [default: 4]", metavar="2|3|4", min=2, max=4)
     ] = None
     sigma: Annotated[
         float | None,
@@ -75,10 +71,7 @@ class ScoredOptions:
         ),
     ] = None
     gray: Annotated[bool, option(IMAGES, "--gray", "Turn the images to gray first (denoise, dejpeg).")] = False
-    photo: Annotated[
-        bool,
-        option(IMAGES, "--photo", "Make inputs with blur, noise and compression (sr)."),
-    ] = False
+    photo: Annotated[bool, option(IMAGES, "--photo", "Make inputs with blur, noise and compression (sr).")] = False
     real: Annotated[bool, option(IMAGES, "--real", "Score the noise of real cameras (denoise).")] = False
     kind: Annotated[
         Literal["motion", "defocus"] | None,
@@ -159,10 +152,7 @@ class CandidateOptions:
 class ResultOptions:
     """Options of what becomes of the scores."""
 
-    csv: Annotated[
-        Path | None,
-        option(RESULTS, "--csv", "Write all scores as CSV too.", metavar="FILE"),
-    ] = None
+    csv: Annotated[Path | None, option(RESULTS, "--csv", "Write all scores as CSV too.", metavar="FILE")] = None
     html: Annotated[
         Path | None,
         option(

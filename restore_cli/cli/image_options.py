@@ -39,14 +39,10 @@ class Background:
 class ImageOptions:
     """Options of how images are read and written."""
 
-    max_pixels: Annotated[
-        int,
-        option(FILES, "--max-pixels", "Refuse images with more pixels.", metavar="N", min=1),
-    ] = MAX_PIXELS
-    allow_damaged: Annotated[
-        bool,
-        option(FILES, "--allow-damaged", "Read what there is of damaged images."),
-    ] = False
+    max_pixels: Annotated[int, option(FILES, "--max-pixels", "Refuse images with more pixels.", metavar="N", min=1)] = (
+        MAX_PIXELS
+    )
+    allow_damaged: Annotated[bool, option(FILES, "--allow-damaged", "Read what there is of damaged images.")] = False
     all_pages: Annotated[bool, option(FILES, "--all-pages", "Restore every page of a TIFF, into one TIFF.")] = False
     strict: Annotated[bool, option(FILES, "--strict", "Treat warnings as errors.")] = False
     format: Annotated[
@@ -54,17 +50,10 @@ class ImageOptions:
         option(COMMON, "--format", "Write png, jpeg, webp, tiff, ... [default: as the input]", metavar="NAME"),
     ] = None
     quality: Annotated[
-        int,
-        option(COMMON, "--quality", "Quality of lossy formats, 1 to 100.", metavar="N", min=1, max=100),
+        int, option(COMMON, "--quality", "Quality of lossy formats, 1 to 100.", metavar="N", min=1, max=100)
     ] = 95
-    lossless: Annotated[
-        bool,
-        option(FILES, "--lossless", "Write WebP, HEIF and JPEG XL without loss."),
-    ] = False
-    strip: Annotated[
-        bool,
-        option(FILES, "--strip", "Leave EXIF, XMP, IPTC, texts and DPI out of results."),
-    ] = False
+    lossless: Annotated[bool, option(FILES, "--lossless", "Write WebP, HEIF and JPEG XL without loss.")] = False
+    strip: Annotated[bool, option(FILES, "--strip", "Leave EXIF, XMP, IPTC, texts and DPI out of results.")] = False
     background: Annotated[
         Background | None,
         option(
@@ -75,10 +64,7 @@ class ImageOptions:
             parser=Background.parse,
         ),
     ] = None
-    width: Annotated[
-        int | None,
-        option(FILES, "--width", "Resize results to this width.", metavar="N", min=1),
-    ] = None
+    width: Annotated[int | None, option(FILES, "--width", "Resize results to this width.", metavar="N", min=1)] = None
     height: Annotated[
         int | None,
         option(FILES, "--height", "Resize results to this height; with --width, into both.", metavar="N", min=1),
@@ -91,10 +77,7 @@ class ImageOptions:
     def read_settings(self) -> ReadSettings:
         """Return how images are to be read."""
         return ReadSettings(
-            max_pixels=self.max_pixels,
-            strict=self.strict,
-            allow_damaged=self.allow_damaged,
-            all_pages=self.all_pages,
+            max_pixels=self.max_pixels, strict=self.strict, allow_damaged=self.allow_damaged, all_pages=self.all_pages
         )
 
     def size_settings(self) -> SizeSettings:

@@ -38,8 +38,7 @@ def serve(
         option(SERVER, "--host", "Listen here; any but this machine's own address needs a token.", metavar="ADDRESS"),
     ] = "127.0.0.1",
     port: Annotated[
-        int,
-        option(SERVER, "--port", "Listen on this port; 0 is a free one.", min=0, max=65535),
+        int, option(SERVER, "--port", "Listen on this port; 0 is a free one.", min=0, max=65535)
     ] = DEFAULT_PORT,
     token: Annotated[
         str | None,
@@ -62,12 +61,10 @@ def serve(
         ),
     ] = None,
     max_pixels: Annotated[
-        int,
-        option(SERVER, "--max-pixels", "Refuse images with more pixels.", metavar="N", min=1),
+        int, option(SERVER, "--max-pixels", "Refuse images with more pixels.", metavar="N", min=1)
     ] = MAX_PIXELS,
     queue: Annotated[
-        int,
-        option(SERVER, "--queue", "Images that may be sent and wait at once.", metavar="N", min=1),
+        int, option(SERVER, "--queue", "Images that may be sent and wait at once.", metavar="N", min=1)
     ] = 16,
     *,
     network: NetworkOptions,

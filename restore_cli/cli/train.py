@@ -141,11 +141,7 @@ def export(
         out.note(f"to use them: restore {entry.task} --weights {shlex.quote(place)} IMAGE")
 
 
-@command(
-    commands,
-    "report",
-    examples="restore train report runs/x2      then open runs/x2/report.html in a browser",
-)
+@command(commands, "report", examples="restore train report runs/x2      then open runs/x2/report.html in a browser")
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="Folder of a run.")],
     device: Device = "auto",

@@ -23,8 +23,7 @@ class DataOptions:
     """Options of what is learnt from."""
 
     data: Annotated[
-        list[Path] | None,
-        option(COMMON, "--data", "Folder of clean images; give it again for several.", metavar="DIR"),
+        list[Path] | None, option(COMMON, "--data", "Folder of clean images; give it again for several.", metavar="DIR")
     ] = None
     degraded: Annotated[
         list[Path] | None,
@@ -65,10 +64,7 @@ class TaskOptions:
     ] = None
     scale: Annotated[int | None, option(COMMON, "--scale", "Factor of sr.", metavar="N", min=2, max=4)] = None
     gray: Annotated[bool, option(RECIPE, "--gray", "Train for gray images.")] = False
-    photo: Annotated[
-        bool,
-        option(RECIPE, "--photo", "Train sr for real photos: with blur, noise and JPEG."),
-    ] = False
+    photo: Annotated[bool, option(RECIPE, "--photo", "Train sr for real photos: with blur, noise and JPEG.")] = False
     recipe: Annotated[
         str | None,
         option(
@@ -92,17 +88,13 @@ class TaskOptions:
         ),
     ] = None
     batch: Annotated[
-        int | None,
-        option(RECIPE, "--batch", "Patches in a step, of all processes together.", metavar="N", min=1),
+        int | None, option(RECIPE, "--batch", "Patches in a step, of all processes together.", metavar="N", min=1)
     ] = None
     patch: Annotated[
         int | None,
         option(RECIPE, "--patch", "Side of a patch in input pixels, a multiple of 32 for RAMiT.", metavar="N", min=8),
     ] = None
-    lr: Annotated[
-        float | None,
-        option(RECIPE, "--lr", "Highest learning rate.", metavar="RATE", min=0.0),
-    ] = None
+    lr: Annotated[float | None, option(RECIPE, "--lr", "Highest learning rate.", metavar="RATE", min=0.0)] = None
     optimiser: Annotated[
         Optimiser | None,
         option(
@@ -112,10 +104,7 @@ class TaskOptions:
             show_default=False,
         ),
     ] = None
-    seed: Annotated[
-        int,
-        option(RECIPE, "--seed", "Seed of weights, crops and noise.", metavar="N", min=0),
-    ] = 0
+    seed: Annotated[int, option(RECIPE, "--seed", "Seed of weights, crops and noise.", metavar="N", min=0)] = 0
     warm_start: Annotated[
         str | None,
         option(
@@ -175,8 +164,7 @@ class SpeedOptions:
         ),
     ] = False
     log_every: Annotated[
-        int,
-        option(NETWORK, "--log-every", "Steps between lines of the log.", metavar="STEPS", min=1),
+        int, option(NETWORK, "--log-every", "Steps between lines of the log.", metavar="STEPS", min=1)
     ] = 50
     validate_every: Annotated[
         int | None,
@@ -195,16 +183,11 @@ class RunFolderOptions:
     """Options of where the result goes."""
 
     out: Annotated[
-        Path | None,
-        option(COMMON, "--out", "-o", "Folder of the run, made if it does not exist.", metavar="DIR"),
+        Path | None, option(COMMON, "--out", "-o", "Folder of the run, made if it does not exist.", metavar="DIR")
     ] = None
-    resume: Annotated[
-        bool,
-        option(COMMON, "--resume", "Go on with the run in --out, as it was begun."),
-    ] = False
+    resume: Annotated[bool, option(COMMON, "--resume", "Go on with the run in --out, as it was begun.")] = False
     dry_run: Annotated[
-        bool,
-        option(COMMON, "--dry-run", "-n", "Show the plan and what it would take, and train nothing."),
+        bool, option(COMMON, "--dry-run", "-n", "Show the plan and what it would take, and train nothing.")
     ] = False
     samples: Annotated[
         Path | None,
