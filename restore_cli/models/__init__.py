@@ -100,6 +100,13 @@ class JsonConfig:
         """Return the JSON object that `from_json` takes."""
         return {name: _listed(value) for name, value in asdict(cast("Any", self)).items()}
 
+    def _require(self, *checks: tuple[bool, str]) -> None:
+        """Raise ValueError with the message of the first check that does not hold."""
+        for holds, message in checks:
+            if not holds:
+                msg = f"{self.NETWORK}: {message}"
+                raise ValueError(msg)
+
     @classmethod
     def _field(cls, name: str, value: Any, default: Any) -> Any:
         """Return a JSON value as the field's type, which is the type of its default."""

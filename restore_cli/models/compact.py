@@ -59,12 +59,11 @@ class Config(JsonConfig):
         Raises:
             ValueError: If a number is not positive, the activation unknown, or the channels are not 1 or 3.
         """
-        if min(self.dim, self.convolutions, self.scale) < 1 or self.channels not in (1, 3):
-            msg = "SRVGGNetCompact: dim, convolutions and scale must be positive, and channels 1 or 3"
-            raise ValueError(msg)
-        if self.activation not in _ACTIVATIONS:
-            msg = f"SRVGGNetCompact: activation must be one of {', '.join(_ACTIVATIONS)}"
-            raise ValueError(msg)
+        self._require(
+            (min(self.dim, self.convolutions, self.scale) > 0, "dim, convolutions and scale must be positive"),
+            (self.activation in _ACTIVATIONS, f"activation must be one of {', '.join(_ACTIVATIONS)}"),
+            (self.channels in (1, 3), "channels must be 1 or 3"),
+        )
 
     @classmethod
     def tiny(cls) -> Self:

@@ -53,9 +53,11 @@ class Config(JsonConfig):
         Raises:
             ValueError: If there are not four scales, a number is not positive, or the channels are not 1 or 3.
         """
-        if len(self.dims) != _SCALES or min(*self.dims, self.blocks) < 1 or self.channels not in (1, 3):
-            msg = f"DRUNet: dims must be {_SCALES} positive numbers, blocks positive and channels 1 or 3"
-            raise ValueError(msg)
+        self._require(
+            (len(self.dims) == _SCALES, f"dims must be {_SCALES} numbers"),
+            (min((self.blocks, *self.dims)) > 0, "dims and blocks must be positive"),
+            (self.channels in (1, 3), "channels must be 1 or 3"),
+        )
 
     @property
     def scale(self) -> int:

@@ -51,12 +51,11 @@ class Config(JsonConfig):
         Raises:
             ValueError: If there are not four scales, a number is not positive, or the channels are not 1 or 3.
         """
-        if len(self.dims) != _SCALES or min(*self.dims, self.blocks, self.quality_dim) < 1:
-            msg = f"FBCNN: dims must be {_SCALES} positive numbers, blocks and quality_dim positive"
-            raise ValueError(msg)
-        if self.channels not in (1, 3):
-            msg = f"FBCNN: channels must be 1 or 3, not {self.channels}"
-            raise ValueError(msg)
+        self._require(
+            (len(self.dims) == _SCALES, f"dims must be {_SCALES} numbers"),
+            (min(*self.dims, self.blocks, self.quality_dim) > 0, "dims, blocks and quality_dim must be positive"),
+            (self.channels in (1, 3), "channels must be 1 or 3"),
+        )
 
     @property
     def scale(self) -> int:

@@ -55,12 +55,12 @@ class Config(JsonConfig):
         Raises:
             ValueError: If a number is not positive, or the ways down and up differ in their scales.
         """
-        if len(self.encoders) != len(self.decoders) or not self.encoders or self.channels not in (1, 3):
-            msg = "NAFNet: encoders and decoders must have the same length, and channels be 1 or 3"
-            raise ValueError(msg)
-        if min(self.width, self.middle, *self.encoders, *self.decoders) < 1:
-            msg = "NAFNet: width and numbers of blocks must be positive"
-            raise ValueError(msg)
+        blocks = (self.middle, *self.encoders, *self.decoders)
+        self._require(
+            (len(self.encoders) == len(self.decoders) > 0, "encoders and decoders must have the same length"),
+            (min(self.width, *blocks) > 0, "width and numbers of blocks must be positive"),
+            (self.channels in (1, 3), "channels must be 1 or 3"),
+        )
 
     @property
     def scale(self) -> int:

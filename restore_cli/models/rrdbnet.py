@@ -66,12 +66,13 @@ class Config(JsonConfig):
         Raises:
             ValueError: If a number is not positive, the channels are not 1 or 3, or the output were smaller.
         """
-        if min(self.dim, self.growth, self.blocks) < 1 or self.channels not in (1, 3):
-            msg = "RRDBNet: dim, growth and blocks must be positive, and channels 1 or 3"
-            raise ValueError(msg)
-        if not 0 <= self.doublings <= _MOST_DOUBLINGS or self.fold not in (1, 2, 4) or self.scale < 1:
-            msg = f"RRDBNet: fold must be 1, 2 or 4, doublings 0 to {_MOST_DOUBLINGS}, and the output not smaller"
-            raise ValueError(msg)
+        self._require(
+            (min(self.dim, self.growth, self.blocks) > 0, "dim, growth and blocks must be positive"),
+            (self.fold in (1, 2, 4), "fold must be 1, 2 or 4"),
+            (0 <= self.doublings <= _MOST_DOUBLINGS, f"doublings must be 0 to {_MOST_DOUBLINGS}"),
+            (1 << max(0, self.doublings) >= self.fold, "the output must not be smaller"),
+            (self.channels in (1, 3), "channels must be 1 or 3"),
+        )
 
     @property
     def scale(self) -> int:

@@ -58,14 +58,14 @@ class Config(JsonConfig):
         Raises:
             ValueError: If there are not seven stages, a number is not positive, or heads do not fit half of `dim`.
         """
-        if len(self.depths) != _STAGES or min(*self.depths, self.dim, self.head_dim) < 1 or self.window_size < 2:
-            msg = (
-                f"SCUNet: depths must be {_STAGES} positive numbers, dim and head_dim positive, window_size at least 2"
-            )
-            raise ValueError(msg)
-        if self.dim % (2 * self.head_dim) or self.channels not in (1, 3):
-            msg = "SCUNet: dim must be a multiple of twice head_dim, and channels 1 or 3"
-            raise ValueError(msg)
+        twice = 2 * max(1, self.head_dim)
+        self._require(
+            (len(self.depths) == _STAGES, f"depths must be {_STAGES} numbers"),
+            (min(self.dim, self.head_dim, *self.depths) > 0, "dim, head_dim and depths must be positive"),
+            (self.dim % twice == 0, "dim must be a multiple of twice head_dim"),
+            (self.window_size > 1, "window_size must be at least 2"),
+            (self.channels in (1, 3), "channels must be 1 or 3"),
+        )
 
     @property
     def scale(self) -> int:

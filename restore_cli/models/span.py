@@ -65,12 +65,11 @@ class Config(JsonConfig):
         Raises:
             ValueError: If a number is not positive, the channels are not 1 or 3, or the mean has not one a channel.
         """
-        if min(self.dim, self.scale, self.img_range) <= 0 or self.channels not in (1, 3):
-            msg = "SPAN: dim, scale and img_range must be positive, and channels 1 or 3"
-            raise ValueError(msg)
-        if len(self.mean) != self.channels:
-            msg = "SPAN: mean must have one number a channel"
-            raise ValueError(msg)
+        self._require(
+            (min(self.dim, self.scale, self.img_range) > 0, "dim, scale and img_range must be positive"),
+            (self.channels in (1, 3), "channels must be 1 or 3"),
+            (len(self.mean) == self.channels, "mean must have one number a channel"),
+        )
 
     @classmethod
     def tiny(cls) -> Self:

@@ -75,7 +75,7 @@ class Config(JsonConfig):
             ValueError: If a number is not positive, heads do not divide the channels, or upsampler and scale differ.
         """
         grows = self.scale > 1
-        checks = (
+        self._require(
             (len(self.depths) > 0 and min((*self.depths, self.dim)) > 0, "depths and dim must be positive"),
             (self.num_heads > 0 and self.dim % self.num_heads == 0, "num_heads must divide dim"),
             (self.window_size > 1 and self.hidden_ratio > 0, "window_size must be 2 or more, hidden_ratio positive"),
@@ -85,10 +85,6 @@ class Config(JsonConfig):
             (self.upsampler != "nearest" or self.scale in (2, 4), "scale must be 2 or 4 for nearest"),
             (self.channels in (1, 3) and self.img_range > 0, "channels must be 1 or 3, img_range positive"),
         )
-        for holds, message in checks:
-            if not holds:
-                msg = f"SwinIR: {message}"
-                raise ValueError(msg)
 
     @classmethod
     def tiny(cls) -> Self:

@@ -72,7 +72,7 @@ class Config(JsonConfig):
         per_stage = (self.num_heads, self.group_size, self.crs_interval, self.mlp_ratio)
         numbers = (*self.depths, *self.num_heads, *self.group_size, *self.crs_interval, *self.mlp_ratio)
         rates = (self.drop_rate, self.attn_drop_rate, self.drop_path_rate)
-        checks = (
+        self._require(
             (stages > 0, "depths must name at least one stage"),
             (all(len(values) == stages for values in per_stage), f"every stage needs its number: {stages} of each"),
             (len(self.merge_size) == stages - 1, "merge_size must have one entry between each two stages"),
@@ -90,10 +90,6 @@ class Config(JsonConfig):
             (self.pad_type in (0, 1), "pad_type must be 0 or 1"),
             (self.img_size >= self.least_size, f"img_size must be at least {self.least_size}"),
         )  # fmt: skip
-        for holds, message in checks:
-            if not holds:
-                msg = f"CrossFormer: {message}"
-                raise ValueError(msg)
 
     @property
     def channels(self) -> int:

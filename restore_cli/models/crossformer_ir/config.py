@@ -59,7 +59,7 @@ class Config(JsonConfig):
     def __post_init__(self) -> None:
         levels = len(self.dims)
         fine = 1 << (max(len(self.kernels), len(MERGING_KERNELS)) - 1)
-        checks = (
+        self._require(
             (0 < levels <= MOST_LEVELS, f"dims must be 1 to {MOST_LEVELS} numbers"),
             (all(dim > 0 and dim % fine == 0 for dim in self.dims), f"dims must be positive multiples of {fine}"),
             (len(self.depths) == 2 * levels - 1, "depths must be one number less than twice as many as dims"),
@@ -79,10 +79,6 @@ class Config(JsonConfig):
             (all(std > 0 for std in self.std), "std must be positive"),
             (0 <= self.drop_path < 1, "drop_path must lie in [0, 1)"),
         )
-        for holds, message in checks:
-            if not holds:
-                msg = f"CrossFormer-IR: {message}"
-                raise ValueError(msg)
 
     @property
     def unit(self) -> int:

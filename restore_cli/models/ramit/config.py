@@ -69,7 +69,7 @@ class Config(JsonConfig):
     fold: int = 1
 
     def __post_init__(self) -> None:
-        checks = (
+        self._require(
             (self.dim > 0 and self.dim % 16 == 0, "dim must be a positive multiple of 16"),
             (self.num_heads > 0 and self.dim % self.num_heads == 0, "num_heads must divide dim"),
             (0 < self.channel_heads < self.num_heads, "chsa_head_ratio must leave heads of both kinds"),
@@ -84,10 +84,6 @@ class Config(JsonConfig):
             (all(std > 0 for std in self.std), "std must be positive"),
             (0 <= self.drop_path < 1, "drop_path must lie in [0, 1)"),
         )
-        for holds, message in checks:
-            if not holds:
-                msg = f"RAMiT: {message}"
-                raise ValueError(msg)
 
     @property
     def channel_heads(self) -> int:

@@ -49,7 +49,7 @@ class Config(JsonConfig):
     def __post_init__(self) -> None:
         views = 2 if self.dual_pixel_task else 1
         widths = tuple(self.dim << level for level in range(LEVELS))
-        checks = (
+        self._require(
             (self.out_channels in (1, 3), "out_channels must be 1 or 3"),
             (self.inp_channels == views * self.out_channels, f"inp_channels must be {views} times out_channels"),
             (self.dim > 0 and self.dim % 2 == 0, "dim must be a positive even number"),
@@ -63,10 +63,6 @@ class Config(JsonConfig):
             (int(self.dim * self.ffn_expansion_factor) > 0, "ffn_expansion_factor must leave hidden channels"),
             (self.LayerNorm_type in ("WithBias", "BiasFree"), "LayerNorm_type must be 'WithBias' or 'BiasFree'"),
         )
-        for holds, message in checks:
-            if not holds:
-                msg = f"Restormer: {message}"
-                raise ValueError(msg)
 
     @property
     def channels(self) -> int:

@@ -48,12 +48,13 @@ class Config(JsonConfig):
         Raises:
             ValueError: If a number is not positive, or dims and depths differ in length.
         """
-        if len(self.dims) != len(self.depths) or not self.dims or self.fold < 1 or self.channels not in (1, 3):
-            msg = "UNet: dims and depths must have the same length, fold be at least 1 and channels 1 or 3"
-            raise ValueError(msg)
-        if min(*self.dims, *self.depths) < 1 or self.scale not in _SCALES or self.padding not in get_args(Padding):
-            msg = "UNet: dims and depths must be positive, the scale 1 to 4 and padding zeros or replicate"
-            raise ValueError(msg)
+        self._require(
+            (len(self.dims) == len(self.depths) > 0, "dims and depths must have the same length"),
+            (min((self.fold, *self.dims, *self.depths)) > 0, "fold, dims and depths must be positive"),
+            (self.scale in _SCALES, "scale must be 1 to 4"),
+            (self.padding in get_args(Padding), "padding must be zeros or replicate"),
+            (self.channels in (1, 3), "channels must be 1 or 3"),
+        )
 
     @property
     def unit(self) -> int:
