@@ -23,7 +23,7 @@ if hasattr(signal, "SIGHUP"):
 ROOT = Path(__file__).resolve().parent.parent
 
 # Folders whose tests finish in seconds; `-m fast` is the set to run while writing.
-FAST = ("jobs", "metrics", "pages", "storage", "tasks", "tiling", "weights")
+FAST = ("imaging", "jobs", "metrics", "pages", "storage", "tasks", "tiling", "weights")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
