@@ -258,8 +258,10 @@ def _dissected(data: bytes, format_name: str, settings: ReadSettings, page: int 
     _check_size(parts.size, settings.max_pixels)
     if format_name == "PNG" and parts.damage is None and is_png_short(parts.core):
         parts = replace(parts, damage=TRUNCATED)
-    if parts.damage is not None and (not settings.allow_damaged or _is_hollow(parts)):
+    if parts.damage is not None and _is_hollow(parts):
         raise UnreadableError(parts.damage)
+    if parts.damage is not None and not settings.allow_damaged:
+        raise DecodeError(parts.damage, hint="add --allow-damaged to use what there is of it")
     return parts
 
 

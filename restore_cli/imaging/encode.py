@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from restore_cli.errors import EncodeError, ImageError
 from restore_cli.imaging.color.profiles import srgb_profile
+from restore_cli.imaging.containers.parts import COMMENT
 from restore_cli.imaging.containers.pillow import has_plugin
 from restore_cli.imaging.containers.writers import WRITERS, too_long_for_jpeg, write_tiff
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
@@ -200,6 +201,8 @@ def losses(
         lost.append(f"16 bits a channel are written as 8 in this {format}")
     names = ("icc_profile",) if strip else tuple(_WORDS)
     left = [_WORDS[name] for name in names if getattr(image, name) and name not in limits.keeps]
+    if format == "JPEG" and {keyword for keyword, _ in image.text} <= {COMMENT} and "texts" in left:
+        left.remove("texts")  # a JPEG holds comments
     if limits.keeps and "resolution" in left:
         left.remove("resolution")  # where there is EXIF it stands there
     if format == "JXL" and "colour profile" in left:

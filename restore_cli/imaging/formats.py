@@ -85,6 +85,12 @@ _RAW_MAGIC = (
     b"\0MRM",
 )  # fmt: skip
 
+RAW_SUFFIXES = frozenset({
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos",
+    ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+})  # fmt: skip
+"""Suffixes of cameras' raw files, in lower case."""
+
 # First bytes of what people rename or drop among their images, for a message that says what the file really is.
 _FOREIGN_MAGIC = (
     (b"%PDF", "a PDF document"),
@@ -112,6 +118,7 @@ _FOREIGN_MAGIC = (
     (b"7z\xbc\xaf", "a 7z archive"),
     (b"Rar!", "a RAR archive"),
     (b"MZ", "a program"),
+    (b"\x00\x05\x16\x07", "what macOS keeps beside a file (AppleDouble)"),
     (b"\x1a\x45\xdf\xa3", "a film"),
 )
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from restore_cli.errors import DecodeError, UsageError
-from restore_cli.imaging.formats import format_of_bytes
+from restore_cli.imaging.formats import RAW_SUFFIXES, format_of_bytes
 from restore_cli.storage.files import open_regular_file
 
 # Formats whose first bytes nothing else begins with; a TIFF may be any camera's raw file.
@@ -78,10 +78,12 @@ class PassedOver:
 
     Attributes:
         count: How many files.
+        raws: Cameras' raw files without an image of the same name beside them.
         warnings: What could not be looked at and may have been meant, a line each.
     """
 
     count: int = 0
+    raws: list[Path] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -152,9 +154,17 @@ def find_sources(
         hint = "name a folder with images in it, or the images themselves"
         if not selection.recursive and any(map(_has_folders, inputs)):
             hint = "add -r to look into its subfolders" if len(inputs) == 1 else "add -r to look into their subfolders"
+        if passed_over.raws:
+            hint = f"develop camera raws such as {passed_over.raws[0].name} first, with a raw converter"
         if selection.include or selection.exclude:
             hint = "look at --include and --exclude"
         raise UsageError(f"no images in {names}", hint=hint)
+    if passed_over.raws:
+        first, *others = passed_over.raws
+        raws = (
+            f"{1 + len(others)} camera raws left out, such as {first}" if others else f"{first}: a camera raw, left out"
+        )
+        passed_over.warnings.append(f"{raws}: develop {'them' if others else 'it'} first, with a raw converter")
     return tuple(found.values())
 
 
@@ -213,7 +223,7 @@ def _images_in(
                 if _is_called_image(entry, selection) or (path.stem not in images and _holds_image(entry)):
                     yield ImageSource(path=path, root=root, inner=inner)
                 else:
-                    _pass_over(entry, path, passed_over)
+                    _pass_over(entry, path, passed_over, is_lone=path.stem not in images)
         waiting += reversed(subfolders)
 
 
@@ -239,8 +249,8 @@ def _holds_image(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _pass_over(entry: os.DirEntry[str], path: Path, passed_over: PassedOver) -> None:
-    """Count what is no image; a link that leads nowhere is told, for it may have led to images."""
+def _pass_over(entry: os.DirEntry[str], path: Path, passed_over: PassedOver, *, is_lone: bool) -> None:
+    """Count what is no image; name raws that are lone, and links that lead nowhere, for they may have led to images."""
     try:
         if entry.is_symlink():
             path.stat()
@@ -249,6 +259,8 @@ def _pass_over(entry: os.DirEntry[str], path: Path, passed_over: PassedOver) -> 
         return
     if not _is_folder(entry):
         passed_over.count += 1
+        if is_lone and path.suffix.lower() in RAW_SUFFIXES:
+            passed_over.raws.append(path)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -366,7 +366,8 @@ def open_regular_file(path: Path) -> Iterator[BinaryIO]:
         try:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
-                raise DecodeError(f"{path}: it is {_kind_of_node(mode)}, not a file")
+                hint = "name - to read one image from standard input" if stat.S_ISFIFO(mode) else None
+                raise DecodeError(f"{path}: it is {_kind_of_node(mode)}, not a file", hint=hint)
             with open(descriptor, "rb", closefd=False) as file:
                 yield file
         finally:

@@ -11,6 +11,7 @@ import os
 import random
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ _PRELOADED = "FAULT_PRELOADED"
 
 
 def main() -> int:
+    # A shell without job control has what runs in its background ignore Ctrl-C, and a program hands that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     wanted = _parse()
     if wanted.calls and _PRELOADED not in os.environ:
         return _run_preloaded()

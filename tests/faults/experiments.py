@@ -27,7 +27,7 @@ _MOST_FAILURES = 5
 _PAGE_BYTES = 4096
 _SECONDS_BETWEEN_LOOKS = 0.01
 _MOST_TRIES_TO_SEE = 10
-_FAULTS_OF_PYTHONS_START = (b"Fatal Python error: init_import_site", b"Could not import runpy module")
+_FAULTS_OF_PYTHONS_START = (b"Fatal Python error: init_", b"Could not import runpy module")
 
 
 @dataclass(kw_only=True)

@@ -331,7 +331,7 @@ def test_what_there_is_of_a_damaged_file_is_read_if_allowed() -> None:
     for kind in ("PNG", "JPEG", "BMP", "PPM", "GIF"):
         whole = saved(pixels, kind, **({"interlace": 0} if kind == "GIF" else {}))
         data = whole[: len(whole) * 2 // 3]
-        with pytest.raises(DecodeError, match="truncated"):
+        with pytest.raises(DecodeError, match=r"^x: it is truncated; add --allow-damaged to use what there is of it$"):
             decode_bytes(data, "x")
         image = decode_bytes(data, "x", allow_damaged=True)
         reference = decode_bytes(whole, "x")

@@ -114,6 +114,19 @@ def test_odd_texts_of_a_png_lose_no_word(body: bytes, text: tuple[tuple[str, str
     assert opened(again).info[text[0][0]] == text[0][1]
 
 
+@pytest.mark.parametrize(("stored", "text"), [("\u5c71 \xe9".encode(), "\u5c71 \xe9"), (b"caf\xe9\0", "caf\xe9")])
+def test_a_comment_of_a_jpeg_goes_where_a_comment_can_go(stored: bytes, text: str) -> None:
+    image = decode_bytes(saved(pattern(), "JPEG", comment=stored), "x", strict=True)
+    assert image.text == (("Comment", text),)
+    assert opened(encode(image, format="JPEG")).info["comment"] == text.encode()
+    assert opened(encode(image, format="PNG")).info["Comment"] == text
+    assert losses(image, format="JPEG") == losses(image, format="PNG") == ()
+    assert losses(image, format="WEBP") == ("WEBP carries no texts: left out",)
+    others = replace(image, text=(*image.text, ("Author", "A")))
+    assert losses(others, format="JPEG") == ("JPEG carries no texts: left out",)
+    assert "comment" not in opened(encode(image, format="JPEG", strip=True)).info
+
+
 def test_a_text_without_a_name_is_left_out_with_a_word() -> None:
     image = decode_bytes(png(1, 1, 8, 0, [b"\0"], chunk(b"tEXt", b"\0text")), "x")
     assert (image.text, len(image.warnings)) == ((), 1)

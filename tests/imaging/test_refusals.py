@@ -98,6 +98,7 @@ def test_a_png_with_a_damaged_pixel_is_refused() -> None:
         (b"%PDF-1.7", "PDF"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "PostScript"),
         (b"8BPS\0\x01", "Photoshop"),
+        (b"\0\5\x16\7\0\2\0\0Mac OS X", "what macOS keeps beside a file"),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         (b"\n<!doctype HTML><html>404", "web page"),
         (b"#!/bin/sh\necho gone", "script"),
@@ -119,7 +120,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
     empty.touch()
     for path, reason in [
         (folder, "it is a folder, not a file"),
-        (pipe, "it is a named pipe"),
+        (pipe, "it is a named pipe, not a file; name - to read one image from standard input"),
         (empty, "empty"),
         (Path("/dev/zero"), "it is a device"),
         (tmp_path / "absent.png", "No such file"),

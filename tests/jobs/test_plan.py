@@ -10,6 +10,7 @@ import pytest
 
 from restore_cli.errors import UsageError
 from restore_cli.jobs.plan import ImageJob, format_named, plan_images
+from restore_cli.jobs.sources import PassedOver
 from restore_cli.settings import Existing, PathSettings, WriteSettings
 
 
@@ -228,6 +229,20 @@ class TestWhatIsRead:
         with pytest.raises(UsageError, match=r"none of the 2 inputs exists, phto\.png the first"):
             plan("phto.png", "gone.png", beside=True)
 
+    def test_camera_raws_of_a_folder_are_named_unless_they_have_an_image_beside_them(self):
+        touch("in/a.png", "in/a.NEF", "in/b.dng", "in/notes.txt")
+        passed_over = PassedOver()
+        settings = PathSettings(paths=("in", "out"), task_suffix="_x4")
+        plan_images(settings, WriteSettings(), passed_over=passed_over)
+        assert passed_over.warnings == ["in/b.dng: a camera raw, left out: develop it first, with a raw converter"]
+        touch("in/c.CR2")
+        plan_images(settings, WriteSettings(), passed_over=(passed_over := PassedOver()))
+        begin = "2 camera raws left out, such as in/b.dng: develop them first"
+        assert passed_over.warnings[0].startswith(begin)
+        touch("raws/a.orf")
+        with pytest.raises(UsageError, match=r"no images in raws; develop camera raws such as a\.orf first"):
+            plan("raws")
+
     def test_a_folder_without_images_says_how_to_look_deeper(self):
         touch("in/sub/a.png")
         with pytest.raises(UsageError, match="no images in in; add -r"):
@@ -255,6 +270,22 @@ class TestPatterns:
     def test_what_exists_under_its_very_name_is_no_pattern(self):
         touch("[a].png", "a.png", "b*.png", "bc.png")
         assert list(targets("[a].png", "b*.png", beside=True)) == ["[a].png", "b*.png"]
+
+    def test_names_that_look_like_options_patterns_or_templates_are_names(self):
+        names = [
+            "%d.png",
+            "-rf.png",
+            "#1.png",
+            "$HOME.png",
+            "a[1].png",
+            "b*.png",
+            "q'.png",
+            "s .png",
+            "{x}.png",
+            "~.png",
+        ]
+        touch(*(f"in/{name}" for name in [*names, "\U0001f600.png"]))
+        assert targets("in", "out") == {f"in/{name}": f"out/{name}" for name in [*names, "\U0001f600.png"]}
 
     def test_a_pattern_that_nothing_fits_is_refused(self):
         touch("a.png")

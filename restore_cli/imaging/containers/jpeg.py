@@ -39,8 +39,10 @@ from restore_cli.imaging.containers.further_parts import (
     parts_claimed,
 )
 from restore_cli.imaging.containers.parts import (
+    COMMENT,
     MOST_PARTS,
     MOST_PROFILE_BYTES,
+    MOST_TEXT_BYTES,
     TOO_MANY_PARTS,
     TRUNCATED,
     Parts,
@@ -97,6 +99,7 @@ class _Found:
     images: int | None = None
     further: frozenset[str] = frozenset()
     dpi: tuple[float, float] | None = None
+    comments: list[bytes] = field(default_factory=list)
 
 
 def dissect_jpeg(data: bytes) -> Parts:
@@ -133,8 +136,23 @@ def dissect_jpeg(data: bytes) -> Parts:
         icc_profile=_joined_profile(found),
         iptc=iptc_of_resources(found.resources),
         dpi=found.dpi,
+        text=_texts_of(found.comments),
         warnings=left_out(further),
     )
+
+
+def _texts_of(comments: list[bytes]) -> tuple[tuple[str, str], ...]:
+    """Return comments as PNG names them, in the coding that most programs write, or else byte for sign."""
+    texts = []
+    room = MOST_TEXT_BYTES
+    for comment in comments:
+        room -= len(comment)
+        if comment and room >= 0:
+            try:
+                texts.append((COMMENT, comment.decode("utf-8")))
+            except UnicodeDecodeError:
+                texts.append((COMMENT, comment.decode("latin-1")))
+    return tuple(texts)
 
 
 def is_gray_jpeg(head: bytes) -> bool | None:
@@ -212,11 +230,19 @@ def _take_aside(marker: int, body: bytes, found: _Found) -> bool:
         return False
     elif marker == _APP14:
         return False  # tells how four channels are to be understood
+    else:
+        _note(marker, body, found)
+    return _APP0 <= marker <= _LAST_APP or marker == _COMMENT
+
+
+def _note(marker: int, body: bytes, found: _Found) -> None:
+    """Keep a comment, and the name of a part that is not kept."""
+    if marker == _COMMENT:
+        found.comments.append(body.rstrip(b"\0"))
     elif marker == _APP11 and body.startswith(_JUMBF) and _MANIFEST in body:
         found.further |= {CREDENTIALS}
     else:
         found.further |= {name for start, name in _BESIDE.get(marker, {}).items() if body.startswith(start)}
-    return _APP0 <= marker <= _LAST_APP or marker == _COMMENT
 
 
 def _joined_profile(found: _Found) -> bytes | None:

@@ -15,6 +15,9 @@ MOST_PARTS = 1 << 16
 MOST_PROFILE_BYTES = 16 << 20
 MOST_TEXT_BYTES = 1 << 20  # of one text, and of all texts together
 
+COMMENT = "Comment"
+"""Keyword of the text that a JPEG holds without one, as PNG names it."""
+
 TRUNCATED = "it is truncated"
 DAMAGED = "it is damaged"
 TOO_MANY_PARTS = "it is damaged: its parts have no end"

@@ -21,6 +21,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 from restore_cli.errors import EncodeError
 from restore_cli.imaging.containers.deep_png import chunk, write_deep_png
 from restore_cli.imaging.containers.exif import SIGNATURE, read_exif, without_orientation
+from restore_cli.imaging.containers.parts import COMMENT
 from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, resources_of_iptc, write_raw_iptc
 from restore_cli.imaging.containers.photoshop import SIGNATURE as PHOTOSHOP
 from restore_cli.imaging.containers.tiff import Directory, Value, longs, read_directory, shorts, with_directory
@@ -126,9 +127,16 @@ def _write_jpeg(samples: Samples, kept: DecodedImage, quality: int, lossless: bo
         exif=b"" if "EXIF" in too_long else kept.exif or b"",
         xmp=b"" if "XMP" in too_long else kept.xmp or b"",
         dpi=kept.dpi or (0, 0),
-        extra=iptc,
+        extra=iptc + b"".join(_comment_segments(kept)),
     )
     return buffer.getvalue()
+
+
+def _comment_segments(kept: DecodedImage) -> Iterator[bytes]:
+    for keyword, value in kept.text:
+        if keyword == COMMENT:
+            body = value.encode("utf-8", "replace")[: _JPEG_SEGMENT_BYTES - 2]
+            yield b"\xff\xfe" + struct.pack(">H", 2 + len(body)) + body
 
 
 def _photoshop_segment(iptc: bytes) -> bytes:
