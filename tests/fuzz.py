@@ -35,7 +35,7 @@ from restore_cli.imaging.decode import decode
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode, output_format
 from restore_cli.jobs.plan import plan_images
-from restore_cli.settings import PathSettings, WriteSettings
+from restore_cli.settings import PathSettings, ReadSettings, WriteSettings
 from tests.children import children_seen
 from tests.imaging.files import builtin_srgb, exif_with, packed, pattern, png, saved
 
@@ -194,7 +194,7 @@ def fault_of(path: Path, chance: random.Random) -> str | None:
         plan_images(PathSettings(paths=(str(path),), task_suffix="_x2"), WriteSettings(existing="overwrite"))
         is_gray(path)
         lenient = chance.random() < 0.3
-        image = decode(path, max_pixels=MOST_PIXELS, strict=chance.random() < 0.1, allow_damaged=lenient)
+        image = decode(path, ReadSettings(max_pixels=MOST_PIXELS, strict=chance.random() < 0.1, allow_damaged=lenient))
         return unsound(image) or not_written(image, path.with_name("again"), chance)
     except DecodeError as error:
         line = str(error)
@@ -224,7 +224,7 @@ def not_written(image: DecodedImage, place: Path, chance: random.Random) -> str 
     except EncodeError as error:
         return None if "pixels are more than" in str(error) else f"not written: {error}"
     place.write_bytes(data)
-    again = decode(place, max_pixels=MOST_PIXELS)
+    again = decode(place, ReadSettings(max_pixels=MOST_PIXELS))
     return None if again.pixels.shape[:2] == image.pixels.shape[:2] else "another size when read again"
 
 

@@ -14,13 +14,14 @@ from restore_cli.comparison.page import TITLE, comparison_page
 from restore_cli.errors import ImageError, UsageError
 from restore_cli.imaging.decode import MAX_PIXELS, decode
 from restore_cli.imaging.formats import SUFFIXES
+from restore_cli.settings import ReadSettings
 from restore_cli.storage.files import publish
 
 Pair = tuple[Path, Path, Path | None]
 """Before, after, and the truth where there is one."""
 
 _FIRST_CHARACTERS = 2000
-_RESULT_FACTOR = 16  # results may have so many times the pixels of an input
+_OF_RESULTS = ReadSettings(max_pixels=16 * MAX_PIXELS)  # results may have so many times the pixels of an input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +124,10 @@ def _compare_pair(pair: Pair, gallery: Gallery) -> ImageError | None:
     before, after, truth = pair
     try:
         first = decode(before)
-        second = decode(after, max_pixels=_RESULT_FACTOR * MAX_PIXELS)
+        second = decode(after, _OF_RESULTS)
         scores = None
         if truth is not None:
-            scores = scores_of(first, second, decode(truth, max_pixels=_RESULT_FACTOR * MAX_PIXELS))
+            scores = scores_of(first, second, decode(truth, _OF_RESULTS))
         gallery.observe(str(after), first, second)
         gallery.take(str(after), before=before, after=after, name=before.name, scores=scores)
     except ImageError as error:

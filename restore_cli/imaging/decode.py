@@ -47,28 +47,20 @@ _MOST_DAMAGED_PIXELS_PER_BYTE, _FEW_PIXELS = 2048, 4_000_000
 MOST_BYTES = MAX_PIXELS * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
 """No file of an image within the usual limit is longer."""
 
+_USUAL = ReadSettings()
+
 # Formats whose decoders give 8 bits of colour, however many there are.
 _CUT_BY_DECODERS = ("AVIF", "HEIF", "JXL")
 # Formats without a box that says which way is up.
 _TURNED_BY_XMP = ("JPEG", "PNG", "WEBP", "TIFF")
 
 
-def decode(
-    path: Path,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    strict: bool = False,
-    allow_damaged: bool = False,
-    all_pages: bool = False,
-) -> DecodedImage:
+def decode(path: Path, settings: ReadSettings = _USUAL) -> DecodedImage:
     """Read one image file.
 
     Args:
         path: The file.
-        max_pixels: Refuse images with more pixels than this, before memory is spent on them.
-        strict: Refuse what would otherwise cost a warning.
-        allow_damaged: Read what there is of a damaged file, with a warning.
-        all_pages: Read every page of a TIFF, the first with the others in `more`; together they keep the limit.
+        settings: How it is read.
 
     Returns:
         Upright, sRGB-encoded pixels, with all that its file says and an output should keep.
@@ -76,42 +68,27 @@ def decode(
     Raises:
         DecodeError: If it is no regular file, cannot be read, is no whole image of a format we read, or too large.
     """
-    data = read_file(path, max_pixels)
-    return decode_bytes(
-        data, str(path), max_pixels=max_pixels, strict=strict, allow_damaged=allow_damaged, all_pages=all_pages
-    )
+    return decode_bytes(read_file(path, settings.max_pixels), str(path), settings)
 
 
-def decode_bytes(
-    data: bytes,
-    name: str,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    strict: bool = False,
-    allow_damaged: bool = False,
-    all_pages: bool = False,
-) -> DecodedImage:
+def decode_bytes(data: bytes, name: str, settings: ReadSettings = _USUAL) -> DecodedImage:
     """Read one image from the bytes of its file.
 
     Args:
         data: The whole file.
         name: What messages call it; its suffix is compared with the content.
-        max_pixels: Refuse images with more pixels than this, before memory is spent on them.
-        strict: Refuse what would otherwise cost a warning.
-        allow_damaged: Read what there is of a damaged file, with a warning.
-        all_pages: Read every page of a TIFF, the first with the others in `more`; together they keep the limit.
+        settings: How it is read; of several pages, the others lie in `more`.
 
     Raises:
         DecodeError: If the bytes are no whole image of a format we read, or it is too large.
     """
-    settings = ReadSettings(max_pixels=max_pixels, strict=strict, allow_damaged=allow_damaged, all_pages=all_pages)
     with _known(data, name) as format_name:
         count = _count_pages(data, format_name, settings)
         image, *more = (_decode_known(data, name, format_name, settings, page) for page in range(count))
         if more:
             warnings = [f"page {number}: {line}" for number, page in enumerate(more, 2) for line in page.warnings]
             image = replace(image, more=tuple(more), warnings=(*image.warnings, *warnings))
-    if strict and image.warnings:
+    if settings.strict and image.warnings:
         raise DecodeError(f"{name}: {image.warnings[0]}", hint="leave --strict out to take it as it is")
     return image
 

@@ -152,9 +152,7 @@ class Chooser:
             return Choice(entry=self._entry(self._channels[-1], sigma))
         try:
             data = read_file(job.source, read.max_pixels) if job.data is None else job.data
-            return self.choose(
-                decode_bytes(data, job.source_name, max_pixels=read.max_pixels, allow_damaged=read.allow_damaged)
-            )
+            return self.choose(decode_bytes(data, job.source_name, replace(read, strict=False, all_pages=False)))
         except ImageError:  # told when its turn comes
             return None
 

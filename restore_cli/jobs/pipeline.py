@@ -38,7 +38,7 @@ from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult, Status, Summary
 from restore_cli.jobs.resume import Ledgers
 from restore_cli.jobs.targets import ImageJob
-from restore_cli.settings import ReadSettings, WriteSettings
+from restore_cli.settings import WriteSettings
 from restore_cli.storage.files import Like, make_folder, publish
 
 __all__ = ["JobResult", "Summary", "run_jobs"]
@@ -303,21 +303,10 @@ def _read(
             ledgers.refuse_deadly(job, digest)
         if plan.one_by_one:  # so that its decoder is watched too
             ledgers.begin(job, digest)
-    image = _decoded(data, job.source_name, settings)
+    image = decode_bytes(data, job.source_name, settings)
     if right is not None:
-        image = replace(image, right=_decoded(right, str(job.right), settings).pixels)
+        image = replace(image, right=decode_bytes(right, str(job.right), settings).pixels)
     return Read(image=image, choice=networks.choose(image), digest=digest)
-
-
-def _decoded(data: bytes, name: str, settings: ReadSettings) -> DecodedImage:
-    return decode_bytes(
-        data,
-        name,
-        max_pixels=settings.max_pixels,
-        strict=settings.strict,
-        allow_damaged=settings.allow_damaged,
-        all_pages=settings.all_pages,
-    )
 
 
 def _restore(

@@ -16,6 +16,7 @@ from restore_cli.errors import DecodeError
 from restore_cli.imaging.containers.pillow import require_plugin
 from restore_cli.imaging.decode import SUFFIXES, decode, decode_bytes
 from restore_cli.imaging.decoded_image import DecodedImage
+from restore_cli.settings import ReadSettings
 from tests.imaging.files import builtin_srgb, chunk, exif_with, opened, packed, pattern, png, saved
 
 LOSSLESS = ["PNG", "TIFF", "BMP", "PPM"]
@@ -333,7 +334,7 @@ def test_what_there_is_of_a_damaged_file_is_read_if_allowed() -> None:
         data = whole[: len(whole) * 2 // 3]
         with pytest.raises(DecodeError, match=r"^x: it is truncated; add --allow-damaged to use what there is of it$"):
             decode_bytes(data, "x")
-        image = decode_bytes(data, "x", allow_damaged=True)
+        image = decode_bytes(data, "x", ReadSettings(allow_damaged=True))
         reference = decode_bytes(whole, "x")
         part = slice(-8, None) if kind == "BMP" else slice(8)  # a BMP begins at the bottom
         assert np.array_equal(image.pixels[part], reference.pixels[part]), kind
@@ -353,10 +354,12 @@ def test_what_is_refused_as_damaged_is_never_read_without_a_word(kind: str) -> N
         for position in random.integers(12, len(data), int(random.integers(1, 9))):
             damaged[position] = int(random.integers(0, 256))
         try:
-            decode_bytes(bytes(damaged), "x", max_pixels=100_000)
+            decode_bytes(bytes(damaged), "x", ReadSettings(max_pixels=100000))
         except DecodeError:
             with suppress(DecodeError):
-                warnings = decode_bytes(bytes(damaged), "x", max_pixels=100_000, allow_damaged=True).warnings
+                warnings = decode_bytes(
+                    bytes(damaged), "x", ReadSettings(max_pixels=100000, allow_damaged=True)
+                ).warnings
                 assert any(line.startswith("only what could be decoded is used: ") for line in warnings)
 
 
@@ -365,17 +368,17 @@ def test_a_few_bytes_that_declare_a_huge_image_are_refused_damaged_or_not() -> N
     with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
         tags = {name: file.pages[0].tags[name].valueoffset for name in ("ImageWidth", "ImageLength")}
     struct.pack_into("<H", data, tags["ImageWidth"], 9000)
-    assert decode_bytes(bytes(data), "x", allow_damaged=True).width == 9000
+    assert decode_bytes(bytes(data), "x", ReadSettings(allow_damaged=True)).width == 9000
     struct.pack_into("<H", data, tags["ImageLength"], 9000)
     with pytest.raises(DecodeError, match=r"^x: it is truncated$"):
-        decode_bytes(bytes(data), "x", allow_damaged=True)
+        decode_bytes(bytes(data), "x", ReadSettings(allow_damaged=True))
 
 
 def test_a_strict_reader_refuses_what_would_cost_a_warning() -> None:
     data = saved(pattern(), "PNG")
-    assert decode_bytes(data, "x.png", strict=True).height == 20
+    assert decode_bytes(data, "x.png", ReadSettings(strict=True)).height == 20
     with pytest.raises(DecodeError, match=r"^x\.jpg: its name promises JPEG.*leave --strict out"):
-        decode_bytes(data, "x.jpg", strict=True)
+        decode_bytes(data, "x.jpg", ReadSettings(strict=True))
 
 
 def test_images_are_decoded_side_by_side() -> None:
@@ -398,7 +401,7 @@ def test_images_are_decoded_side_by_side() -> None:
     assert not both_inside.broken
     results: list[DecodedImage] = []
     torn = whole[: len(whole) // 2]
-    lenient = threading.Thread(target=lambda: results.append(decode_bytes(torn, "x", allow_damaged=True)))
+    lenient = threading.Thread(target=lambda: results.append(decode_bytes(torn, "x", ReadSettings(allow_damaged=True))))
     with pillow.decoding():
         lenient.start()
         lenient.join(0.2)
@@ -450,7 +453,7 @@ def test_pixel_chunks_of_a_png_that_are_torn_apart_are_damage(between: bytes) ->
     halves = chunk(b"IDAT", body[:5]), chunk(b"IDAT", body[5:])
     rest = data[start + 12 + length :]
     together, torn = (data[:start] + gap.join(halves) + rest for gap in (b"", between))
-    assert decode_bytes(together, "x.png", strict=True).warnings == ()
+    assert decode_bytes(together, "x.png", ReadSettings(strict=True)).warnings == ()
     with pytest.raises(DecodeError, match=r"^x\.png: it is damaged: its parts are out of order"):
         decode_bytes(torn, "x.png")
-    assert np.array_equal(samples(decode_bytes(torn, "x.png", allow_damaged=True))[..., 0], pixels)
+    assert np.array_equal(samples(decode_bytes(torn, "x.png", ReadSettings(allow_damaged=True)))[..., 0], pixels)

@@ -15,6 +15,7 @@ from restore_cli.imaging.color.profiles import gray_profile, srgb_profile
 from restore_cli.imaging.decode import decode_bytes
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode, losses, output_format, suffix_of
+from restore_cli.settings import ReadSettings
 from tests.imaging.files import chunk, exif_with, opened, packed, pattern, png, saved
 
 LOSSLESS = ["PNG", "TIFF", "PPM"]
@@ -107,10 +108,12 @@ def test_deep_images_carry_all_that_was_said_too() -> None:
 )
 def test_odd_texts_of_a_png_lose_no_word(body: bytes, text: tuple[tuple[str, str], ...], bits: int) -> None:
     rows = packed(pattern(4, 4).reshape(4, -1), bits)
-    image = decode_bytes(png(4, 4, bits, 2, rows, chunk(b"tEXt", body), chunk(b"tEXt", body)), "x", strict=True)
+    image = decode_bytes(
+        png(4, 4, bits, 2, rows, chunk(b"tEXt", body), chunk(b"tEXt", body)), "x", ReadSettings(strict=True)
+    )
     assert image.text == text * 2
     again = encode(image, format="PNG")
-    assert decode_bytes(again, "x", strict=True).text == text * 2
+    assert decode_bytes(again, "x", ReadSettings(strict=True)).text == text * 2
     assert opened(again).info[text[0][0]] == text[0][1]
 
 

@@ -12,6 +12,7 @@ from PIL import ExifTags
 from restore_cli.imaging.containers.tiff import Directory, longs, read_directory, shorts, with_directory
 from restore_cli.imaging.decode import decode_bytes
 from restore_cli.imaging.encode import encode
+from restore_cli.settings import ReadSettings
 from tests.imaging.files import exif_with, opened, pattern, saved
 
 DETAILS, PLACE, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
@@ -248,7 +249,7 @@ def test_exif_of_a_bigtiff_comes_out_as_it_was_stored(order: str, target: str) -
             entries.append((inner, 16, 1, struct.pack(f"{order}Q", place)))
         struct.pack_into(f"{order}Q", data, fields[pointer], len(data))
         data += big_directory(order, len(data), entries)
-    image = decode_bytes(bytes(data), "x.tif", strict=True)
+    image = decode_bytes(bytes(data), "x.tif", ReadSettings(strict=True))
     again = encode(image, format=target)
     written = io.BytesIO(again if target == "TIFF" else opened(again).info["exif"].removeprefix(b"Exif\0\0"))
     found = read_directory(written)

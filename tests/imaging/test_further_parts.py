@@ -18,6 +18,7 @@ from restore_cli.imaging.containers.further_parts import without_claims
 from restore_cli.imaging.containers.pillow import require_plugin
 from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.encode import encode
+from restore_cli.settings import ReadSettings
 from tests.imaging.files import chunk, exif_with, opened, pattern, saved
 
 VIDEO = struct.pack(">I", 24) + b"ftypmp42\0\0\0\0isommp42" + bytes(500)
@@ -93,11 +94,11 @@ def test_what_lies_beside_the_image_is_named_once_and_claimed_no_more(name: str,
     assert image.warnings == (f"it also holds {name}: left out",)
     assert image.format == "JPEG"
     with pytest.raises(DecodeError, match=f"holds {name}"):
-        decode_bytes(FILES[name], "holiday.jpg", strict=True)
+        decode_bytes(FILES[name], "holiday.jpg", ReadSettings(strict=True))
     written = encode(image, format=target)
     for claim in CLAIMS:
         assert claim.encode() not in written.replace(VOCABULARIES["GCamera"].encode(), b""), claim
-    kept = decode_bytes(written, "x", strict=True).xmp
+    kept = decode_bytes(written, "x", ReadSettings(strict=True)).xmp
     assert kept is not None
     assert "Stra\u00dfe > Weg".encode() in kept
     assert SUBJECT.encode() in kept
@@ -168,7 +169,10 @@ def test_xmp_without_an_end_is_left_out(body: bytes) -> None:
 
 def test_previews_in_an_index_of_images_are_no_images() -> None:
     behind = saved(pattern(5, 7), "JPEG")
-    assert decode_bytes(jpeg(packet(), index_of_images(0x30000, 0x10001)) + behind, "x", strict=True).format == "JPEG"
+    assert (
+        decode_bytes(jpeg(packet(), index_of_images(0x30000, 0x10001)) + behind, "x", ReadSettings(strict=True)).format
+        == "JPEG"
+    )
     pair = decode_bytes(jpeg(packet(), index_of_images(0x20003, 0x20003)) + behind, "x")
     assert (pair.format, pair.warnings) == ("MPO", ("it holds 2 images: only the first is used",))
 
@@ -234,7 +238,7 @@ def test_what_is_no_image_is_named_whatever_holds_it(name: str, number: int) -> 
     data = BESIDE[name][number]
     assert decode_bytes(data, "x").warnings == (f"it also holds {name}: left out",)
     with pytest.raises(DecodeError, match=f"^x: it also holds {re.escape(name)}: left out; leave --strict out"):
-        decode_bytes(data, "x", strict=True)
+        decode_bytes(data, "x", ReadSettings(strict=True))
 
 
 def test_what_an_image_holds_hides_no_image_behind_it() -> None:
@@ -251,7 +255,7 @@ def test_manifests_of_a_jpeg_xl_are_named() -> None:
     for kind, body in ((b"jumb", MANIFEST), (b"brob", b"jumb" + bytes(30))):
         data = plain + struct.pack(">I4s", 8 + len(body), kind) + body
         assert decode_bytes(data, "x").warnings == ("it also holds Content Credentials (C2PA): left out",)
-    assert decode_bytes(plain, "x", strict=True).format == "JXL"
+    assert decode_bytes(plain, "x", ReadSettings(strict=True)).format == "JXL"
 
 
 def test_xmp_no_longer_leads_to_a_manifest() -> None:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.decode import decode_bytes
+from restore_cli.settings import ReadSettings
 from tests.imaging.files import pattern, saved
 
 
@@ -16,4 +17,4 @@ def test_an_icon_is_refused_by_name_with_what_to_do(kind: str, name: str) -> Non
     data = saved(Image.fromarray(pattern(32, 32)), "ICO", sizes=[(16, 16), (32, 32)], bitmap_format=kind)
     for damaged in (data, data[:40]):
         with pytest.raises(DecodeError, match=rf"^{name}: it is an icon, .*: save the largest as PNG"):
-            decode_bytes(damaged, name, allow_damaged=True)
+            decode_bytes(damaged, name, ReadSettings(allow_damaged=True))

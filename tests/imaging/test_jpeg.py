@@ -12,6 +12,7 @@ from PIL import Image
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.containers.jpeg import ENDS_EARLY, LEFT_OVER, LOST, fault_of_scans
 from restore_cli.imaging.decode import decode_bytes
+from restore_cli.settings import ReadSettings
 from tests.conftest import ROOT
 from tests.imaging.files import saved
 
@@ -79,7 +80,7 @@ def test_data_that_was_lost_or_slipped_in_is_told(kind: str, change: Callable[[b
 
     assert decode_bytes(data, "x").warnings == (says,)
     with pytest.raises(DecodeError, match=f"^x: {says}; leave --strict out"):
-        decode_bytes(data, "x", strict=True)
+        decode_bytes(data, "x", ReadSettings(strict=True))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from restore_cli.imaging.decode import decode_bytes
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode, losses
+from restore_cli.settings import ReadSettings
 from tests.imaging.files import exif_with, pattern, saved
 
 pytest.importorskip("pillow_jxl")
@@ -87,6 +88,6 @@ def test_the_best_quality_of_jpeg_xl_loses_nothing() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_untagged_jpeg_xl_in_srgb_costs_no_warning_in_and_out(channels: int) -> None:
     pixels = pattern(channels=channels)
-    image = decode_bytes(saved(pixels[..., 0] if channels == 1 else pixels, "JXL"), "x.jxl", strict=True)
+    image = decode_bytes(saved(pixels[..., 0] if channels == 1 else pixels, "JXL"), "x.jxl", ReadSettings(strict=True))
     assert losses(image, format="JXL") == ()
-    assert decode_bytes(encode(image, format="JXL"), "x.jxl", strict=True).channels == channels
+    assert decode_bytes(encode(image, format="JXL"), "x.jxl", ReadSettings(strict=True)).channels == channels

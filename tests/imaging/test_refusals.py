@@ -18,6 +18,7 @@ from restore_cli.errors import DecodeError
 from restore_cli.imaging.containers.container import is_gray
 from restore_cli.imaging.containers.pillow import require_plugin
 from restore_cli.imaging.decode import decode, decode_bytes
+from restore_cli.settings import ReadSettings
 from tests.imaging.files import chunk, packed, pattern, png, saved
 
 FORMATS = {
@@ -63,7 +64,7 @@ def test_bytes_behind_the_end_do_no_harm(kind: str) -> None:
 def refusal_of(data: bytes) -> str | None:
     """Return the one line a file is refused with, or None for a sound image."""
     try:
-        image = decode_bytes(data, "holiday.dat", max_pixels=1_000_000)
+        image = decode_bytes(data, "holiday.dat", ReadSettings(max_pixels=1000000))
     except DecodeError as error:
         return str(error)
     assert np.isfinite(image.pixels).all()
@@ -186,11 +187,11 @@ def test_a_pixel_bomb_is_refused_before_memory_is_spent(size: tuple[int, int]) -
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_limit_on_pixels_is_exact(kind: str) -> None:
-    assert decode_bytes(file_of(kind), "x", max_pixels=20 * 28).height == 20
+    assert decode_bytes(file_of(kind), "x", ReadSettings(max_pixels=20 * 28)).height == 20
     with pytest.raises(DecodeError, match="28x20 pixels are more than the 559 allowed"):
-        decode_bytes(file_of(kind), "x", max_pixels=559)
+        decode_bytes(file_of(kind), "x", ReadSettings(max_pixels=559))
     with pytest.raises(DecodeError, match="more than the 100 "):
-        decode_bytes(file_of(kind), "x", max_pixels=100)
+        decode_bytes(file_of(kind), "x", ReadSettings(max_pixels=100))
 
 
 def test_an_image_larger_than_pillows_own_limit_is_read_when_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +208,7 @@ def test_a_file_far_too_long_for_its_limit_is_not_read(tmp_path: Path) -> None:
     path.write_bytes(file_of("PNG"))
     os.truncate(path, 400 * 1024 * 1024)  # a hole: no disk space is used
     with pytest.raises(DecodeError, match=r"larger .* than any image"):
-        decode(path, max_pixels=1_000_000)
+        decode(path, ReadSettings(max_pixels=1000000))
 
 
 @pytest.mark.parametrize(
@@ -295,7 +296,7 @@ def test_the_size_of_a_jpeg_xl_is_known_before_it_is_decoded(size: tuple[int, in
     pytest.importorskip("pillow_jxl")
     data = saved(np.zeros((*size, 3), np.uint8), "JXL", use_container=container, effort=1)
     with pytest.raises(DecodeError, match=f"its {size[1]}x{size[0]} pixels are more than"):
-        decode_bytes(data, "x", max_pixels=size[0] * size[1] - 1)
+        decode_bytes(data, "x", ReadSettings(max_pixels=size[0] * size[1] - 1))
 
 
 @pytest.mark.parametrize(
@@ -333,7 +334,7 @@ def test_a_png_whose_pixels_end_a_row_early_is_refused(bits: int, *, interlaced:
     assert np.array_equal(np.rint(decode_bytes(whole, "x").pixels[..., 0] * top), expected)
     with pytest.raises(DecodeError, match=r"^x: it is truncated"):
         decode_bytes(short, "x")
-    assert decode_bytes(short, "x", allow_damaged=True).warnings == (
+    assert decode_bytes(short, "x", ReadSettings(allow_damaged=True)).warnings == (
         "only what could be decoded is used: it is truncated",
     )
 
@@ -359,7 +360,9 @@ def test_no_word_of_a_decoder_reaches_a_person(kind: str, *, lenient: bool) -> N
         if random.random() < 0.3:
             del damaged[int(random.integers(12, len(data))) :]
         try:
-            lines = decode_bytes(bytes(damaged), "holiday.dat", max_pixels=100_000, allow_damaged=lenient).warnings
+            lines = decode_bytes(
+                bytes(damaged), "holiday.dat", ReadSettings(max_pixels=100000, allow_damaged=lenient)
+            ).warnings
         except DecodeError as error:
             lines = (str(error),)
         for line in lines:

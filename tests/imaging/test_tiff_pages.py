@@ -14,6 +14,7 @@ from restore_cli.errors import DecodeError, EncodeError
 from restore_cli.imaging.containers.container import is_gray, is_gray_data
 from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.encode import encode
+from restore_cli.settings import ReadSettings
 from tests.imaging.files import pattern
 
 WHOLE, PREVIEW = pattern(48, 64), pattern(12, 16, 1)[..., 0]
@@ -45,7 +46,7 @@ def retagged(data: bytes, added: dict[int, int], renamed: dict[int, int] | None 
 
 
 def bytes_of(data: bytes) -> np.ndarray:
-    return np.rint(decode_bytes(data, "x.tif", strict=True).pixels * 255).astype(np.uint8)
+    return np.rint(decode_bytes(data, "x.tif", ReadSettings(strict=True)).pixels * 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -53,7 +54,7 @@ def bytes_of(data: bytes) -> np.ndarray:
 def test_a_preview_before_the_image_is_passed_over(order: str, big: bool) -> None:
     preview = (PREVIEW, {"subfiletype": 1, "extratags": [(271, 2, 0, "Scanner", True), (274, 3, 1, 3, True)]})
     data = tiff(preview, (WHOLE, {}), order=order, big=big)
-    image = decode_bytes(data, "x.tif", strict=True)
+    image = decode_bytes(data, "x.tif", ReadSettings(strict=True))
     assert np.array_equal(bytes_of(data), WHOLE[::-1, ::-1])  # turned as the first directory says of the whole file
     assert is_gray_data(data) is False
     assert b"Scanner" in (image.exif or b"")
@@ -148,8 +149,8 @@ def test_a_plane_that_is_neither_colour_nor_transparency_is_named(dtype: type[np
     data = tiff((infrared, {"extrasamples": [0]}))
     assert decode_bytes(data, "x.tif").warnings == ("it has a plane beside its colours, such as infrared: left out",)
     with pytest.raises(DecodeError, match="infrared"):
-        decode_bytes(data, "x.tif", strict=True)
-    assert decode_bytes(tiff((infrared, {"extrasamples": [2]})), "x.tif", strict=True).alpha is not None
+        decode_bytes(data, "x.tif", ReadSettings(strict=True))
+    assert decode_bytes(tiff((infrared, {"extrasamples": [2]})), "x.tif", ReadSettings(strict=True)).alpha is not None
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -178,7 +179,7 @@ def test_bits_stored_lowest_first_are_read_as_written(
 def test_tiles_whose_places_are_called_strips_are_read(dtype: type[np.generic]) -> None:
     levels = pattern(40, 50).astype(dtype)
     data = retagged(tiff((levels, {"tile": (16, 16)})), {}, {324: 273, 325: 279})
-    found = decode_bytes(data, "x.tif", strict=True).pixels * np.iinfo(dtype).max
+    found = decode_bytes(data, "x.tif", ReadSettings(strict=True)).pixels * np.iinfo(dtype).max
     assert np.array_equal(np.rint(found).astype(dtype), levels)
 
 
@@ -192,7 +193,7 @@ def test_all_pages_come_in_and_go_out_as_they_are(order: str) -> None:
         (gray, {}),
         (deep, {}),
     ]
-    image = decode_bytes(tiff(*pages, order=order), "x.tif", all_pages=True, strict=True)
+    image = decode_bytes(tiff(*pages, order=order), "x.tif", ReadSettings(all_pages=True, strict=True))
     assert len(image.more) == 2
     data = encode(image, format="TIFF")
     with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -200,7 +201,7 @@ def test_all_pages_come_in_and_go_out_as_they_are(order: str) -> None:
         for page, expected in zip(file.pages, (WHOLE, gray, deep), strict=True):
             assert np.array_equal(page.asarray(), expected)
         assert [271 in page.tags for page in file.pages] == [True, False, False]
-    again = decode_bytes(data, "x.tif", all_pages=True)
+    again = decode_bytes(data, "x.tif", ReadSettings(all_pages=True))
     for one, other in zip((image, *image.more), (again, *again.more), strict=True):
         assert np.array_equal(one.pixels, other.pixels)
 
@@ -208,23 +209,26 @@ def test_all_pages_come_in_and_go_out_as_they_are(order: str) -> None:
 def test_several_pages_are_written_as_tiff_alone_and_within_the_limit_together() -> None:
     data = tiff((WHOLE, {}), (WHOLE, {}), (WHOLE, {}))
     with pytest.raises(EncodeError, match=r"^PNG holds one image, not 3 pages; write TIFF, or leave --all-pages out$"):
-        encode(decode_bytes(data, "x.tif", all_pages=True), format="PNG")
+        encode(decode_bytes(data, "x.tif", ReadSettings(all_pages=True)), format="PNG")
     limit = 2 * WHOLE.shape[0] * WHOLE.shape[1]
     with pytest.raises(DecodeError, match=r"^x\.tif: the 9216 pixels of its 3 pages are more than the 6144 allowed; "):
-        decode_bytes(data, "x.tif", all_pages=True, max_pixels=limit)
-    assert decode_bytes(data, "x.tif", max_pixels=limit).more == ()
+        decode_bytes(data, "x.tif", ReadSettings(all_pages=True, max_pixels=limit))
+    assert decode_bytes(data, "x.tif", ReadSettings(max_pixels=limit)).more == ()
 
 
 def test_what_a_further_page_costs_is_told_with_its_number() -> None:
     infrared = np.dstack([WHOLE, WHOLE[..., :1]])
-    image = decode_bytes(tiff((WHOLE, {}), (infrared, {"extrasamples": [0]})), "x.tif", all_pages=True)
+    image = decode_bytes(tiff((WHOLE, {}), (infrared, {"extrasamples": [0]})), "x.tif", ReadSettings(all_pages=True))
     assert [line[:28] for line in image.warnings] == ["page 2: it has a plane besid"]
 
 
 @pytest.mark.shared
 def test_the_cases_of_the_development_material_are_read_or_refused_rightly(shared: Path) -> None:
     cases = shared / "cases"
-    assert (decode(cases / "thumb_first.tif", strict=True).height, decode(cases / "pages3.tif").height) == (160, 80)
+    assert (
+        decode(cases / "thumb_first.tif", ReadSettings(strict=True)).height,
+        decode(cases / "pages3.tif").height,
+    ) == (160, 80)
     for name, words in (("webpc.tif", "by WebP"), ("jxlc.tif", "by JPEG XL"), ("a0scan.tif", "--max-pixels")):
         with pytest.raises(DecodeError, match=words):
             decode(cases / name)
