@@ -119,7 +119,7 @@ def test_odd_texts_of_a_png_lose_no_word(body: bytes, text: tuple[tuple[str, str
 
 @pytest.mark.parametrize(("stored", "text"), [("\u5c71 \xe9".encode(), "\u5c71 \xe9"), (b"caf\xe9\0", "caf\xe9")])
 def test_a_comment_of_a_jpeg_goes_where_a_comment_can_go(stored: bytes, text: str) -> None:
-    image = decode_bytes(saved(pattern(), "JPEG", comment=stored), "x", strict=True)
+    image = decode_bytes(saved(pattern(), "JPEG", comment=stored), "x", ReadSettings(strict=True))
     assert image.text == (("Comment", text),)
     assert opened(encode(image, format="JPEG")).info["comment"] == text.encode()
     assert opened(encode(image, format="PNG")).info["Comment"] == text
