@@ -18,7 +18,7 @@ from restore_cli.jobs.bucket_results import url_of
 from restore_cli.jobs.choose import LEAST_SIGMA_USED, sigma_warning, trained_sigma
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult
-from restore_cli.jobs.targets import ImageJob
+from restore_cli.jobs.targets import ImageJob, one_a_folder
 
 if TYPE_CHECKING:
     from restore_cli.cli.comparison import ComparisonPage
@@ -86,7 +86,6 @@ class _Shown(BatchWatcher):
         self._out = out
         self._plan = plan
         self._comparison = comparison
-        self._named = {job.source: job for job in (*plan.jobs, *plan.skipped) if job.file is None or job.folder is None}
         self._total = len(plan.jobs) + len(plan.skipped)
         self._why_skipped = "is done already, skipped" if plan.write.resume else "exists, skipped"
         self._debug = debug
@@ -143,13 +142,12 @@ class _Shown(BatchWatcher):
             self._comparison.take(result)
         self.conclusion.take(result)
         self._count_shown += 1
-        job = self._named.get(result.source)
-        source = str(result.source) if job is None else job.source_name
-        target = str(result.target) if job is None else job.target_name
+        job = result.job
+        source, target = job.source_name, job.target_name
         place = f"[{self._count_shown}/{self._total}] {source}"
         self._remark(source, result)
         if result.status == "ok":
-            if job is None or not job.to_stdout:
+            if not job.to_stdout:
                 self._out.image_path(target)
             self._out.image_done(f"{place} -> {target}, {result.seconds:.1f} s", name=source)
         elif result.status == "skipped":
@@ -161,7 +159,7 @@ class _Shown(BatchWatcher):
                 self._out.traceback(result.error)
             self._out.error(result.error)
             self._out.image_done(None, name=source)
-        self._out.record(_result_json(result, job))
+        self._out.record(_result_json(result))
 
     def _remark(self, source: str, result: JobResult) -> None:
         if result.noise is not None:
@@ -201,11 +199,12 @@ def only(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else None
 
 
-def _result_json(result: JobResult, job: ImageJob | None) -> dict[str, Any]:
+def _result_json(result: JobResult) -> dict[str, Any]:
+    job = result.job
     return {
         "type": "image",
-        "source": (None if job is None else job.url) or str(result.source),
-        "target": job.target_name if job is not None and job.to_bucket else str(result.target),
+        "source": job.url or str(job.source),
+        "target": job.target_name if job.to_bucket else str(job.target),
         "status": result.status,
         "seconds": round(result.seconds, 3),
         "size_in": result.size_in,
@@ -292,13 +291,14 @@ class _Conclusion:
 
     def _place(self) -> str | None:
         """Say where the results lie."""
-        if self._last is None or any(job.to_stdout for job in self._plan.jobs):
+        places = one_a_folder(self._plan.jobs)
+        if self._last is None or any(job.to_stdout for job in places):
             return None
-        if any(job.to_bucket for job in self._plan.jobs):
+        if any(job.to_bucket for job in places):
             return f"the results are in {url_of(Path(os.path.commonpath(self._folders)))}/"
         if sum(self._folders.values()) == 1:
             return f"the result is {self._last}"
-        if all(job.is_in_place for job in self._plan.jobs):
+        if all(job.is_in_place for job in places):
             return "the results took the place of their sources"
         folders = [folder or "." for folder in self._folders]
         common = os.path.commonpath(folders) if len({os.path.isabs(folder) for folder in folders}) == 1 else ""  # noqa: PTH117

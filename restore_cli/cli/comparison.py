@@ -34,7 +34,6 @@ class ComparisonPage:
         self._plan = plan
         self._out = out
         self._gallery = Gallery(len(plan.jobs))
-        self._jobs = {job.source: job for job in plan.jobs}
 
     def __enter__(self) -> ComparisonPage:
         return self
@@ -50,9 +49,7 @@ class ComparisonPage:
 
     def take(self, result: JobResult) -> None:
         """Keep an image that was written, forget one that was not."""
-        job = self._jobs.get(result.source)
-        if job is None:
-            return
+        job = result.job
         if result.status != "ok":
             self._gallery.drop(str(result.source))
             return

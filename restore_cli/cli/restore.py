@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +24,7 @@ from restore_cli.jobs.batch import BatchRequest, plan_batch
 from restore_cli.jobs.choose import LARGEST_SIGMA, Chooser, WeightsRequest
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.steps import Step
+from restore_cli.jobs.targets import one_a_folder
 
 app = typer.Typer()
 
@@ -244,9 +246,10 @@ def restore_batch(
             retry_failed=files.retry_failed,
         )
     )
-    if any(job.to_stdout for job in plan.jobs):
+    places = one_a_folder(plan.jobs)
+    if any(job.to_stdout for job in places):
         out.require_pipe()
-    if any(job.from_stdin for job in plan.jobs) and not files.dry_run:
+    if any(job.from_stdin for job in places) and not files.dry_run:
         from restore_cli.cli.streams import with_standard_input
 
         plan = replace(plan, jobs=tuple(with_standard_input(job) if job.from_stdin else job for job in plan.jobs))
@@ -273,6 +276,8 @@ def _require_own_place(report: Path | None, plan: JobPlan) -> None:
     """Refuse a report that would overwrite an image."""
     if report is None:
         return
-    images = {os.path.realpath(path) for job in (*plan.jobs, *plan.skipped) for path in (job.source, job.target)}
-    if os.path.realpath(report) in images:
-        raise UsageError(f"--report {report} is one of the images", hint="name another file")
+    place = os.path.realpath(report)
+    names = {report.name, Path(place).name}  # only of these it is asked where links lead
+    for path in (path for job in chain(plan.jobs, plan.skipped) for path in (job.source, job.target)):
+        if path.name in names and os.path.realpath(path) == place:
+            raise UsageError(f"--report {report} is one of the images", hint="name another file")

@@ -5,7 +5,6 @@ Stage 1, ASK.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,12 +20,16 @@ app = typer.Typer()
     app,
     "status",
     examples="""
-    restore status out/           8 done, 1 failed, 1 begun
-    restore status --json out/    the same for programs, with the names
+    restore status out/              8 done, 1 failed, 1 begun
+    restore status --json out/       the same for programs, with the names
+    restore status s3://photos/out   of a batch into a bucket
     """,
 )
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="OUT", show_default=False, help="The output folder of a batch.")],
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="OUT", show_default=False, help="The output folder of a batch, here or in a bucket."),
+    ],
     *,
     json: Json = False,
 ) -> None:

@@ -158,7 +158,7 @@ def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
         if size > most_bytes:
             raise DecodeError(f"{path}: it is larger ({size} bytes) than any image of its kind that is read")
         file.seek(0)
-        return file.read(most_bytes)
+        return file.read(min(most_bytes, size + 1))  # the whole buffer is allocated, however little comes
 
 
 @contextmanager

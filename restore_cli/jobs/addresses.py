@@ -6,12 +6,15 @@ than from outside; so without leave it is followed to addresses of the internet 
 
 from __future__ import annotations
 
+import itertools
 import threading
+from array import array
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from restore_cli.errors import DecodeError, DownloadError, UsageError
-from restore_cli.jobs.sources import ImageSource, Selection
+from restore_cli.jobs.bucket_results import print_of_tag
+from restore_cli.jobs.sources import Found, ImageSource, Selection
 from restore_cli.storage.buckets import is_in_bucket, listed, read_object
 from restore_cli.storage.web import Patience, fetch_bytes, require_public
 
@@ -57,7 +60,7 @@ def source_at(url: str, *, allow_private: bool) -> ImageSource:
     return ImageSource(path=path.with_name(name), root=path.with_name(name), inner=name, url=url)
 
 
-def sources_in_bucket(url: str, selection: Selection) -> tuple[ImageSource, ...]:
+def found_in_bucket(url: str, selection: Selection) -> tuple[Found, ...]:
     """Return the images in a bucket that an input means: one object by its name, else those of a folder.
 
     Raises:
@@ -66,15 +69,18 @@ def sources_in_bucket(url: str, selection: Selection) -> tuple[ImageSource, ...]
     """
     root = Path(url)
     if root.suffix.lower() in selection.suffixes and not url.endswith("/"):
-        return (ImageSource(path=root, root=root, inner=root.name, url=url),) if selection.takes(root.name) else ()
-    sources = tuple(
-        ImageSource(path=root / inner, root=root, inner=inner, url=f"{url.rstrip('/')}/{inner}")
-        for inner in sorted(listed(url, recursive=selection.recursive))
-        if _is_image(inner, selection)
-    )
-    if not sources:
+        return (Found(root=root, url=url),) if selection.takes(root.name) else ()
+    inners, tags = [], array("Q")
+    for one in listed(url, recursive=selection.recursive):
+        if _is_image(one.name, selection):
+            inners.append(one.name)
+            tags.append(print_of_tag(one.e_tag))
+    if not inners:
         raise UsageError(f"no images in {url}", hint="look at its name; -r takes folders below it too")
-    return sources
+    if any(one > next_one for one, next_one in itertools.pairwise(inners)):  # S3 lists them in order
+        order = sorted(range(len(inners)), key=inners.__getitem__)
+        inners, tags = [inners[index] for index in order], array("Q", (tags[index] for index in order))
+    return (Found(root=root, url=url, inners=inners, tags=tags),)
 
 
 def _is_image(inner: str, selection: Selection) -> bool:
@@ -84,8 +90,8 @@ def _is_image(inner: str, selection: Selection) -> bool:
     return is_safe and is_called_image and not any(selection.leaves_out(str(folder)) for folder in path.parents)
 
 
-def fetch_image(url: str, *, allow_private: bool, stop: threading.Event) -> bytes:
-    """Return the bytes that lie at an address.
+def fetch_image(url: str, *, allow_private: bool, stop: threading.Event) -> tuple[bytes, str | None]:
+    """Return the bytes that lie at an address, and the tag of this state of them where it is in a bucket.
 
     Args:
         url: The address.
@@ -99,7 +105,7 @@ def fetch_image(url: str, *, allow_private: bool, stop: threading.Event) -> byte
     if is_in_bucket(url):
         return read_object(url, MOST_BYTES)
     try:
-        return fetch_bytes(
+        data = fetch_bytes(
             url,
             most_bytes=MOST_BYTES,
             permits=lambda target: _may_be_asked(target, allow_private=allow_private),
@@ -109,6 +115,7 @@ def fetch_image(url: str, *, allow_private: bool, stop: threading.Event) -> byte
         )
     except DownloadError as error:
         raise DecodeError(error.message, hint=error.hint) from error
+    return data, None
 
 
 def _may_be_asked(url: str, *, allow_private: bool) -> bool:

@@ -24,7 +24,7 @@ from restore_cli.jobs.result import JobResult, Summary
 from restore_cli.jobs.resume import Ledgers, split_done
 from restore_cli.jobs.sources import PassedOver
 from restore_cli.jobs.steps import Step, suffix_of_steps
-from restore_cli.jobs.targets import ImageJob, target_folders
+from restore_cli.jobs.targets import ImageJob, one_a_folder, target_folders
 from restore_cli.jobs.views import pair_views
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
 from restore_cli.storage.buckets import require_bucket
@@ -179,7 +179,7 @@ def without_done(plan: JobPlan, networks: NetworkSource) -> JobPlan:
         StorageError: If a ledger cannot be read.
     """
     to_do, done = split_done(plan.jobs, Ledgers(networks.origins()))
-    return replace(plan, jobs=to_do, skipped=(*plan.skipped, *done))
+    return replace(plan, jobs=to_do, skipped=(*plan.skipped, *done) if plan.skipped else done)
 
 
 def networks_of(
@@ -236,11 +236,12 @@ class Batch:
         if self._plan.write.resume:
             self._plan = without_done(self._plan, self._networks)
         self._watcher.planned(self._plan)
-        for folder in target_folders(job for job in self._plan.jobs if job.folder is not None):
+        places = one_a_folder(self._plan.jobs)
+        for folder in target_folders([job for job in places if job.folder is not None]):
             require_writable(folder)
-        for folder in target_folders(job for job in self._plan.jobs if job.to_bucket)[:1]:
+        for folder in target_folders([job for job in places if job.to_bucket])[:1]:
             require_bucket(url_of(folder))
-        self._networks.prepare(self._plan.jobs, only_fetch=self._crew is not None)
+        self._networks.prepare(self._plan.jobs[:LOOKED_AT_FIRST], only_fetch=self._crew is not None)
         if self._crew is not None and self._plan.jobs:
             with contextlib.ExitStack() as on_fault:
                 on_fault.callback(self._crew.close)
@@ -292,7 +293,7 @@ class Batch:
 
     def _skip_all(self) -> Summary:
         for job in self._plan.skipped:
-            self._take(JobResult(source=job.source, target=job.target, status="skipped"), None)
+            self._take(JobResult(job=job, status="skipped"), None)
         seconds = time.monotonic() - self._started
         return Summary(ok=0, skipped=len(self._plan.skipped), failed=0, stopped=0, seconds=seconds)
 
@@ -335,5 +336,6 @@ class Batch:
 
 def _remove_unfinished(plan: JobPlan) -> None:
     """Remove what killed processes left in the output folders."""
-    for folder in target_folders(job for job in (*plan.jobs, *plan.skipped) if job.folder is not None):
+    places = [job for jobs in (plan.jobs, plan.skipped) for job in one_a_folder(jobs) if job.folder is not None]
+    for folder in target_folders(places):
         remove_unfinished(folder)

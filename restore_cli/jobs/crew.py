@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from threading import Event
 from typing import Protocol, get_args
@@ -174,7 +175,8 @@ class Foreman:
         self._starting: set[int] = set()
         self._failed_starts = 0
         self._in_hand: dict[int, tuple[Batch, dict[Path, ImageJob]]] = {}
-        self._waiting: deque[ImageJob] = deque()
+        self._waiting: Iterator[ImageJob] = iter(())
+        self._waiting_count = 0
         self._suspects: deque[ImageJob] = deque()
         self._deaths: Counter[Path] = Counter()
         self._counts: dict[Status, int] = dict.fromkeys(get_args(Status), 0)
@@ -182,7 +184,7 @@ class Foreman:
         self._leaving = False
         self._fatal: RestoreError | None = None
 
-    def prepare(self, plan: JobPlan, origins: Iterable[Origin], first: tuple[ImageJob, ...]) -> None:
+    def prepare(self, plan: JobPlan, origins: Iterable[Origin], first: Sequence[ImageJob]) -> None:
         """Start the workers and wait for the first that is ready.
 
         Args:
@@ -198,11 +200,11 @@ class Foreman:
         self._starting = set(range(self._size))
         order = Order(
             plan=replace(plan, jobs=(), skipped=()),
-            first=first,
+            first=tuple(first),
             origins=tuple(origins),
             follow=self._on_progress is not None,
         )
-        self._waiting.extend(plan.jobs)
+        self._waiting, self._waiting_count = iter(plan.jobs), len(plan.jobs)
         self._crew.start(order, self._size)
         while not self._idle:
             self._listen()
@@ -222,14 +224,14 @@ class Foreman:
         started = time.monotonic()
         self._fail_fast = plan.fail_fast
         for job in plan.skipped:
-            self._report(JobResult(source=job.source, target=job.target, status="skipped"))
-        while self._in_hand or ((self._waiting or self._suspects) and not self._leaving):
+            self._report(JobResult(job=job, status="skipped"))
+        while self._in_hand or ((self._waiting_count or self._suspects) and not self._leaving):
             if stop is not None and stop.is_set():
                 self._leave()
             self._hand_out()
             self._listen()
-        for job in (*self._suspects, *self._waiting):
-            self._report(JobResult(source=job.source, target=job.target, status="stopped"))
+        for job in chain(self._suspects, self._waiting):
+            self._report(JobResult(job=job, status="stopped"))
         return Summary(**self._counts, seconds=time.monotonic() - started, fatal=self._fatal)
 
     def close(self) -> None:
@@ -237,10 +239,11 @@ class Foreman:
         self._crew.close()
 
     def _hand_out(self) -> None:
-        while self._idle and (self._suspects or self._waiting) and not self._leaving:
-            if self._waiting:
-                size = min(max(1, len(self._waiting) // (_BATCHES_EACH * self._size)), _LARGEST_BATCH)
-                batch = Batch(jobs=tuple(self._waiting.popleft() for _ in range(size)))
+        while self._idle and (self._suspects or self._waiting_count) and not self._leaving:
+            if self._waiting_count:
+                size = min(max(1, self._waiting_count // (_BATCHES_EACH * self._size)), _LARGEST_BATCH)
+                batch = Batch(jobs=tuple(islice(self._waiting, size)))
+                self._waiting_count -= size
             else:
                 batch = Batch(jobs=(self._suspects.popleft(),), one_by_one=True)
             worker = self._idle.pop()
@@ -303,7 +306,7 @@ class Foreman:
             if self._deaths[job.target] >= MOST_DEATHS:
                 msg = f"{job.source_name}: it ended its process twice"
                 error = DeadlyImageError(msg, hint="say --retry-failed to try it once more")
-                self._report(JobResult(source=job.source, target=job.target, status="failed", error=error))
+                self._report(JobResult(job=job, status="failed", error=error))
             else:
                 self._suspects.append(job)
         if worker in self._starting:
@@ -311,6 +314,6 @@ class Foreman:
             if self._failed_starts >= _FAILED_STARTS:
                 msg = f"workers end while they start ({reason})"
                 self._end(DeviceError(msg, hint="lower --workers, or look at what the system says of its memory"))
-        if not self._leaving and (self._suspects or self._waiting):
+        if not self._leaving and (self._suspects or self._waiting_count):
             self._starting.add(worker)
             self._crew.revive(worker)

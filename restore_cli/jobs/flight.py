@@ -22,11 +22,12 @@ from restore_cli.jobs.targets import ImageJob
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """An image that was read, the weights it gets, and the digest of its file where a ledger asks for it."""
+    """An image that was read, the weights it gets, and where a ledger asks for it the digest and tag of its file."""
 
     image: DecodedImage
     choice: Choice
     digest: str = ""
+    tag: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ class Flight:
     job: ImageJob
     stage: Stage = Stage.READING
     digest: str = ""
+    tag: str | None = None
     struck_out: bool = False
     image: DecodedImage | None = None
     choice: Choice | None = None
@@ -103,6 +105,7 @@ class Flight:
             return
         if isinstance(outcome, Read):
             self.image, self.digest, self.choice = outcome.image, outcome.digest, outcome.choice
+            self.tag = outcome.tag
         else:
             self.image, self.origin, self.advice = outcome.image, outcome.origin, outcome.advice
         self.stage = _NEXT_STAGE[self.stage]
@@ -119,8 +122,7 @@ class Flight:
         """Settle the result; the image is let go."""
         self.stage, self.image, self.future = Stage.DONE, None, None
         self.result = JobResult(
-            source=self.job.source,
-            target=self.job.target,
+            job=self.job,
             status=status,
             seconds=self.seconds,
             error=error,

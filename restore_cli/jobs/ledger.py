@@ -23,13 +23,14 @@ import json
 import os
 import stat
 import threading
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from restore_cli.errors import StorageError
+from restore_cli.jobs.prints import Prints
 
 try:
     import fcntl
@@ -41,6 +42,7 @@ else:
 LEDGER_NAME = ".restore-ledger.jsonl"
 
 _LINE_START = b'{"ledger": 1, '
+_fields_of = itemgetter("target", "input", "weights", "options", "version", "output")
 _DIGEST_PREFIX = "sha256:"
 _READ_BYTES = 1 << 20
 _FILE_MODE = 0o666  # what the umask leaves of it, as for any new file
@@ -69,12 +71,6 @@ class Origin:
     steps: tuple[str, ...] = field(default=(), compare=False)
 
 
-class _Record(NamedTuple):
-    input: str
-    origin: Origin
-    output: str
-
-
 class Ledger:
     """The ledger of one folder; safe to use from several threads and by several processes.
 
@@ -86,8 +82,8 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self._prefix = f"{folder}/" if folder.name else str(folder)
         self._path = folder / LEDGER_NAME
-        self._records: defaultdict[str, list[_Record]] = defaultdict(list)
-        self._origins: dict[tuple[object, ...], Origin] = {}
+        self._known = Prints()  # names of results
+        self._proved = Prints()  # results: their names, inputs, what they were made with, and their own digests
         self._read_to = 0
         # One descriptor for all: closing any second one of the same file would drop every lock of the process.
         self._descriptor: int | None = None
@@ -127,7 +123,9 @@ class Ledger:
 
     def knows(self, target: Path) -> bool:
         """Return whether a file was ever written as `target`."""
-        return self.name_of(target) in self._records
+        name = self.name_of(target)
+        with self._lock:
+            return name in self._known
 
     def proves(self, target: Path, origin: Origin, input_digest: str, *, in_place: bool = False) -> bool:
         """Return whether the file at `target` is what `origin` makes of the input: if all digests are found again.
@@ -138,12 +136,11 @@ class Ledger:
             input_digest: Digest of the source as it is now.
             in_place: The target is the source itself; its input is gone, and its own bytes prove that it is done.
         """
-        outputs = {
-            record.output
-            for record in self._records.get(self.name_of(target), ())
-            if record.origin == origin and (in_place or record.input == input_digest)
-        }
-        return bool(outputs) and (input_digest if in_place else digest_of_file(target)) in outputs
+        output = input_digest if in_place else digest_of_file(target)
+        given = None if in_place else input_digest
+        facts = (self.name_of(target), given, origin.weights, origin.options, origin.version, output)
+        with self._lock:
+            return facts in self._proved
 
     def claim(self, target: Path, *, create: bool) -> bool:
         """Take an image for this process, unless another living one has it.
@@ -227,7 +224,7 @@ class Ledger:
     def _read_on(self, descriptor: int) -> None:
         if os.fstat(descriptor).st_size < self._read_to:  # somebody put another file in its place
             self._read_to = 0
-            self._records.clear()
+            self._known, self._proved = Prints(), Prints()
         os.lseek(descriptor, self._read_to, os.SEEK_SET)
         rest = b""
         while chunk := os.read(descriptor, _READ_BYTES):
@@ -240,15 +237,12 @@ class Ledger:
     def _take_in(self, line_json: Any) -> None:
         """Remember one line; what is no record of ours is passed over, since it can prove nothing."""
         try:
-            name, given, output = line_json["target"], line_json["input"], line_json["output"]
-            facts = weights, options, version = line_json["weights"], line_json["options"], line_json["version"]
-            if facts not in self._origins:
-                self._origins[facts] = Origin(weights=weights, options=options, version=version)
-            origin = self._origins[facts]
+            name, given, weights, options, version, output = _fields_of(line_json)
+            self._proved.note((name, given, weights, options, version, output))
+            self._proved.note((name, None, weights, options, version, output))
+            self._known.note(name)
         except (KeyError, TypeError):
             return
-        if isinstance(name, str):
-            self._records[name].append(_Record(input=given, origin=origin, output=output))
 
     @contextlib.contextmanager
     def _open(self, *, write: bool = True, create: bool = False) -> Iterator[int | None]:

@@ -37,7 +37,7 @@ from restore_cli.jobs.networks import NetworkSource
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult, Status, Summary
 from restore_cli.jobs.resume import Ledgers
-from restore_cli.jobs.targets import ImageJob
+from restore_cli.jobs.targets import ImageJob, one_a_folder
 from restore_cli.settings import WriteSettings
 from restore_cli.storage.files import Like, make_folder, publish
 
@@ -87,7 +87,7 @@ def run_jobs(
         on_result(result)
 
     for job in plan.skipped:
-        report(JobResult(source=job.source, target=job.target, status="skipped"))
+        report(JobResult(job=job, status="skipped"))
     own = _ledgers_of(plan, networks) if ledgers is None else None
     kept = own if ledgers is None else ledgers
     try:
@@ -127,7 +127,7 @@ class _Coordinator:
         self._report = report
         self._stop = stop
         self._most = max(1, plan.jobs_in_flight)
-        self._waiting = deque(plan.jobs)
+        self._waiting, self._waiting_count = iter(plan.jobs), len(plan.jobs)
         self._held_elsewhere: deque[ImageJob] = deque()
         self._flights: deque[Flight] = deque()
         self._leaving = threading.Event()  # the net looks at it too
@@ -141,7 +141,7 @@ class _Coordinator:
             ThreadPoolExecutor(self._most, "write") as writers,
         ):
             try:
-                while self._waiting or self._held_elsewhere or self._flights:
+                while self._waiting_count or self._held_elsewhere or self._flights:
                     if self._stop is not None and self._stop.is_set():
                         self._leaving.set()
                     self._take_up(readers)
@@ -158,10 +158,10 @@ class _Coordinator:
 
     def _take_up(self, readers: Executor) -> None:
         ahead = sum(flight.stage in AHEAD_OF_THE_NET for flight in self._flights)
-        tries_left = len(self._waiting) or len(self._held_elsewhere)
+        tries_left = self._waiting_count or len(self._held_elsewhere)
         while tries_left and (ahead < self._most or self._leaving.is_set()):
             tries_left -= 1
-            flight = Flight(job=(self._waiting or self._held_elsewhere).popleft())
+            flight = Flight(job=self._next_job())
             if self._leaving.is_set():
                 flight.finish("stopped")
             elif not self._claim(flight):
@@ -172,6 +172,12 @@ class _Coordinator:
                 flight.launch(Stage.READING, readers, work)
                 ahead += 1
             self._flights.append(flight)
+
+    def _next_job(self) -> ImageJob:
+        if not self._waiting_count:
+            return self._held_elsewhere.popleft()
+        self._waiting_count -= 1
+        return next(self._waiting)
 
     def _claim(self, flight: Flight) -> bool:
         """Take an image for this process; return whether it is ours, or has failed at that."""
@@ -204,7 +210,7 @@ class _Coordinator:
             elif flight.stage is Stage.RAN and writing < self._most:
                 proof = None
                 if self._ledgers is not None and flight.origin is not None:
-                    proof = _Proof(ledgers=self._ledgers, origin=flight.origin, digest=flight.digest)
+                    proof = _Proof(self._ledgers, flight.origin, flight.digest, flight.tag)
                 write = partial(_write, image, flight.job, self._plan, proof, self._deliver)
                 flight.launch(Stage.WRITING, writers, write)
                 writing += 1
@@ -262,18 +268,19 @@ class _Coordinator:
             self._report(result)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Proof:
     """What a ledger is told of one result."""
 
     ledgers: Ledgers
     origin: Origin
     digest: str
+    tag: str | None
 
 
 def _ledgers_of(plan: JobPlan, networks: NetworkSource) -> Ledgers | None:
     """Return the ledgers of a plan's output folders, None where none is kept."""
-    if not any(job.keeps_proof for job in plan.jobs):
+    if not any(job.keeps_proof for job in one_a_folder(plan.jobs)):
         return None
     return Ledgers(networks.origins() if plan.write.resume else ())
 
@@ -287,16 +294,16 @@ def _read(
         _DoneAlreadyError: If its result is there, proved.
         DeadlyImageError: If it has ended its process too often.
     """
-    settings = plan.read
+    settings, tag = plan.read, None
     if job.url is not None:
-        data = fetch_image(job.url, allow_private=job.allow_private, stop=stop)
+        data, tag = fetch_image(job.url, allow_private=job.allow_private, stop=stop)
     else:
         data = read_file(job.source, settings.max_pixels) if job.data is None else job.data
     digest = digest_of_bytes(data) if job.keeps_proof else ""
     right = None if job.right is None else read_file(job.right, settings.max_pixels)
     if right is not None and digest:
         digest = digest_of_views(digest, digest_of_bytes(right))
-    if plan.write.resume and ledgers is not None and ledgers.prove(job, digest):
+    if plan.write.resume and ledgers is not None and ledgers.prove(job, digest, tag):
         raise _DoneAlreadyError
     if ledgers is not None and digest:
         if not plan.retry_failed:
@@ -306,7 +313,7 @@ def _read(
     image = decode_bytes(data, job.source_name, settings)
     if right is not None:
         image = replace(image, right=decode_bytes(right, str(job.right), settings).pixels)
-    return Read(image=image, choice=networks.choose(image), digest=digest)
+    return Read(image=image, choice=networks.choose(image), digest=digest, tag=tag)
 
 
 def _restore(
@@ -389,14 +396,14 @@ def _write(image: DecodedImage, job: ImageJob, plan: JobPlan, proof: _Proof | No
         deliver(data)
     else:
         try:
-            overwrite = settings.existing == "overwrite" or job.replaces
+            overwrite = settings.existing == "overwrite" or job.is_in_place
+            overwrite |= settings.resume and proof is not None and proof.ledgers.know(job)
             if job.to_bucket:
-                made_with = None if proof is None else (proof.origin, proof.digest)
-                publish_in_bucket(data, job.target, made_with, overwrite=overwrite, resume=settings.resume)
+                _put(data, job, proof, overwrite=overwrite, resume=settings.resume)
             else:
                 _publish(data, job, proof, overwrite=overwrite, keep_times=settings.keep_times)
         except TargetExistsError as error:
-            proved = settings.resume and proof is not None and proof.ledgers.prove(job, proof.digest)
+            proved = settings.resume and proof is not None and proof.ledgers.prove(job, proof.digest, proof.tag)
             if proved or settings.existing == "skip":
                 raise _DoneAlreadyError from error
             raise
@@ -413,6 +420,16 @@ def _publish(data: bytes, job: ImageJob, proof: _Proof | None, *, overwrite: boo
     # In place the target is what a link points to.
     like = None if job.file is None else Like(source=job.file, takes_its_place=job.is_in_place, keeps_times=keep_times)
     publish(data, job.target, overwrite=overwrite, like=like)
+
+
+def _put(data: bytes, job: ImageJob, proof: _Proof | None, *, overwrite: bool, resume: bool) -> None:
+    made_with = None if proof is None else (proof.origin, proof.digest)
+    tag = publish_in_bucket(data, job.target, made_with, overwrite=overwrite, resume=resume)
+    if proof is not None:
+        digest, tags = digest_of_bytes(data), (proof.tag, tag)
+        proof.ledgers.write_down_in_bucket(
+            job, proof.origin, input_digest=proof.digest, output_digest=digest, tags=tags
+        )
 
 
 def _named_fault(error: BaseException, flight: Flight) -> RestoreError:

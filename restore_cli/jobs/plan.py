@@ -14,12 +14,12 @@ from pathlib import Path
 
 from restore_cli.errors import EncodeError, UsageError
 from restore_cli.imaging.formats import SUFFIXES, WRITABLE_FORMATS, output_format, promised_format, suffix_of
-from restore_cli.jobs.addresses import is_address, source_at, sources_in_bucket
+from restore_cli.jobs.addresses import found_in_bucket, is_address, source_at
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.ledger import Ledger
-from restore_cli.jobs.sources import ImageSource, PassedOver, Selection, expand_patterns, find_sources
+from restore_cli.jobs.sources import Found, ImageSource, PassedOver, Selection, Sources, expand_patterns, find_sources
 from restore_cli.jobs.steps import Step
-from restore_cli.jobs.targets import Destination, ImageJob, plan_jobs, settle
+from restore_cli.jobs.targets import Destination, ImageJob, never_ours, plan_jobs, settle
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
 from restore_cli.storage.buckets import is_in_bucket
 
@@ -50,9 +50,9 @@ class JobPlan:
     """
 
     weights: WeightsRequest
-    jobs: tuple[ImageJob, ...]
+    jobs: Sequence[ImageJob]
     steps: tuple[Step, ...] = ()
-    skipped: tuple[ImageJob, ...] = ()
+    skipped: Sequence[ImageJob] = ()
     run: RunSettings = field(default_factory=RunSettings)
     read: ReadSettings = field(default_factory=ReadSettings)
     write: WriteSettings = field(default_factory=WriteSettings)
@@ -72,7 +72,7 @@ class JobPlan:
 
 def plan_images(
     settings: PathSettings, write: WriteSettings, *, passed_over: PassedOver | None = None
-) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
+) -> tuple[Sequence[ImageJob], Sequence[ImageJob]]:
     """Turn paths into images to restore and images to skip, in the order of the work.
 
     Args:
@@ -94,23 +94,24 @@ def plan_images(
     buckets = _in_buckets(write, typed_inputs, output, selection)
     here = [typed for typed in typed_inputs if not is_address(typed) and not is_in_bucket(typed)]
     paths = [Path(typed) for typed in expand_patterns(here)]
-    inputs = [*paths, *(source.path for source in addresses), *dict.fromkeys(source.root for source in buckets)]
+    inputs = [*paths, *(source.path for source in addresses), *(found.root for found in buckets)]
     is_one_file = len(inputs) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112 - unlike Path's it takes any name
-    is_one_file &= all(source.path == source.root for source in buckets)
+    is_one_file &= all(found.inners is None for found in buckets)
     destination = _destination(settings, write, inputs, output, is_one_file=is_one_file)
     leave_out = destination.path if destination.kind == "folder" else None
     if any(_same_folder(leave_out, folder) for folder in inputs):
         leave_out = None  # refused later, with the reason that input and output are one
-    sources = find_sources(paths, selection, leave_out=leave_out, passed_over=passed_over) if paths else ()
-    sources = (*sources, *(source for source in addresses if selection.takes(source.inner)), *buckets)
-    jobs = plan_jobs(sources, destination, is_ours=_Known()) if write.resume else plan_jobs(sources, destination)
-    if settings.allow_private:
-        jobs = [replace(job, allow_private=job.url is not None) for job in jobs]
-    if output is not None and is_in_bucket(output):
-        jobs = [replace(job, to_bucket=True, home=None, replaces=False) for job in jobs]
+    sources = Sources(())
+    if paths:
+        sources = find_sources(paths, selection, leave_out=leave_out, passed_over=passed_over)
+    at_addresses = (Found(root=one.root, url=one.url) for one in addresses if selection.takes(one.inner))
+    sources += Sources((*at_addresses, *buckets))
+    to_bucket = output is not None and is_in_bucket(output)
+    jobs = plan_jobs(sources, destination, allow_private=settings.allow_private, to_bucket=to_bucket)
     if settings.in_place:
         _require_format_kept(jobs)
-    return settle(jobs, write.existing, settings.shard)
+    is_ours = _Known() if write.resume else never_ours
+    return settle(jobs, write.existing, settings.shard, is_ours=is_ours)
 
 
 def _addresses(settings: PathSettings, inputs: Sequence[str], output: str | None) -> tuple[ImageSource, ...]:
@@ -125,8 +126,8 @@ def _addresses(settings: PathSettings, inputs: Sequence[str], output: str | None
 
 def _in_buckets(
     write: WriteSettings, inputs: Sequence[str], output: str | None, selection: Selection
-) -> tuple[ImageSource, ...]:
-    """Return the inputs that lie in buckets.
+) -> tuple[Found, ...]:
+    """Return what is found through the inputs that lie in buckets.
 
     Raises:
         UsageError: If buckets do not go with what else is requested.
@@ -139,12 +140,12 @@ def _in_buckets(
         raise UsageError("--existing rename does not go with a bucket", hint="choose skip or overwrite")
     if output is not None and is_in_bucket(output) and write.keep_times:
         raise UsageError("--keep-times does not go with a bucket", hint="leave it out")
-    return tuple(source for url in typed for source in sources_in_bucket(url, selection))
+    return tuple(found for url in typed for found in found_in_bucket(url, selection))
 
 
 def _plan_streams(
     settings: PathSettings, write: WriteSettings, inputs: Sequence[str], output: str | None
-) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
+) -> tuple[Sequence[ImageJob], Sequence[ImageJob]]:
     """Plan the one image that comes through standard input or goes to standard output, or both."""
     if len(inputs) > 1:
         raise UsageError(f"{STREAM} is one image and cannot be one of several", hint="restore it on its own")
@@ -181,7 +182,11 @@ class _Known:
     def __init__(self) -> None:
         self._ledgers: dict[Path, Ledger] = {}
 
-    def __call__(self, home: Path, target: Path) -> bool:
+    def __call__(self, job: ImageJob) -> bool:
+        return job.home is not None and self.knows(job.home, job.target)
+
+    def knows(self, home: Path, target: Path) -> bool:
+        """Return whether the ledger of a folder has a line for a target."""
         if home not in self._ledgers:
             self._ledgers[home] = Ledger(home)
             self._ledgers[home].read()
@@ -221,7 +226,7 @@ def _split(settings: PathSettings, *, resume: bool) -> tuple[Sequence[str], str 
         return settings.paths, settings.output
     *inputs, output = settings.paths
     is_new = output == STREAM or not os.path.exists(output) or os.path.isdir(output)  # noqa: PTH110, PTH112 - as above
-    if not is_new and not (resume and _Known()(Path(output).parent, Path(output))):
+    if not is_new and not (resume and _Known().knows(Path(output).parent, Path(output))):
         msg = f"{output} exists: is it the output or one more input?"
         hint = f"say `--output {output} --existing overwrite` to replace it, or `--beside` to restore it too"
         raise UsageError(msg, hint=hint)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from restore_cli.errors import RestoreError
+from restore_cli.jobs.targets import ImageJob
 
 if TYPE_CHECKING:
     from restore_cli.jobs.advice import Advice
@@ -23,8 +24,7 @@ class JobResult:
     """What became of one image.
 
     Attributes:
-        source: The image read.
-        target: The file written, or that would have been.
+        job: The image read, and what was written or would have been.
         status: "ok"; "skipped" by the plan, or since another process has done it; "failed" with an error; "stopped"
             before it was done, nothing written.
         seconds: Time spent on it in all stages, waiting not counted.
@@ -37,8 +37,7 @@ class JobResult:
         noise: What was estimated of its noise, None where nobody asked for it.
     """
 
-    source: Path
-    target: Path
+    job: ImageJob
     status: Status
     seconds: float = 0.0
     error: RestoreError | None = None
@@ -48,6 +47,16 @@ class JobResult:
     size_out: tuple[int, int] | None = None
     weights: str | None = None
     noise: NoiseEstimate | None = None
+
+    @property
+    def source(self) -> Path:
+        """Return the image read."""
+        return self.job.source
+
+    @property
+    def target(self) -> Path:
+        """Return the file written, or that would have been."""
+        return self.job.target
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from restore_cli._version import __version__
 from restore_cli.errors import ImageError, RestoreError
 from restore_cli.jobs.attempts import Attempts, DeadlyImageError
-from restore_cli.jobs.bucket_results import is_proved
+from restore_cli.jobs.bucket_results import Parts, proof_of
 from restore_cli.jobs.ledger import Ledger, Origin, digest_of_bytes, digest_of_file, digest_of_views
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult
-from restore_cli.jobs.targets import ImageJob
+from restore_cli.jobs.targets import ImageJob, one_a_folder, picked
 from restore_cli.storage.files import make_folder
 from restore_cli.weights.entry import WeightsEntry
 
@@ -40,6 +41,7 @@ class Ledgers:
     def __init__(self, origins: Iterable[Origin] = ()) -> None:
         self._origins = set(origins)
         self._ledgers: dict[Path, Ledger] = {}
+        self._parts: dict[Path, Parts] = {}
         self._attempts: dict[Path, Attempts] = {}
         self._begun: set[Path] = set()
 
@@ -55,15 +57,18 @@ class Ledgers:
             self._ledgers[job.home] = Ledger(job.home)
         return self._ledgers[job.home]
 
-    def read(self, jobs: Iterable[ImageJob]) -> None:
+    def read(self, jobs: Sequence[ImageJob]) -> None:
         """Take in all ledgers of some jobs.
 
         Raises:
             StorageError: If one cannot be read.
         """
-        for home in dict.fromkeys(job.home for job in jobs):
+        for home in dict.fromkeys(job.home for job in one_a_folder(jobs)):
             if home is not None:
                 self._ledgers.setdefault(home, Ledger(home)).read()
+        for job in {job.bucket: job for job in one_a_folder(jobs)}.values():
+            if (parts := self._parts_of(job)) is not None:
+                parts.read(self._origins)
 
     def claim(self, job: ImageJob, *, create: bool) -> bool:
         """Take a job for this process, unless another living one has it.
@@ -94,15 +99,21 @@ class Ledgers:
         if ledger is not None:
             ledger.release(job.target)
 
-    def prove(self, job: ImageJob, input_digest: str | None = None) -> bool:
+    def know(self, job: ImageJob) -> bool:
+        """Return whether a job's result was ever written, so that what lies there is ours to replace."""
+        ledger = self.of(job)
+        return ledger is not None and ledger.knows(job.target)
+
+    def prove(self, job: ImageJob, input_digest: str | None = None, tag: str | None = None) -> bool:
         """Return whether a job's result is there, whole, and made of this very input in this very way.
 
         Args:
             job: An image of the plan.
             input_digest: Digest of its source, if it is known already.
+            tag: What its bucket calls the state of the source that has this digest.
         """
-        if job.to_bucket:  # asked only when the image was read: a million objects are not asked for nothing
-            return input_digest is not None and is_proved(job.target, tuple(self._origins), input_digest)
+        if (parts := self._parts_of(job)) is not None:
+            return self._prove_in_bucket(job, parts, input_digest, tag)
         ledger = self.of(job)
         if ledger is None or not ledger.knows(job.target):
             return False
@@ -113,6 +124,33 @@ class Ledgers:
             return False
         origins = tuple(self._origins)  # another thread may add one
         return any(ledger.proves(job.target, origin, digest, in_place=job.is_in_place) for origin in origins)
+
+    def _prove_in_bucket(self, job: ImageJob, parts: Parts, input_digest: str | None, tag: str | None) -> bool:
+        """Ask the parts; and the object itself once its image was read, since a million are not asked for nothing."""
+        origins = tuple(self._origins)
+        if input_digest is None:
+            given = job.tag if job.right is None else 0
+            found = given or (_digest_of_input(job) if job.file is not None else None) or 0
+            return any(parts.proves(job.target, origin, found) for origin in origins)
+        proof = proof_of(job.target, origins, input_digest)
+        if proof is None:
+            return False
+        origin, output, output_tag = proof
+        parts.add(job.target, origin, input_digest=input_digest, output_digest=output, tags=(tag, output_tag))
+        return True
+
+    def write_down_in_bucket(
+        self,
+        job: ImageJob,
+        origin: Origin,
+        *,
+        input_digest: str,
+        output_digest: str,
+        tags: tuple[str | None, str | None],
+    ) -> None:
+        """Write down a result that was put; as `Parts.add`."""
+        if (parts := self._parts_of(job)) is not None:
+            parts.add(job.target, origin, input_digest=input_digest, output_digest=output_digest, tags=tags)
 
     def write_down(self, job: ImageJob, origin: Origin, *, input_digest: str, output_digest: str) -> None:
         """Tell the ledger of a result that is about to get its name.
@@ -131,13 +169,13 @@ class Ledgers:
             # In place the input is about to be lost, and a lost line would have its result restored once more.
             ledger.add(job.target, origin, input_digest=input_digest, output_digest=output_digest, sync=job.is_in_place)
 
-    def read_attempts(self, jobs: Iterable[ImageJob]) -> None:
+    def read_attempts(self, jobs: Sequence[ImageJob]) -> None:
         """Take in which images of some jobs were begun and not finished.
 
         Raises:
             StorageError: If that cannot be read.
         """
-        for home in dict.fromkeys(job.home for job in jobs):
+        for home in dict.fromkeys(job.home for job in one_a_folder(jobs)):
             if home is not None:
                 self._attempts.setdefault(home, Attempts(home)).read()
 
@@ -186,6 +224,9 @@ class Ledgers:
             input_digest: Digest of its source, "" where it could not be read.
             result: What became of it.
         """
+        if (parts := self._parts_of(job)) is not None and isinstance(result.error, ImageError):
+            with contextlib.suppress(RestoreError):
+                parts.add_failure(job.target, str(result.error), input_digest=input_digest)
         ledger = self.of(job)
         if ledger is None or job.home is None or isinstance(result.error, DeadlyImageError):
             return
@@ -196,9 +237,15 @@ class Ledgers:
                 ledger.add_failure(job.target, str(result.error), input_digest=input_digest)
 
     def close(self) -> None:
-        """Let go of what tells which images were begun."""
+        """Let go of what tells which images were begun, and put what is not yet in a part of a bucket's ledger."""
         for attempts in self._attempts.values():
             attempts.close()
+        for parts in self._parts.values():
+            with contextlib.suppress(RestoreError):  # results prove themselves, only more slowly
+                parts.flush()
+
+    def _parts_of(self, job: ImageJob) -> Parts | None:
+        return None if job.bucket is None else self._parts.setdefault(job.bucket, Parts(job.bucket))
 
     def _attempts_of(self, job: ImageJob) -> Attempts | None:
         return None if job.home is None else self._attempts.setdefault(job.home, Attempts(job.home))
@@ -246,16 +293,14 @@ def origin_of(plan: JobPlan, entry: WeightsEntry, weights_digest: str, *, by_ima
     return Origin(weights=weights_digest, options=options, version=__version__, steps=steps)
 
 
-def split_done(jobs: Iterable[ImageJob], ledgers: Ledgers) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
+def split_done(jobs: Sequence[ImageJob], ledgers: Ledgers) -> tuple[Sequence[ImageJob], Sequence[ImageJob]]:
     """Return the jobs that are still to be done and those that are proved done.
 
     Raises:
         StorageError: If a ledger cannot be read.
     """
-    jobs = tuple(jobs)
     ledgers.read(jobs)
-    to_do: list[ImageJob] = []
-    done: list[ImageJob] = []
-    for job in jobs:
-        (done if ledgers.prove(job) else to_do).append(job)
-    return tuple(to_do), tuple(done)
+    to_do, done = array("q"), array("q")
+    for index, job in enumerate(jobs):
+        (done if ledgers.prove(job) else to_do).append(index)
+    return picked(jobs, to_do), picked(jobs, done)

@@ -12,12 +12,17 @@ import fnmatch
 import glob
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate, chain
 from pathlib import Path
+from typing import overload
 
 from restore_cli.errors import DecodeError, UsageError
 from restore_cli.imaging.formats import RAW_SUFFIXES, format_of_bytes
+from restore_cli.jobs.prints import Prints
 from restore_cli.storage.files import open_regular_file
 
 # Formats whose first bytes nothing else begins with; a TIFF may be any camera's raw file.
@@ -36,12 +41,102 @@ class ImageSource:
         root: The input it was found through: itself, or a folder above it.
         inner: Its place below the root folder, with slashes, or its bare name where it was named itself.
         url: The address it lies at, and `path` only says so; None for a file of this machine.
+        tag: Print of what its bucket called its state when it was listed; 0 where that is not known.
     """
 
     path: Path
     root: Path
     inner: str
     url: str | None = None
+    tag: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The images that were found through one input.
+
+    Attributes:
+        root: The input.
+        inners: Places of images below it, with slashes, "" for itself; None where it is the image.
+        url: The address it lies at; None for a file or folder of this machine.
+        tags: The tags of the images; None where they have none.
+    """
+
+    root: Path
+    inners: Sequence[str] | None = None
+    url: str | None = None
+    tags: Sequence[int] | None = None
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return 1 if self.inners is None else len(self.inners)
+
+    def source(self, index: int) -> ImageSource:
+        """Return one of the images."""
+        inner = "" if self.inners is None else self.inners[index]
+        if not inner:
+            return ImageSource(path=self.root, root=self.root, inner=self.root.name, url=self.url)
+        url = None if self.url is None else f"{self.url.rstrip('/')}/{inner}"
+        tag = 0 if self.tags is None else self.tags[index]
+        return ImageSource(path=Path(self._prefix + inner), root=self.root, inner=inner, url=url, tag=tag)
+
+    def names(self) -> Iterator[str]:
+        """Yield the paths of the images."""
+        return (self._prefix + inner if inner else str(self.root) for inner in self.inners or ("",))
+
+    @cached_property
+    def _prefix(self) -> str:
+        return prefix_of(self.root)
+
+
+def prefix_of(folder: Path) -> str:
+    """Return what the paths of files in a folder begin with, as pathlib writes them."""
+    return str(folder / "_")[:-1]
+
+
+class Sources(Sequence[ImageSource]):
+    """The images of several inputs. Only their names are held, 80 bytes each; the rest is made when it is asked for.
+
+    Args:
+        found: What was found through each input.
+    """
+
+    def __init__(self, found: Iterable[Found]) -> None:
+        self._found = tuple(found)
+        self._ends = list(accumulate(map(len, self._found)))
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> ImageSource: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[ImageSource, ...]: ...
+    def __getitem__(self, index: int | slice) -> ImageSource | tuple[ImageSource, ...]:
+        """Return one of them, or some."""
+        if isinstance(index, slice):
+            return tuple(self[place] for place in range(*index.indices(len(self))))
+        number, within = self._place(index)
+        return self._found[number].source(within)
+
+    def names(self) -> Iterator[str]:
+        """Yield their paths, which is faster than making each."""
+        return chain.from_iterable(found.names() for found in self._found)
+
+    def __add__(self, other: Sources) -> Sources:
+        """Return these and others behind them."""
+        return Sources((*self._found, *other._found))
+
+    def folder(self, index: int) -> tuple[int, str]:
+        """Return what is equal for the images of one folder alone: the input's number, and the path below it."""
+        number, within = self._place(index)
+        inners = self._found[number].inners
+        return number, "" if inners is None else inners[within].rpartition("/")[0]
+
+    def _place(self, index: int) -> tuple[int, int]:
+        number = bisect_right(self._ends, index)
+        return number, index - (self._ends[number - 1] if number else 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +217,7 @@ def find_sources(
     *,
     leave_out: Path | None = None,
     passed_over: PassedOver | None = None,
-) -> tuple[ImageSource, ...]:
+) -> Sources:
     """List the images of some files and folders, each once, folders in the order of their names.
 
     Args:
@@ -141,15 +236,15 @@ def find_sources(
     passed_over = PassedOver() if passed_over is None else passed_over
     _require_some(inputs)
     forbidden = _identity(leave_out) if leave_out is not None else None
-    found: dict[str, ImageSource] = {}
+    found = []
     for root in inputs:
         if os.path.isdir(root):  # noqa: PTH112 - unlike Path's it takes any name, too long ones and circles
-            sources = _images_in(root, selection, forbidden, passed_over, is_only=len(inputs) == 1)
-        else:
-            sources = iter([ImageSource(path=root, root=root, inner=root.name)] if selection.takes(root.name) else [])
-        for source in sources:
-            found.setdefault(str(source.path.absolute()), source)
-    if not found:
+            inners = _images_in(root, selection, forbidden, passed_over, is_only=len(inputs) == 1)
+            found.append(Found(root=root, inners=list(inners)))
+        elif selection.takes(root.name):
+            found.append(Found(root=root))
+    sources = Sources(found if len(found) < 2 else _each_once(found))
+    if not sources:
         names = ", ".join(str(path) for path in inputs)
         hint = "name a folder with images in it, or the images themselves"
         if not selection.recursive and any(map(_has_folders, inputs)):
@@ -165,7 +260,33 @@ def find_sources(
             f"{1 + len(others)} camera raws left out, such as {first}" if others else f"{first}: a camera raw, left out"
         )
         passed_over.warnings.append(f"{raws}: develop {'them' if others else 'it'} first, with a raw converter")
-    return tuple(found.values())
+    return sources
+
+
+def _each_once(found: Sequence[Found]) -> Iterator[Found]:
+    """Leave out what was found through an earlier input too."""
+    known, repeated = Prints(), Prints()
+    for one in found:
+        for index in range(len(one)):
+            if known.add(path := _absolute(one, index)):
+                repeated.note(path)
+    paths: set[str] = set()  # those of which there may be two
+    for one in found:
+        kept = []
+        for index in range(len(one)):
+            path = _absolute(one, index)
+            if path not in paths:
+                kept.append(index)
+            if path in repeated:
+                paths.add(path)
+        if len(kept) == len(one):
+            yield one
+        elif one.inners is not None:
+            yield Found(root=one.root, inners=[one.inners[index] for index in kept])
+
+
+def _absolute(found: Found, index: int) -> str:
+    return str(found.source(index).path.absolute())
 
 
 def _has_folders(folder: Path) -> bool:
@@ -197,43 +318,65 @@ def _nearest_name(path: Path) -> Path | None:
 
 def _images_in(
     root: Path, selection: Selection, forbidden: tuple[int, int] | None, passed_over: PassedOver, *, is_only: bool
-) -> Iterator[ImageSource]:
+) -> Iterator[str]:
+    """Yield the places of images below a folder, and of subfolders that cannot be listed; "" for the folder itself."""
     waiting = [(root, "")]
     while waiting:
         folder, below = waiting.pop()
-        subfolders: list[tuple[Path, str]] = []
         try:
-            entries = _listed(folder)
+            images, others, subfolders = _listed(folder, below, selection)
         except OSError as error:
             if folder == root and is_only:
                 hint = "change its permissions or name files"
                 raise UsageError(f"cannot list {folder}: {error.strerror}", hint=hint) from error
-            yield ImageSource(path=folder, root=root, inner=below.rstrip("/") or root.name)
+            yield below.rstrip("/")
             continue
-        images = {Path(entry.name).stem for entry in entries if _is_called_image(entry, selection)}
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path, inner = folder / entry.name, below + entry.name
-            if selection.recursive and _is_folder(entry):
-                if not entry.is_symlink() and _identity(path) != forbidden and not selection.leaves_out(inner):
-                    subfolders.append((path, inner + "/"))
-            elif selection.takes(inner):
-                # A folder or a pipe that is called an image is refused by its reader, with its reason.
-                if _is_called_image(entry, selection) or (path.stem not in images and _holds_image(entry)):
-                    yield ImageSource(path=path, root=root, inner=inner)
-                else:
-                    _pass_over(entry, path, passed_over, is_lone=path.stem not in images)
-        waiting += reversed(subfolders)
+        if others:
+            images += _images_by_content(others, images, folder, passed_over)
+        images.sort()
+        yield from (below + name for name in images) if below else images
+        del images, others
+        inside = [(folder / name, f"{below}{name}/") for name in sorted(subfolders, reverse=True)]
+        waiting += [(path, inner) for path, inner in inside if forbidden is None or _identity(path) != forbidden]
 
 
-def _listed(folder: Path) -> list[os.DirEntry[str]]:
+def _listed(folder: Path, below: str, selection: Selection) -> tuple[list[str], list[os.DirEntry[str]], list[str]]:
+    """Return what is in a folder: names of images, other files, and names of the subfolders that are taken too."""
+    images: list[str] = []
+    others: list[os.DirEntry[str]] = []
+    subfolders: list[str] = []
     with os.scandir(folder) as listing:
-        return sorted(listing, key=lambda entry: entry.name)
+        for entry in listing:
+            name = entry.name
+            if name.startswith("."):
+                continue
+            if selection.recursive and _is_folder(entry):
+                if not entry.is_symlink() and not selection.leaves_out(below + name):
+                    subfolders.append(name)
+            elif not selection.takes(below + name):
+                continue
+            # A folder or a pipe that is called an image is refused by its reader, with its reason.
+            elif name[name.rfind(".") :].lower() in selection.suffixes:
+                images.append(name)
+            else:
+                others.append(entry)
+    return images, others, subfolders
 
 
-def _is_called_image(entry: os.DirEntry[str], selection: Selection) -> bool:
-    return Path(entry.name).suffix.lower() in selection.suffixes
+def _images_by_content(
+    others: list[os.DirEntry[str]], images: Iterable[str], folder: Path, passed_over: PassedOver
+) -> list[str]:
+    """Return the names of those files that are images though their names do not say so, and count the others."""
+    others.sort(key=lambda entry: entry.name)
+    stems = {Path(entry.name).stem for entry in others}
+    taken = {stem for name in images if (stem := Path(name).stem) in stems}
+    found = []
+    for entry in others:
+        if Path(entry.name).stem not in taken and _holds_image(entry):
+            found.append(entry.name)
+        else:
+            _pass_over(entry, folder / entry.name, passed_over, is_lone=Path(entry.name).stem not in taken)
+    return found
 
 
 def _holds_image(entry: os.DirEntry[str]) -> bool:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from restore_cli.errors import UsageError
 from restore_cli.jobs.attempts import ATTEMPTS_NAME, Attempts
+from restore_cli.jobs.bucket_results import Parts
 from restore_cli.jobs.ledger import LEDGER_NAME, Ledger
+from restore_cli.storage.buckets import is_in_bucket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +32,22 @@ class FolderStatus:
     begun: tuple[str, ...]
 
 
-def status_of(folder: Path) -> FolderStatus:
-    """Read how far the images of an output folder are.
+def status_of(place: str) -> FolderStatus:
+    """Read how far the images of an output folder are, which may lie in a bucket.
 
     An image counts once: as what was said of it last, and as begun only if it is neither done nor failed for good.
+    In a bucket nothing is said of those that were begun.
 
     Raises:
         UsageError: If there is no ledger.
         StorageError: If it cannot be read.
     """
+    folder = Path(place)
+    if is_in_bucket(place):
+        outcomes = dict(Parts(folder).outcomes())
+        if not outcomes:
+            raise UsageError(f"{place} has no ledger", hint="name the output folder of a batch")
+        return _counted(outcomes, [])
     if not any(os.path.lexists(folder / name) for name in (LEDGER_NAME, ATTEMPTS_NAME)):
         raise UsageError(f"{folder} has no ledger", hint="name the output folder of a batch")
     ledger, attempts = Ledger(folder), Attempts(folder)
@@ -53,5 +62,9 @@ def status_of(folder: Path) -> FolderStatus:
         else:
             outcomes.pop(name, None)
             begun.append(name)
+    return _counted(outcomes, begun)
+
+
+def _counted(outcomes: dict[str, str | None], begun: list[str]) -> FolderStatus:
     failures = {name: error for name, error in outcomes.items() if error is not None}
     return FolderStatus(done=len(outcomes) - len(failures), failures=failures, begun=tuple(begun))

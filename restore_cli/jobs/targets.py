@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 from restore_cli.errors import UsageError
 from restore_cli.jobs.bucket_results import url_of
+from restore_cli.jobs.prints import Prints
 from restore_cli.jobs.shard import in_shard
-from restore_cli.jobs.sources import ImageSource
+from restore_cli.jobs.sources import ImageSource, Sources, prefix_of
 from restore_cli.settings import Existing, Shard
 
 
@@ -31,8 +34,6 @@ class ImageJob:
         target: The file to write.
         home: The folder whose ledger tells of the result; None for no ledger.
         is_in_place: The result replaces the source.
-        replaces: What lies at `target` is replaced whatever else is requested: the result in place, or one of ours that
-            the ledger knows.
         from_stdin: The image comes through standard input, and `source` only says so.
         to_stdout: The result goes to standard output, and `target` only says so.
         data: The bytes that came through standard input, once they were read.
@@ -40,14 +41,14 @@ class ImageJob:
         inner: The source's name relative to the input it was found through, with slashes.
         url: The address the image lies at, and `source` only says so; None for a file.
         allow_private: That address may lead into private networks, and over http.
-        to_bucket: The result goes to a bucket, and `target` only says to which object.
+        bucket: The folder of a bucket that results and their ledger go to; `target` only says to which object.
+        tag: As that of the source.
     """
 
     source: Path
     target: Path
     home: Path | None = None
     is_in_place: bool = False
-    replaces: bool = False
     from_stdin: bool = False
     to_stdout: bool = False
     data: bytes | None = field(default=None, repr=False)
@@ -55,7 +56,13 @@ class ImageJob:
     inner: str = ""
     url: str | None = None
     allow_private: bool = False
-    to_bucket: bool = False
+    bucket: Path | None = None
+    tag: int = 0
+
+    @property
+    def to_bucket(self) -> bool:
+        """Return whether the result goes to a bucket."""
+        return self.bucket is not None
 
     @property
     def source_name(self) -> str:
@@ -106,68 +113,155 @@ class Destination:
     written_suffix: Callable[[str], str]
 
 
-def _never(_home: Path, _target: Path) -> bool:
+class Jobs(Sequence[ImageJob]):
+    """The jobs of a plan, each made when it is asked for: of a million only the sources' names lie in memory.
+
+    Args:
+        sources: What to read.
+        job_of: Returns the job of a source; as often as it is asked the same one.
+        scattered: Results of one folder's images may go to several folders.
+        picked: Which of the sources; None for all.
+        targets: Other targets than those of `job_of`, by the source's place in `sources`.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        job_of: Callable[[ImageSource], ImageJob],
+        *,
+        scattered: bool = False,
+        picked: Sequence[int] | None = None,
+        targets: Mapping[int, Path] | None = None,
+    ) -> None:
+        self._sources = sources
+        self._job_of = job_of
+        self._scattered = scattered
+        self._picked = range(len(sources)) if picked is None else picked
+        self._targets = targets or {}
+
+    def __len__(self) -> int:
+        """Return how many jobs there are."""
+        return len(self._picked)
+
+    @overload
+    def __getitem__(self, index: int) -> ImageJob: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[ImageJob, ...]: ...
+    def __getitem__(self, index: int | slice) -> ImageJob | tuple[ImageJob, ...]:
+        """Return one of them, or some."""
+        if isinstance(index, slice):
+            return tuple(self._made(place) for place in self._picked[index])
+        return self._made(self._picked[index])
+
+    def __iter__(self) -> Iterator[ImageJob]:
+        """Make one after the other."""
+        return map(self._made, self._picked)
+
+    def source_names(self) -> Iterator[str]:
+        """Yield the paths of all sources, picked or not, which is faster than making their jobs."""
+        return self._sources.names()
+
+    def pick(self, indices: Sequence[int]) -> Jobs:
+        """Return some of them, by their places."""
+        picked = array("q", (self._picked[index] for index in indices))
+        return self._with(picked=picked, targets=self._targets)
+
+    def renamed(self, targets: Mapping[int, Path]) -> Jobs:
+        """Return all of them, some with other targets in the same folders."""
+        return self._with(picked=self._picked, targets=targets)
+
+    @cached_property
+    def one_a_folder(self) -> Sequence[ImageJob]:
+        """Return one of each folder's, which tells where the results of all go and how."""
+        if self._scattered:
+            return self
+        seen: dict[object, int] = {}
+        for place in self._picked:
+            seen.setdefault(self._sources.folder(place), place)
+        return tuple(map(self._made, seen.values()))
+
+    def _made(self, place: int) -> ImageJob:
+        job = self._job_of(self._sources[place])
+        target = self._targets.get(place)
+        return job if target is None else replace(job, target=target)
+
+    def _with(self, *, picked: Sequence[int], targets: Mapping[int, Path]) -> Jobs:
+        return Jobs(self._sources, self._job_of, scattered=self._scattered, picked=picked, targets=targets)
+
+
+def one_a_folder(jobs: Sequence[ImageJob]) -> Sequence[ImageJob]:
+    """Return some of a plan's jobs that tell of all where their results go and how: folders, ledgers, buckets."""
+    return jobs.one_a_folder if isinstance(jobs, Jobs) else jobs
+
+
+def picked(jobs: Sequence[ImageJob], indices: Sequence[int]) -> Sequence[ImageJob]:
+    """Return some jobs, by their places."""
+    return jobs.pick(indices) if isinstance(jobs, Jobs) else tuple(jobs[index] for index in indices)
+
+
+def never_ours(_job: ImageJob) -> bool:
+    """Return that what lies at a target is not ours to replace."""
     return False
 
 
 def plan_jobs(
-    sources: Iterable[ImageSource], destination: Destination, *, is_ours: Callable[[Path, Path], bool] = _never
-) -> list[ImageJob]:
+    sources: Sources,
+    destination: Destination,
+    *,
+    allow_private: bool = False,
+    to_bucket: bool = False,
+) -> Jobs:
     """Return a job for each source: where its result goes, and which ledger tells of it.
 
     Args:
         sources: What to read.
         destination: Where results go.
-        is_ours: Takes the folder of a ledger and a target, tells whether what lies there may be replaced as our own.
+        allow_private: Addresses may lead into private networks, and over http.
+        to_bucket: The destination is a bucket.
     """
-    folders: dict[Path, Path] = {}
-    jobs = []
-    for source in sources:
-        if source.path == source.root or destination.kind == "in place":
-            jobs.append(_job_of_file(source, destination, is_ours))
-            continue
-        if source.root not in folders:
-            folders[source.root] = _folder_of(source.root, destination)
-        folder = folders[source.root]
-        suffix = "" if destination.path is None else destination.suffix
-        below, slash, _ = source.inner.rpartition("/")
-        target = folder / (below + slash + _result_name(source.path, destination, suffix))
-        home = destination.path or folder
-        jobs.append(
-            ImageJob(
-                source=source.path,
-                target=target,
-                home=home,
-                replaces=is_ours(home, target),
-                inner=source.inner,
-                url=source.url,
-            )
+    folders: dict[Path, tuple[Path, str]] = {}
+    suffix = "" if destination.path is None else destination.suffix
+
+    def job_of(source: ImageSource) -> ImageJob:
+        if source.path is source.root or destination.kind == "in place":
+            target, home = _target_of_file(source, destination)
+        else:
+            if source.root not in folders:
+                folder = _folder_of(source.root, destination)
+                folders[source.root] = folder, prefix_of(folder)
+            folder, prefix = folders[source.root]
+            below, slash, name = source.inner.rpartition("/")
+            target = Path(prefix + below + slash + _result_name(name, destination, suffix))
+            home = destination.path or folder
+        bucket = (destination.path if destination.kind == "folder" else target.parent) if to_bucket else None
+        return ImageJob(
+            source=source.path,
+            target=target,
+            home=None if to_bucket else home,
+            is_in_place=destination.kind == "in place",
+            inner=source.inner,
+            url=source.url,
+            allow_private=allow_private and source.url is not None,
+            bucket=bucket,
+            tag=source.tag,
         )
-    return jobs
+
+    return Jobs(sources, job_of, scattered=destination.kind == "in place")
 
 
-def _job_of_file(source: ImageSource, destination: Destination, is_ours: Callable[[Path, Path], bool]) -> ImageJob:
+def _target_of_file(source: ImageSource, destination: Destination) -> tuple[Path, Path | None]:
+    """Return where the result of an image goes that was named itself, and the folder of its ledger."""
     if destination.kind == "in place":
         # A link stays a link, and what it points to is replaced.
         target = Path(os.path.realpath(source.path)) if source.path.is_symlink() else source.path
     elif destination.path is None:
-        name = _result_name(source.path, destination, destination.suffix)
+        name = _result_name(source.path.name, destination, destination.suffix)
         target = source.path.with_name(name) if source.url is None else Path(name)  # beside: where one stands
     elif destination.kind == "file":
         target = destination.path
     else:
-        target = destination.path / _result_name(source.path, destination, destination.suffix)
-    is_in_place = destination.kind == "in place"
-    home = target.parent if destination.ledger or destination.kind == "folder" else None
-    return ImageJob(
-        source=source.path,
-        target=target,
-        home=home,
-        is_in_place=is_in_place,
-        replaces=is_in_place or (home is not None and is_ours(home, target)),
-        inner=source.inner,
-        url=source.url,
-    )
+        target = destination.path / _result_name(source.path.name, destination, destination.suffix)
+    return target, target.parent if destination.ledger or destination.kind == "folder" else None
 
 
 def _folder_of(root: Path, destination: Destination) -> Path:
@@ -178,21 +272,28 @@ def _folder_of(root: Path, destination: Destination) -> Path:
     return named.with_name(named.name + destination.suffix)
 
 
-def _result_name(path: Path, destination: Destination, suffix: str) -> str:
-    return path.stem + suffix + destination.written_suffix(path.suffix)
+def _result_name(name: str, destination: Destination, suffix: str) -> str:
+    stem, dot, end = name.rpartition(".")
+    if not stem or not end:  # as pathlib has it: ".png" and "a." have no suffix
+        stem, dot, end = name, "", ""
+    return stem + suffix + destination.written_suffix(dot + end)
 
 
 def settle(
-    jobs: Sequence[ImageJob], existing: Existing, shard: Shard | None = None
-) -> tuple[tuple[ImageJob, ...], tuple[ImageJob, ...]]:
+    jobs: Sequence[ImageJob],
+    existing: Existing,
+    shard: Shard | None = None,
+    *,
+    is_ours: Callable[[ImageJob], bool] = never_ours,
+) -> tuple[Sequence[ImageJob], Sequence[ImageJob]]:
     """Make targets distinct and safe to write; return the jobs to work on and those to skip.
 
     Args:
         jobs: Every source once.
-        existing: What to do where a target exists, unless its job may replace it; "rename" also tells results apart
-            that would meet.
+        existing: What to do where a target exists that is not ours; "rename" also tells results apart that would meet.
         shard: Return only this part of the jobs. Targets must be distinct among all of them, and no input of any part
             is written over; outputs that exist are the business of the part they belong to.
+        is_ours: Tells whether what lies at a job's target is a result of ours, which may be replaced.
 
     Raises:
         UsageError: If results would meet, an input would be overwritten, or a target exists and may not.
@@ -200,46 +301,94 @@ def settle(
     if existing == "rename":
         jobs = _renamed(jobs)
     _require_folders(jobs)
-    _require_distinct(jobs)
-    mine = [job for job in jobs if shard is None or in_shard(job.inner, shard)]
-    there = [job for job in mine if not job.is_in_place and os.path.lexists(job.target)]
-    _require_inputs_kept(jobs, there)
-    there = [job for job in there if not job.replaces]
-    if there and existing == "error":
-        first = there[0].target
-        msg = f"{first} exists already" if len(there) == 1 else f"{len(there)} outputs exist already, {first} the first"
+    found = _look_at(jobs, shard, is_ours)
+    _require_inputs_kept(jobs, found.outputs, picked(jobs, found.existing))
+    others = picked(jobs, found.others)
+    if others and existing == "error":
+        first = others[0].target
+        msg = f"{first} exists already"
+        if len(others) > 1:
+            msg = f"{len(others)} outputs exist already, {first} the first"
         hint = "add --resume to go on with a batch, or --existing skip, overwrite or rename"
         raise UsageError(msg, hint=hint)
-    for job in there if existing == "overwrite" else ():
+    for job in others if existing == "overwrite" else ():
         if job.target.is_dir():
             raise UsageError(f"the output {job.target} is a folder", hint="move it away or choose another name")
     if existing != "skip":
-        return tuple(mine), ()
-    skipped = set(there)
-    return tuple(job for job in mine if job not in skipped), tuple(there)
+        return (jobs if len(found.mine) == len(jobs) else picked(jobs, found.mine)), ()
+    is_skipped = bytearray(len(jobs))
+    for index in found.others:
+        is_skipped[index] = True
+    return picked(jobs, [index for index in found.mine if not is_skipped[index]]), others
 
 
-def target_folders(jobs: Iterable[ImageJob]) -> tuple[Path, ...]:
+@dataclass(frozen=True, kw_only=True)
+class _Looked:
+    """What lies where results are to go; jobs by their places.
+
+    Attributes:
+        mine: Those of this part.
+        existing: Of these, those whose target exists.
+        others: Of these, those whose target is not ours.
+        outputs: What the existing ones are, links followed.
+    """
+
+    mine: array[int]
+    existing: array[int]
+    others: array[int]
+    outputs: Prints
+
+
+def _look_at(jobs: Sequence[ImageJob], shard: Shard | None, is_ours: Callable[[ImageJob], bool]) -> _Looked:
+    """Look where results are to go.
+
+    Raises:
+        UsageError: If two would be written to one file.
+    """
+    looked = _Looked(mine=array("q"), existing=array("q"), others=array("q"), outputs=Prints())
+    known, repeated, folded = Prints(), Prints(), _Folded()
+    for index, job in enumerate(jobs):
+        if known.add(name := folded(job.target)):
+            repeated.note(name)
+        if shard is not None and not in_shard(job.inner, shard):
+            continue
+        looked.mine.append(index)
+        if job.is_in_place or (identity := _identity(job.target) or _identity(job.target, follow=False)) is None:
+            continue
+        looked.existing.append(index)
+        looked.outputs.note(identity)
+        if not is_ours(job):
+            looked.others.append(index)
+    if not repeated.is_empty:
+        _require_distinct([job for job in jobs if folded(job.target) in repeated])
+    return looked
+
+
+def target_folders(jobs: Sequence[ImageJob]) -> tuple[Path, ...]:
     """Return the folders that results go to, each once."""
     # As text: ten thousand paths in one folder take ten times as long to take apart and to compare.
-    return tuple(map(Path, dict.fromkeys(os.path.dirname(job.target) for job in jobs)))  # noqa: PTH120
+    return tuple(map(Path, dict.fromkeys(os.path.dirname(job.target) for job in one_a_folder(jobs))))  # noqa: PTH120
 
 
-def _renamed(jobs: Iterable[ImageJob]) -> list[ImageJob]:
+def _renamed(jobs: Sequence[ImageJob]) -> Sequence[ImageJob]:
     """Number the targets that exist or meet an earlier one: photo-2.png."""
     taken: set[str] = set()
-    renamed = []
-    for job in jobs:
+    targets: dict[int, Path] = {}
+    folded = _Folded()
+    for index, job in enumerate(jobs):
         target, number = job.target, 2
-        while _folded(target) in taken or os.path.lexists(target):
+        while folded(target) in taken or os.path.lexists(target):
             target = job.target.with_name(f"{job.target.stem}-{number}{job.target.suffix}")
             number += 1
-        taken.add(_folded(target))
-        renamed.append(replace(job, target=target))
-    return renamed
+        taken.add(folded(target))
+        if target != job.target:
+            targets[index] = target
+    if isinstance(jobs, Jobs):
+        return jobs.renamed(targets)
+    return [replace(job, target=targets.get(index, job.target)) for index, job in enumerate(jobs)]
 
 
-def _require_folders(jobs: Iterable[ImageJob]) -> None:
+def _require_folders(jobs: Sequence[ImageJob]) -> None:
     """Refuse targets below something that is no folder."""
     for folder in target_folders(jobs):
         there = _nearest_existing(folder)
@@ -247,11 +396,12 @@ def _require_folders(jobs: Iterable[ImageJob]) -> None:
             raise UsageError(f"{there} is a file, so nothing can be written below it", hint="choose another output")
 
 
-def _require_distinct(jobs: Iterable[ImageJob]) -> None:
+def _require_distinct(jobs: Sequence[ImageJob]) -> None:
     """Refuse targets that are one file, or would be on a file system that takes their names for the same."""
     groups: defaultdict[str, list[ImageJob]] = defaultdict(list)
+    folded = _Folded()
     for job in jobs:
-        groups[_folded(job.target)].append(job)
+        groups[folded(job.target)].append(job)
     for first, *others in groups.values():
         for other in others:
             if not _stay_distinct(first, other):
@@ -264,7 +414,8 @@ def _stay_distinct(first: ImageJob, other: ImageJob) -> bool:
 
     It does where it is the inputs' own and those differ in nothing else.
     """
-    if first.target == other.target or _folded(first.source) != _folded(other.source):
+    folded = _Folded()
+    if first.target == other.target or folded(first.source) != folded(other.source):
         return False
     try:
         one, two = first.source.stat(), other.source.stat()
@@ -275,16 +426,24 @@ def _stay_distinct(first: ImageJob, other: ImageJob) -> bool:
         return False
 
 
-def _require_inputs_kept(jobs: Iterable[ImageJob], there: Iterable[ImageJob]) -> None:
-    """Refuse to write over anything that is an input."""
-    outputs = {_identity(job.target): job for job in there}
-    if not outputs:
+def _require_inputs_kept(jobs: Sequence[ImageJob], outputs: Prints, there: Iterable[ImageJob]) -> None:
+    """Refuse to write over anything that is an input.
+
+    Args:
+        jobs: All of them.
+        outputs: What outputs that exist are, links followed.
+        there: The jobs of these outputs.
+    """
+    if outputs.is_empty:
         return
-    for source in (job.source for job in jobs):
-        job = outputs.get(_identity(source))
-        if job is None or _identity(source) is None:
+    for source in jobs.source_names() if isinstance(jobs, Jobs) else (job.source for job in jobs):
+        identity = _identity(source)
+        if identity is None or identity not in outputs:
             continue
-        if job.source == source:
+        job = next((job for job in there if _identity(job.target) == identity), None)
+        if job is None:
+            continue
+        if job.source == Path(source):
             msg = f"{source} would be written over itself"
             raise UsageError(msg, hint="choose another output, or say --in-place")
         raise UsageError(f"the result of {job.source} would overwrite the input {source}", hint="choose another output")
@@ -295,14 +454,29 @@ def _nearest_existing(path: Path) -> Path:
     return next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
 
 
-def _folded(path: Path) -> str:
-    """Return what names share that some file system takes for the same: case and composition of accents folded."""
-    return unicodedata.normalize("NFC", str(path.absolute()).casefold())
+class _Folded:
+    """Fold paths into what names share that some file system takes for the same, in case and composition of accents.
+
+    Folders are kept folded: most images lie in few.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, path: Path) -> str:
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = _folded(str(Path(folder).absolute()))
+        return f"{self._folders[folder]}/{_folded(name)}"
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _folded(name: str) -> str:
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name.casefold())
+
+
+def _identity(path: Path | str, *, follow: bool = True) -> tuple[int, int] | None:
     try:
-        status = path.stat()
-    except OSError:
+        status = os.stat(path, follow_symlinks=follow)  # noqa: PTH116 - a million times, and of text
+    except (OSError, ValueError):  # ValueError: a name with a null character
         return None
     return status.st_dev, status.st_ino

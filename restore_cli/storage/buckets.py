@@ -9,23 +9,33 @@ run; obstore has tried again by then.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from restore_cli.errors import DecodeError, StorageError, TargetExistsError, UsageError
 
 SCHEMES = ("s3://", "gs://", "az://")
 
 _PROBE = ".restore-probe"
+_OBJECTS_AT_ONCE = 1000
 _RETRIES: Any = {"max_retries": 6, "retry_timeout": timedelta(seconds=120)}
 # Over http only where the user's own endpoint says so: a server beside the machine.
 _PATIENCE: Any = {"connect_timeout": "10s", "timeout": "300s", "allow_http": True}
 _SAID_BY_SERVERS = re.compile(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>")
+
+
+class Listed(NamedTuple):
+    """An object of a folder: its name there, what names this very state of it, and when it was put."""
+
+    name: str
+    e_tag: str | None
+    modified: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +51,8 @@ def is_in_bucket(text: str) -> bool:
     return text.lower().startswith(SCHEMES)
 
 
-def listed(url: str, *, recursive: bool) -> Iterator[str]:
-    """Yield the names of the objects below a folder, relative to it, as the server lists them.
+def listed(url: str, *, recursive: bool) -> Iterator[Listed]:
+    """Yield the objects below a folder, as the server lists them: piece by piece where it is `recursive`.
 
     Raises:
         StorageError: If it cannot be listed.
@@ -50,16 +60,16 @@ def listed(url: str, *, recursive: bool) -> Iterator[str]:
     obstore, store, key = _opened(url)
     prefix = f"{key.rstrip('/')}/" if key else ""
     with _faults(url):
-        if not recursive:
-            found = obstore.list_with_delimiter(store, prefix or None)["objects"]
-            yield from (str(one["path"])[len(prefix) :] for one in found)
-            return
-        for chunk in obstore.list(store, prefix or None):
-            yield from (str(one["path"])[len(prefix) :] for one in chunk)
+        if recursive:
+            chunks = obstore.list(store, prefix or None, chunk_size=_OBJECTS_AT_ONCE)
+        else:
+            chunks = (obstore.list_with_delimiter(store, prefix or None)["objects"],)
+        for one in itertools.chain.from_iterable(chunks):
+            yield Listed(name=str(one["path"])[len(prefix) :], e_tag=one["e_tag"], modified=one["last_modified"])
 
 
-def read_object(url: str, most_bytes: int) -> bytes:
-    """Return the bytes of an object.
+def read_object(url: str, most_bytes: int) -> tuple[bytes, str | None]:
+    """Return the bytes of an object, and what names this very state of it.
 
     Raises:
         DecodeError: If there is none, or it is longer than `most_bytes`.
@@ -70,7 +80,7 @@ def read_object(url: str, most_bytes: int) -> bytes:
         answer = obstore.get(store, key)
         if answer.meta["size"] > most_bytes:
             raise DecodeError(f"{url}: {answer.meta['size']} bytes is more than {most_bytes >> 20} MiB")
-        return bytes(answer.bytes())
+        return bytes(answer.bytes()), answer.meta["e_tag"]
 
 
 def find_object(url: str) -> Found | None:
@@ -92,8 +102,8 @@ def find_object(url: str) -> Found | None:
 
 def put_object(
     url: str, data: bytes, metadata: Mapping[str, str], *, overwrite: bool = False, replaces: str | None = None
-) -> None:
-    """Put an object, whole.
+) -> str | None:
+    """Put an object, whole, and return what names this very state of it.
 
     Args:
         url: Where.
@@ -110,9 +120,10 @@ def put_object(
     mode: Any = "overwrite" if overwrite else "create" if replaces is None else {"e_tag": replaces}
     with _faults(url):
         try:
-            obstore.put(store, key, data, attributes=dict(metadata), mode=mode, use_multipart=False)
+            answer = obstore.put(store, key, data, attributes=dict(metadata), mode=mode, use_multipart=False)
         except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError) as error:
             raise TargetExistsError(f"{url}: it exists already") from error
+    return None if answer["e_tag"] is None else str(answer["e_tag"])
 
 
 def require_bucket(url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from restore_cli.errors import TargetExistsError
+from restore_cli.jobs import addresses, bucket_results
 from restore_cli.jobs.ledger import digest_of_bytes
 from restore_cli.storage import buckets
 from tests.cli.conftest import Ran, Run, image
@@ -77,7 +79,18 @@ def put(url: str, data: bytes) -> None:
 
 
 def objects(url: str) -> dict[str, bytes]:
-    return {name: buckets.read_object(f"{url}/{name}", 1 << 30) for name in buckets.listed(url, recursive=True)}
+    """Return the objects below a folder, its ledger left out."""
+    names = [one.name for one in buckets.listed(url, recursive=True) if not one.name.startswith(".restore-ledger/")]
+    return {name: buckets.read_object(f"{url}/{name}", 1 << 30)[0] for name in names}
+
+
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that fills with the objects that are read or asked for their metadata from now on."""
+    urls: list[str] = []
+    for module, name in ((addresses, "read_object"), (bucket_results, "find_object")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda url, *rest, real=real: (urls.append(url), real(url, *rest))[1])
+    return urls
 
 
 def records(ran: Ran) -> list[dict[str, Any]]:
@@ -86,6 +99,10 @@ def records(ran: Ran) -> list[dict[str, Any]]:
 
 def statuses(ran: Ran) -> list[str]:
     return [record["status"] for record in records(ran) if record["type"] == "image"]
+
+
+def by_name(ran: Ran) -> dict[str, str]:
+    return {Path(record["source"]).name: record["status"] for record in records(ran) if record["type"] == "image"}
 
 
 def test_a_bucket_gives_and_takes_what_folders_do(denoise: Denoise, bucket: str):
@@ -114,14 +131,62 @@ def test_what_is_proved_done_is_left_alone_and_nothing_of_others_is_lost(denoise
     ran = denoise(f"{bucket}/in", f"{bucket}/out")
     assert (ran.code, f"{bucket}/out/b.png: it exists already" in ran.err) == (1, True)
     ran = denoise(f"{bucket}/in", f"{bucket}/out", "--resume", "--json")
-    assert statuses(ran) == ["skipped", "failed", "skipped"]
+    assert by_name(ran) == {"a.png": "skipped", "b.png": "failed", "c.png": "skipped"}
     assert objects(f"{bucket}/out")["b.png"] == b"mine"
 
     put(f"{bucket}/in/a.png", image("a.png", size=(9, 9)).read_bytes())
     ran = denoise(f"{bucket}/in", f"{bucket}/out", "--resume", "--existing", "skip", "--json")
-    assert statuses(ran) == ["ok", "skipped", "skipped"]
+    assert by_name(ran) == {"a.png": "ok", "b.png": "skipped", "c.png": "skipped"}
     assert statuses(denoise(f"{bucket}/in", f"{bucket}/out", "--existing", "overwrite", "--json")) == ["ok"] * 3
     assert objects(f"{bucket}/out")["b.png"] != b"mine"
+
+
+def test_a_run_leaves_parts_of_a_ledger_by_which_the_next_reads_no_image(
+    denoise: Denoise, run: Run, bucket: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bucket_results, "_MOST_LINES", 2)
+    for index, name in enumerate(("a.png", "b.png", "deep/c.png", "d.png", "e.png")):
+        put(f"{bucket}/in/{name}", image(f"in/{name}", size=(6 + index, 5)).read_bytes())
+    assert denoise("-r", f"{bucket}/in", f"{bucket}/out").code == 0
+    names = [one.name for one in buckets.listed(f"{bucket}/out/.restore-ledger", recursive=True)]
+    assert len(names) == 3
+    assert len({name.split("/")[0] for name in names}) == 1
+
+    seen = asked(monkeypatch)
+    ran = denoise("-r", f"{bucket}/in", f"{bucket}/out", "--resume", "--json")
+    assert (statuses(ran), seen) == (["skipped"] * 5, [])
+    assert "5 to skip" in denoise("-r", f"{bucket}/in", f"{bucket}/out", "--resume", "--dry-run").err
+    assert statuses(denoise("-r", "in", f"{bucket}/out", "--resume", "--json")) == ["skipped"] * 5  # the same bytes
+    assert seen == []
+
+    put(f"{bucket}/in/a.png", image("a.png", size=(9, 9)).read_bytes())
+    put(f"{bucket}/out/b.png", b"somebody else's")
+    put(f"{bucket}/in/new.png", b"broken")
+    ran = denoise("-r", f"{bucket}/in", f"{bucket}/out", "--resume", "--json", "--existing", "overwrite")
+    expected = {"a.png": "ok", "b.png": "ok", "c.png": "skipped", "d.png": "skipped", "e.png": "skipped"}
+    assert by_name(ran) == {**expected, "new.png": "failed"}
+    assert {url for url in seen if "/in/" in url} == {f"{bucket}/in/{name}" for name in ("a.png", "b.png", "new.png")}
+
+    counted = json.loads(run("status", "--json", f"{bucket}/out").out)
+    assert (counted["done"], counted["failed"], counted["begun"]) == (5, 1, 0)
+    assert [failure["target"] for failure in counted["failures"]] == ["new.png"]
+    ran = run("status", f"{bucket}/in")
+    assert (ran.code, "has no ledger" in ran.err) == (2, True)
+
+
+def test_without_the_parts_each_object_proves_itself_and_is_written_into_a_new_part(
+    denoise: Denoise, bucket: str, monkeypatch: pytest.MonkeyPatch
+):
+    for index in range(2):
+        put(f"{bucket}/in/{index}.png", image(f"in/{index}.png", size=(6 + index, 5)).read_bytes())
+    assert denoise(f"{bucket}/in", f"{bucket}/out").code == 0
+    for one in buckets.listed(f"{bucket}/out/.restore-ledger", recursive=True):
+        put(f"{bucket}/out/.restore-ledger/{one.name}", gzip.compress(b'[]\n{"target": 3}\nno line\n'))
+    seen = asked(monkeypatch)
+    assert statuses(denoise(f"{bucket}/in", f"{bucket}/out", "--resume", "--json")) == ["skipped"] * 2
+    assert len(seen) == 4
+    assert statuses(denoise(f"{bucket}/in", f"{bucket}/out", "--resume", "--json")) == ["skipped"] * 2
+    assert len(seen) == 4
 
 
 @pytest.mark.exhaustive

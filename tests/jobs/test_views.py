@@ -68,7 +68,7 @@ def test_two_right_views_of_one_name_are_refused(tmp_path: Path):
 def test_a_view_is_not_its_own_partner_and_is_never_written_over(tmp_path: Path):
     left, right = files(tmp_path, "one.png", "right/one.png")
     assert "as a left and as a right view" in refusal(jobs(left), left)
-    job = ImageJob(source=left, target=right, replaces=True)
+    job = ImageJob(source=left, target=right)
     assert "would overwrite the right view" in refusal([job], right)
 
 

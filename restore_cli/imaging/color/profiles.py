@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
@@ -53,8 +53,8 @@ class Primaries:
 
     def is_close_to(self, other: Primaries) -> bool:
         """Return whether they are the same but for rounding."""
-        distance = np.abs(np.array(astuple(self)) - np.array(astuple(other)))
-        return bool(distance.max() <= _CHROMATICITY_TOLERANCE)
+        mine, others = ((*p.white, *p.red, *p.green, *p.blue) for p in (self, other))
+        return all(abs(a - b) <= _CHROMATICITY_TOLERANCE for a, b in zip(mine, others, strict=True))
 
 
 def power_curve(power: float) -> Curve:
