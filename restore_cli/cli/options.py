@@ -17,10 +17,12 @@ from restore_cli.cli.image_options import COMMON, FILES, Background, ImageOption
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import option
 from restore_cli.errors import UsageError
+from restore_cli.jobs.addresses import is_address
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.plan import format_named
 from restore_cli.jobs.shard import parse_shard
 from restore_cli.settings import Existing, Padding, PathSettings, RunSettings, Tile, Workers, WriteSettings
+from restore_cli.storage.buckets import is_in_bucket
 
 NETWORK = "Network"
 RESULTS = "Results"
@@ -71,8 +73,8 @@ Model = Annotated[
     ),
 ]
 WeightsFile = Annotated[
-    Path | None,
-    option(NETWORK, "--weights", "Use your own weights, of whichever network we know.", metavar="FILE"),
+    str | None,
+    option(NETWORK, "--weights", "Use your own weights, a file or an address, of any network we know.", metavar="FILE"),
 ]
 Offline = Annotated[bool, option(NETWORK, "--offline", "Never download anything.")]
 Device = Annotated[
@@ -185,8 +187,8 @@ class FileOptions(ImageOptions):
         option(COMMON, "--dry-run", "-n", "Show what would be done, and touch nothing."),
     ] = False
     report: Annotated[
-        Path | None,
-        option(FILES, "--report", "Write the JSON Lines to a new file too.", metavar="FILE"),
+        str | None,
+        option(FILES, "--report", "Write the JSON Lines to a new file or object too.", metavar="FILE"),
     ] = None
 
     compare: Annotated[
@@ -246,10 +248,12 @@ class WeightsOptions:
         variant: str | None = None,
     ) -> WeightsRequest:
         """Return which weights are wanted for a task and its options."""
+        is_here = self.weights is None or not (is_address(self.weights) or is_in_bucket(self.weights))
         return WeightsRequest(
             task=task,
             model=self.model,
-            path=self.weights,
+            path=Path(self.weights) if is_here and self.weights is not None else None,
+            url=None if is_here else self.weights,
             scale=scale,
             sigma=sigma,
             gray=gray,

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -24,9 +25,14 @@ import typer
 from restore_cli.cli.progress import WorkStatus
 from restore_cli.errors import RestoreError, StorageError, UsageError
 from restore_cli.pages.printable import printable
+from restore_cli.storage.buckets import find_object, is_in_bucket, put_object, read_object
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+_OTHER_REPORT = "name another file with --report, or say --existing overwrite"
+_MOST_REPORT_BYTES = 1 << 32
 
 
 class Output:
@@ -315,11 +321,11 @@ class Output:
             yield advance
 
     @contextlib.contextmanager
-    def report(self, path: Path | None, *, overwrite: bool = False, append: bool = False) -> Iterator[None]:
-        """Write every `record` into a JSON Lines file too while inside.
+    def report(self, place: Path | str | None, *, overwrite: bool = False, append: bool = False) -> Iterator[None]:
+        """Write every `record` into a JSON Lines file too while inside; an object in a bucket is put at the end.
 
         Args:
-            path: The file; None for none.
+            place: The file or object; None for none.
             overwrite: Replace a report that exists; otherwise it is refused.
             append: Add to a report that exists.
 
@@ -327,27 +333,30 @@ class Output:
             UsageError: If the file exists and may be neither replaced nor added to.
             StorageError: If the file cannot be made; or, when all is done, if it could not take every line.
         """
-        if path is None:
+        if place is None:
             yield
             return
-        if path.is_file() and not (overwrite or append):
-            hint = "name another file with --report, or say --existing overwrite"
-            raise UsageError(f"the report {path} exists already", hint=hint)
-        try:
-            stream = path.open("a" if append else "w", encoding="ascii", buffering=1)
-        except OSError as error:
-            raise _report_error(path, error) from error
-        self._report, self._report_fault = stream, None
-        try:
-            yield
-        finally:
-            self._report = None
+        with contextlib.ExitStack() as behind:
+            path = Path(place)
+            if isinstance(place, str) and is_in_bucket(place):
+                path = behind.enter_context(_sent_to(place, overwrite=overwrite, append=append))
+            elif path.is_file() and not (overwrite or append):
+                raise UsageError(f"the report {place} exists already", hint=_OTHER_REPORT)
             try:
-                stream.close()
+                stream = path.open("a" if append else "w", encoding="ascii", buffering=1)
             except OSError as error:
-                self._report_fault = self._report_fault or error
-        if self._report_fault is not None:
-            raise _report_error(path, self._report_fault)
+                raise _report_error(place, error) from error
+            self._report, self._report_fault = stream, None
+            try:
+                yield
+            finally:
+                self._report = None
+                try:
+                    stream.close()
+                except OSError as error:
+                    self._report_fault = self._report_fault or error
+            if self._report_fault is not None:
+                raise _report_error(place, self._report_fault)
 
     @contextlib.contextmanager
     def _bar_shown(self, bar: Progress) -> Iterator[Progress]:
@@ -406,8 +415,24 @@ class Output:
         return typer.style(label, fg=colour, bold=True) if _wants_colour(self._stderr) else label
 
 
-def _report_error(path: Path, error: OSError) -> StorageError:
-    return StorageError(f"cannot write the report {path}: {error.strerror}", hint="name another file with --report")
+@contextlib.contextmanager
+def _sent_to(url: str, *, overwrite: bool, append: bool) -> Iterator[Path]:
+    """Yield a file here that is put into a bucket in the end, whatever came of the run: objects take no lines."""
+    with tempfile.TemporaryDirectory(prefix="restore-") as folder:
+        path = Path(folder) / "report.jsonl"
+        if find_object(url) is not None:
+            if append:
+                path.write_bytes(read_object(url, _MOST_REPORT_BYTES)[0])
+            elif not overwrite:
+                raise UsageError(f"the report {url} exists already", hint=_OTHER_REPORT)
+        try:
+            yield path
+        finally:
+            put_object(url, path.read_bytes() if path.exists() else b"", {}, overwrite=True)
+
+
+def _report_error(place: Path | str, error: OSError) -> StorageError:
+    return StorageError(f"cannot write the report {place}: {error.strerror}", hint="name another file with --report")
 
 
 def _write(stream: TextIO, text: str, *, name: str) -> None:

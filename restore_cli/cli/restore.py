@@ -25,6 +25,7 @@ from restore_cli.jobs.choose import LARGEST_SIGMA, Chooser, WeightsRequest
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.steps import Step
 from restore_cli.jobs.targets import one_a_folder
+from restore_cli.weights.store import fetch_own
 
 app = typer.Typer()
 
@@ -231,6 +232,10 @@ def restore_batch(
     files = run.sharing(files)
     # An estimated level is each image's own and travels with it.
     level = weights.sigma if isinstance(weights.sigma, float) else None
+    if weights.url is not None:
+        with out.transfer_progress(weights.url) as progress:
+            path = fetch_own(weights.url, offline=weights.offline, progress=progress)
+            weights = replace(weights, path=path)
     plan = plan_batch(
         BatchRequest(
             weights=weights,
@@ -254,7 +259,7 @@ def restore_batch(
 
         plan = replace(plan, jobs=tuple(with_standard_input(job) if job.from_stdin else job for job in plan.jobs))
     if isinstance(weights.sigma, float):
-        show_sigma(weights.sigma, Chooser(weights).default, out)
+        show_sigma(weights.sigma, Chooser(plan.weights).default, out)
     if files.dry_run:
         from restore_cli.cli.dry_run import show_plan  # reads headers with Pillow, which `--help` does without
 
@@ -272,12 +277,12 @@ def restore_batch(
         raise typer.Exit(code)
 
 
-def _require_own_place(report: Path | None, plan: JobPlan) -> None:
+def _require_own_place(report: str | None, plan: JobPlan) -> None:
     """Refuse a report that would overwrite an image."""
     if report is None:
         return
-    place = os.path.realpath(report)
-    names = {report.name, Path(place).name}  # only of these it is asked where links lead
+    place = os.path.realpath(Path(report))
+    names = {Path(report).name, Path(place).name}  # only of these it is asked where links lead
     for path in (path for job in chain(plan.jobs, plan.skipped) for path in (job.source, job.target)):
         if path.name in names and os.path.realpath(path) == place:
             raise UsageError(f"--report {report} is one of the images", hint="name another file")

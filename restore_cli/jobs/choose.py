@@ -40,6 +40,7 @@ class WeightsRequest:
         task: Command name of the task.
         model: A model's name or a weights id; None for the bundled weights.
         path: A weights file of the user's own.
+        url: The address it is fetched from; None for a file that is here.
         scale: Factor of super-resolution; None leaves it to the weights that are named, or else to the task's default.
         sigma: Noise level on the 0..255 scale, "auto" to estimate it in each image, None where it is unknown or not
             the task.
@@ -52,6 +53,7 @@ class WeightsRequest:
     task: str
     model: str | None = None
     path: Path | None = None
+    url: str | None = None
     scale: int | None = None
     sigma: float | Literal["auto"] | None = None
     gray: bool | None = None

@@ -21,6 +21,7 @@ from restore_cli.jobs.pipeline import run_jobs
 from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.resume import Ledgers
 from restore_cli.jobs.targets import ImageJob
+from restore_cli.weights.store import fetch_own
 
 
 class Worker:
@@ -65,7 +66,11 @@ class Worker:
         self._ledgers.close()
 
     def _load(self) -> NetworkSource:
-        networks = networks_of(replace(self._order.plan, workers=None), no_report, self._loaded)
+        plan = replace(self._order.plan, workers=None)
+        wanted = plan.weights
+        if wanted.url is not None and wanted.path is not None and not wanted.path.is_file():  # on another machine
+            plan = replace(plan, weights=replace(wanted, path=fetch_own(wanted.url, offline=wanted.offline)))
+        networks = networks_of(plan, no_report, self._loaded)
         networks.prepare(self._order.first)
         return networks
 

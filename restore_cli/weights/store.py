@@ -9,19 +9,22 @@ each other. Imports no torch.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Literal
+from urllib.parse import unquote, urlsplit
 
-from restore_cli.errors import DigestError, DownloadError, StorageError, WeightsError
+from restore_cli.errors import DecodeError, DigestError, DownloadError, StorageError, WeightsError
+from restore_cli.storage.buckets import is_in_bucket, read_object
 from restore_cli.storage.files import replace_with, replacing
 from restore_cli.storage.web import Patience
 from restore_cli.weights import download
 from restore_cli.weights.download import Progress
-from restore_cli.weights.entry import Source, WeightsEntry
+from restore_cli.weights.entry import MAX_WEIGHTS_BYTES, Source, WeightsEntry
 from restore_cli.weights.file import Content, read_content, recognise
 from restore_cli.weights.manifest import own_file
 
@@ -35,6 +38,7 @@ __all__ = [
     "check",
     "discard",
     "fetch",
+    "fetch_own",
     "find",
     "locate",
     "record_first_use",
@@ -159,6 +163,39 @@ def fetch(
         except (DownloadError, DigestError) as error:
             faults.append(error)
     raise type(faults[-1])(" | ".join(fault.message for fault in faults), hint=hint)
+
+
+def fetch_own(url: str, *, offline: bool = False, progress: Progress | None = None) -> Path:
+    """Return a person's own weights file that lies at an address, fetched anew each time.
+
+    Args:
+        url: https address, or an object in a bucket.
+        offline: Never touch the network: the file that was fetched last.
+        progress: Called with how far a download is.
+
+    Raises:
+        WeightsError: If it cannot be fetched.
+        StorageError: If its bucket cannot be read.
+    """
+    name = PurePosixPath(unquote(urlsplit(url).path)).name
+    target = cache_dir() / "addresses" / hashlib.sha256(url.encode()).hexdigest()[:16] / (name or "weights")
+    if offline:
+        if not target.is_file():
+            raise WeightsError(f"{url} was not fetched before, and --offline forbids it now")
+        return target
+    with _alone(target):
+        part = target.with_name(f".{target.name}.part")
+        if is_in_bucket(url):
+            with _cache_faults(part):
+                try:
+                    part.write_bytes(read_object(url, MAX_WEIGHTS_BYTES)[0])
+                except DecodeError as error:
+                    raise DownloadError(error.message, hint=error.hint) from error
+        else:
+            download.download(url, part, size=None, resume=False, progress=progress)
+        with _cache_faults(target):
+            replace_with(target, part)
+    return target
 
 
 def verify(entry: WeightsEntry, path: Path) -> Verified:

@@ -174,6 +174,25 @@ def test_a_run_leaves_parts_of_a_ledger_by_which_the_next_reads_no_image(
     assert (ran.code, "has no ledger" in ran.err) == (2, True)
 
 
+def test_weights_and_reports_may_lie_in_a_bucket(run: Run, tiny: Tiny, bucket: str):
+    image("a.png")
+    put(f"{bucket}/mine.safetensors", tiny("denoise", scale=1).read_bytes())
+    denoise = ("denoise", "--threads", "1", "--weights", f"{bucket}/mine.safetensors")
+    assert run("denoise", "--threads", "1", "--weights", tiny("denoise", scale=1), "a.png", "-o", "here.png").code == 0
+    report = ("--report", f"{bucket}/run.jsonl")
+    assert run(*denoise, "a.png", "-o", "there.png", *report).code == 0
+    assert Path("there.png").read_bytes() == Path("here.png").read_bytes()
+    lines = objects(bucket)["run.jsonl"].splitlines()
+    assert [json.loads(line)["type"] for line in lines] == ["image", "summary"]
+    ran = run(*denoise, "a.png", "-o", "other.png", *report)
+    assert (ran.code, f"the report {bucket}/run.jsonl exists already" in ran.err) == (2, True)
+    assert run(*denoise, "--offline", "a.png", "-o", "x/", *report, "--resume").code == 0
+    assert objects(bucket)["run.jsonl"].splitlines()[:2] == lines
+    assert len(objects(bucket)["run.jsonl"].splitlines()) == 4
+    ran = run("denoise", "--weights", f"{bucket}/none.safetensors", "a.png", "-o", "y.png")
+    assert (ran.code, f"{bucket}/none.safetensors: there is no such object" in ran.err) == (3, True)
+
+
 def test_without_the_parts_each_object_proves_itself_and_is_written_into_a_new_part(
     denoise: Denoise, bucket: str, monkeypatch: pytest.MonkeyPatch
 ):
