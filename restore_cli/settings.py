@@ -104,7 +104,8 @@ class Workers:
     """Say who shares the images of a run.
 
     Attributes:
-        count: How many workers.
+        count: How many workers begin.
+        most: How many there may be while images wait; None for no more.
         engine: "processes" of this machine, or actors of "ray".
         address: Of the Ray cluster, HOST or HOST:PORT; "auto" for the one this machine is part of; None starts one.
     """
@@ -112,6 +113,7 @@ class Workers:
     count: int
     engine: Literal["processes", "ray"] = "processes"
     address: str | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

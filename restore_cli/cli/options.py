@@ -360,8 +360,13 @@ class RunOptions(NetworkOptions):
         option(NETWORK, "--jobs", "-j", "Images to read and write at once.", metavar="N", min=1),
     ] = 2
     workers: Annotated[
-        int | None,
-        option(NETWORK, "--workers", "Share the images among N processes, as with --resume.", metavar="N", min=1),
+        str | None,
+        option(
+            NETWORK,
+            "--workers",
+            "Share the images among N processes, as with --resume; MIN-MAX of ray.",
+            metavar="N",
+        ),
     ] = None
     engine: Annotated[
         Literal["processes", "ray"],
@@ -396,10 +401,17 @@ class RunOptions(NetworkOptions):
         return replace(files, resume=True)
 
     def crew(self) -> Workers | None:
-        """Return who shares the images, None for this process alone."""
+        """Return who shares the images, None for this process alone.
+
+        Raises:
+            UsageError: If their number is none.
+        """
         if self.workers is None:
             return None
-        return Workers(count=self.workers, engine=self.engine, address=self.address)
+        count, most = parse_workers(self.workers)
+        if most is not None and self.engine != "ray":
+            raise UsageError(f"--workers {self.workers} is a range", hint="say one number, or add --engine ray")
+        return Workers(count=count, most=most, engine=self.engine, address=self.address)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -422,6 +434,23 @@ class SameSizeOptions(RunOptions):
     def settings(self) -> RunSettings:
         """Return how the network is to be run; raises as `NetworkOptions.settings` does."""
         return replace(super().settings(), strength=self.strength)
+
+
+def parse_workers(text: str) -> tuple[int, int | None]:
+    """Read a number of workers, "4", or a range, "1-64".
+
+    Raises:
+        UsageError: If it is neither.
+
+    Example:
+        >>> parse_workers("4"), parse_workers("1-64")
+        ((4, None), (1, 64))
+    """
+    match = re.fullmatch(r"([1-9]\d*)(?:-([1-9]\d*))?", text, flags=re.ASCII)
+    least, most = (0, None) if match is None else (int(match[1]), None if match[2] is None else int(match[2]))
+    if match is None or (most is not None and most < least):
+        raise UsageError(f"--workers {text} is no number of workers", hint="say 4, or 1-64 with --engine ray")
+    return least, most
 
 
 def parse_tile(text: str) -> Tile:

@@ -23,7 +23,7 @@ from typing import Any
 from restore_cli._version import __version__
 from restore_cli.errors import DeviceError, StorageError, UsageError
 from restore_cli.inference.device import host_free_memory
-from restore_cli.jobs.crew import Batch, Died, Message, Order
+from restore_cli.jobs.crew import Batch, Died, Message, Order, Ready
 from restore_cli.settings import Share
 
 _LISTEN_SECONDS = 5.0
@@ -48,6 +48,7 @@ class Actors:
         self._resources: dict[str, float] = {}
         self._actors: dict[int, Any] = {}
         self._listening: dict[Any, int] = {}
+        self._ready: set[int] = set()
 
     def start(self, order: Order, count: int) -> None:
         """Join or start the cluster, and start the actors: those that find no place start when there is one.
@@ -72,7 +73,8 @@ class Actors:
             raise DeviceError(f"{what}: {line}", hint="look at --address, and at `ray status` there") from error
         run = order.plan.run
         gpus = ray.cluster_resources().get("GPU", 0.0) and run.device in {"auto", "cuda"}
-        cpus = cores // count or cores / count if self._address is None else run.threads or 1
+        has_range = order.plan.workers is not None and order.plan.workers.most is not None
+        cpus = cores // count or cores / count if self._address is None and not has_range else run.threads or 1
         self._resources = {"num_cpus": cpus, "num_gpus": 1 if gpus else 0}
         self._order, self._folder = pickle.dumps(order), str(Path.cwd())
         for worker in range(count):
@@ -99,9 +101,13 @@ class Actors:
         for answer in ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]:
             worker = self._listening.pop(answer)
             try:
-                said += [(worker, message) for message in ray.get(answer)]
+                messages = ray.get(answer)
+                said += [(worker, message) for message in messages]
+                if any(isinstance(message, Ready) for message in messages):
+                    self._ready.add(worker)
             except ray.exceptions.RayError as error:
                 self._actors.pop(worker, None)
+                self._ready.discard(worker)
                 said.append((worker, Died(reason=_why(error))))
             else:
                 self._listen(worker)
@@ -117,7 +123,8 @@ class Actors:
         ray = _ray()
         if not ray.is_initialized():
             return
-        ended = [actor.close.remote() for actor in self._actors.values()]
+        # Others have begun nothing, and may never find a place.
+        ended = [actor.close.remote() for worker, actor in self._actors.items() if worker in self._ready]
         with contextlib.suppress(ray.exceptions.RayError):
             ray.wait(ended, num_returns=len(ended), timeout=_STOP_SECONDS) if ended else None
         for actor in self._actors.values():

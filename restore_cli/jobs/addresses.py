@@ -74,7 +74,7 @@ def found_in_bucket(url: str, selection: Selection) -> tuple[Found, ...]:
     for one in listed(url, recursive=selection.recursive):
         if _is_image(one.name, selection):
             inners.append(one.name)
-            tags.append(print_of_tag(one.e_tag))
+            tags.append(print_of_tag(one.tag))
     if not inners:
         raise UsageError(f"no images in {url}", hint="look at its name; -r takes folders below it too")
     if any(one > next_one for one, next_one in itertools.pairwise(inners)):  # S3 lists them in order

@@ -62,7 +62,7 @@ class Parts:
         there, parts = Prints(), []
         for one in listed(self._url, recursive=True):
             if not one.name.startswith(_FOLDER):
-                there.note((one.name, one.e_tag))
+                there.note((one.name, one.tag))
             elif one.name.split("/")[1] in recipes:
                 parts.append(one)
         for line in self._lines_of(parts):
@@ -193,7 +193,7 @@ def proof_of(target: Path, origins: Iterable[Origin], input_digest: str) -> tupl
     found = find_object(url_of(target))
     for origin in () if found is None else origins:
         if found is not None and _facts(origin, input_digest).items() <= found.metadata.items():
-            return origin, found.metadata.get(_OUTPUT, ""), found.e_tag
+            return origin, found.metadata.get(_OUTPUT, ""), found.tag
     return None
 
 

@@ -26,6 +26,7 @@ from restore_cli.jobs.ledger import Origin
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.result import JobResult, Status, Summary
 from restore_cli.jobs.targets import ImageJob
+from restore_cli.settings import Workers
 
 # How long a stop that nothing else announces may go unnoticed.
 _POLL_SECONDS = 0.1
@@ -170,7 +171,7 @@ class Foreman:
         self._on_load = on_load
         self._on_result = on_result
         self._on_progress = on_progress
-        self._size = 0
+        self._size = self._most = 0
         self._idle: set[int] = set()
         self._starting: set[int] = set()
         self._failed_starts = 0
@@ -195,8 +196,9 @@ class Foreman:
         Raises:
             RestoreError: If none can start; no image was touched.
         """
-        most = 1 if plan.workers is None else plan.workers.count
-        self._size = min(most, len(plan.jobs))
+        wanted = plan.workers or Workers(count=1)
+        self._size = min(wanted.count, len(plan.jobs))
+        self._most = min(wanted.most or wanted.count, len(plan.jobs))
         self._starting = set(range(self._size))
         order = Order(
             plan=replace(plan, jobs=(), skipped=()),
@@ -229,6 +231,7 @@ class Foreman:
             if stop is not None and stop.is_set():
                 self._leave()
             self._hand_out()
+            self._grow()
             self._listen()
         for job in chain(self._suspects, self._waiting):
             self._report(JobResult(job=job, status="stopped"))
@@ -249,6 +252,15 @@ class Foreman:
             worker = self._idle.pop()
             self._in_hand[worker] = batch, {job.target: job for job in batch.jobs}
             self._crew.hand_out(worker, batch)
+
+    def _grow(self) -> None:
+        """Ask for as many workers again as there are while images wait, unless some that were asked for are to come."""
+        if not self._waiting_count or self._idle or self._starting or self._leaving:
+            return
+        for worker in range(self._size, min(2 * self._size, self._most)):
+            self._size += 1
+            self._starting.add(worker)
+            self._crew.revive(worker)
 
     def _listen(self) -> None:
         for worker, message in self._crew.messages(_POLL_SECONDS):

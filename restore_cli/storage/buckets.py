@@ -2,8 +2,9 @@
 
 Stages 2, PLAN, 3, READ, and 7, WRITE, through obstore, which finds credentials and endpoints in environment variables
 and in the machine's role. A result is put in one piece, and only where nothing lies: of several writers of one name one
-wins. What it was made of travels as the object's metadata. Faults that only its owner can mend are one line and end a
-run; obstore has tried again by then.
+wins. What it was made of travels as the object's metadata, and so does a name of the put itself, by which a put whose
+answer was lost is known again. Faults that only its owner can mend are one line and end a run; obstore has tried again
+by then.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from restore_cli.errors import DecodeError, StorageError, TargetExistsError, Usa
 SCHEMES = ("s3://", "gs://", "az://")
 
 _PROBE = ".restore-probe"
+_PUT = "restore-put"
 _OBJECTS_AT_ONCE = 1000
 _RETRIES: Any = {"max_retries": 6, "retry_timeout": timedelta(seconds=120)}
 # Over http only where the user's own endpoint says so: a server beside the machine.
@@ -34,15 +36,16 @@ class Listed(NamedTuple):
     """An object of a folder: its name there, what names this very state of it, and when it was put."""
 
     name: str
-    e_tag: str | None
+    tag: str | None
     modified: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """An object that is there: its metadata, and what names this very state of it."""
+    """An object that is there: its metadata, what names this very state of it, and the same as its server quotes it."""
 
     metadata: Mapping[str, str]
+    tag: str | None
     e_tag: str | None
 
 
@@ -65,7 +68,8 @@ def listed(url: str, *, recursive: bool) -> Iterator[Listed]:
         else:
             chunks = (obstore.list_with_delimiter(store, prefix or None)["objects"],)
         for one in itertools.chain.from_iterable(chunks):
-            yield Listed(name=str(one["path"])[len(prefix) :], e_tag=one["e_tag"], modified=one["last_modified"])
+            name = str(one["path"])[len(prefix) :]
+            yield Listed(name=name, tag=_bare(one["e_tag"]), modified=one["last_modified"])
 
 
 def read_object(url: str, most_bytes: int) -> tuple[bytes, str | None]:
@@ -80,7 +84,7 @@ def read_object(url: str, most_bytes: int) -> tuple[bytes, str | None]:
         answer = obstore.get(store, key)
         if answer.meta["size"] > most_bytes:
             raise DecodeError(f"{url}: {answer.meta['size']} bytes is more than {most_bytes >> 20} MiB")
-        return bytes(answer.bytes()), answer.meta["e_tag"]
+        return bytes(answer.bytes()), _bare(answer.meta["e_tag"])
 
 
 def find_object(url: str) -> Found | None:
@@ -97,7 +101,8 @@ def find_object(url: str) -> Found | None:
             if _SAID_BY_SERVERS.search(str(error)) and "NoSuchKey" not in str(error):
                 raise
             return None
-        return Found(metadata={str(k): str(v) for k, v in answer.attributes.items()}, e_tag=answer.meta["e_tag"])
+        metadata = {str(name).replace("_", "-"): str(value) for name, value in answer.attributes.items()}
+        return Found(metadata=metadata, tag=_bare(answer.meta["e_tag"]), e_tag=answer.meta["e_tag"])
 
 
 def put_object(
@@ -110,7 +115,7 @@ def put_object(
         data: Its bytes.
         metadata: What is to be known of it.
         overwrite: Replace whatever is there.
-        replaces: Replace only what has this tag; None for nothing that is there.
+        replaces: Replace only what has this `e_tag`; None for nothing that is there.
 
     Raises:
         TargetExistsError: If something else is there.
@@ -118,12 +123,20 @@ def put_object(
     """
     obstore, store, key = _opened(url)
     mode: Any = "overwrite" if overwrite else "create" if replaces is None else {"e_tag": replaces}
+    this_put = secrets.token_hex(8)
+    attributes = {**metadata, _PUT: this_put}
+    if url.lower().startswith("az://"):  # where names of metadata are those of C#
+        attributes = {name.replace("-", "_"): value for name, value in attributes.items()}
     with _faults(url):
         try:
-            answer = obstore.put(store, key, data, attributes=dict(metadata), mode=mode, use_multipart=False)
+            answer = obstore.put(store, key, data, attributes=attributes, mode=mode, use_multipart=False)
         except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError) as error:
-            raise TargetExistsError(f"{url}: it exists already") from error
-    return None if answer["e_tag"] is None else str(answer["e_tag"])
+            # Where the answer to a put was lost, obstore puts again, and meets with what we have put.
+            found = find_object(url)
+            if found is None or found.metadata.get(_PUT) != this_put:
+                raise TargetExistsError(f"{url}: it exists already") from error
+            return found.tag
+    return _bare(answer["e_tag"])
 
 
 def require_bucket(url: str) -> None:
@@ -180,9 +193,14 @@ def _faults(url: str, *, is_input: bool = False) -> Iterator[None]:
         code = said[1] if said else ""
         if isinstance(error, FileNotFoundError) and is_input and code in {"", "NoSuchKey", "BlobNotFound"}:
             raise DecodeError(f"{url}: there is no such object", hint="look at its name") from error
-        reason = f"{said[1]}, {said[2]}" if said else _reason(error)
+        reason = f"{said[1]}, {said[2].splitlines()[0]}" if said and said[2] else _reason(error)
         msg = f"{url}: {reason.rstrip('.')}"
         raise StorageError(msg, hint="look at the bucket's name, credentials and endpoint, then --resume") from error
+
+
+def _bare(e_tag: str | None) -> str | None:
+    """Return a tag without its quotes, which some servers leave out in listings."""
+    return None if e_tag is None else e_tag.strip('"')
 
 
 def _reason(error: Exception) -> str:

@@ -19,6 +19,8 @@ from restore_cli.jobs import addresses, bucket_results
 from restore_cli.jobs.ledger import digest_of_bytes
 from restore_cli.storage import buckets
 from tests.cli.conftest import Ran, Run, image
+from tests.cli.test_workers import is_worker, killed_at_random
+from tests.cli.unsteady import Unsteady, unsteady
 from tests.weights.server import serving
 
 Tiny = Callable[..., Path]
@@ -206,6 +208,67 @@ def test_without_the_parts_each_object_proves_itself_and_is_written_into_a_new_p
     assert len(seen) == 4
     assert statuses(denoise(f"{bucket}/in", f"{bucket}/out", "--resume", "--json")) == ["skipped"] * 2
     assert len(seen) == 4
+
+
+@pytest.fixture
+def proxy(bucket: str, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Unsteady]:
+    """Have requests to the bucket pass through a proxy that can be made to fail."""
+    with unsteady(endpoint) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        buckets._store.cache_clear()
+        yield server
+
+
+def results_put(proxy: Unsteady) -> list[int]:
+    """Return how often each result was put."""
+    return [count for path, count in proxy.put.items() if "/out/" in path and path.endswith(".png")]
+
+
+def test_a_slow_server_that_fails_and_loses_answers_gets_each_result_once(
+    denoise: Denoise, bucket: str, proxy: Unsteady, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bucket_results, "_MOST_LINES", 2)
+    for index in range(12):
+        put(f"{bucket}/in/{index}.png", image(f"in/{index}.png", size=(6 + index, 5)).read_bytes())
+    assert denoise("in", "out").code == 0
+    proxy.delay_s, proxy.refused, proxy.lost = 0.02, 0.1, 0.1
+    ran = denoise(f"{bucket}/in", f"{bucket}/out")
+    assert ran.code == 0, ran.err
+    assert proxy.faults > 4
+    assert results_put(proxy) == [1] * 12
+    proxy.refused = proxy.lost = 0.0
+    assert objects(f"{bucket}/out") == {path.name: path.read_bytes() for path in Path("out").glob("*.png")}
+
+
+def test_credentials_that_expire_end_the_run_and_resume_finishes_it(denoise: Denoise, bucket: str, proxy: Unsteady):
+    for index in range(8):
+        put(f"{bucket}/in/{index}.png", image(f"in/{index}.png", size=(6 + index, 5)).read_bytes())
+    proxy.expires_after = proxy.asked + 12
+    ran = denoise(f"{bucket}/in", f"{bucket}/out", "--json")
+    assert (ran.code, "ExpiredToken, The provided token has expired" in ran.err) == (4, True)
+    assert "Traceback" not in ran.err
+    done = statuses(ran).count("ok")
+    assert 0 < done < 8
+    proxy.expires_after = None
+    ran = denoise(f"{bucket}/in", f"{bucket}/out", "--json", "--resume")
+    assert (ran.code, statuses(ran).count("skipped"), results_put(proxy)) == (0, done, [1] * 8)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+def test_workers_that_are_killed_put_each_result_once(denoise: Denoise, tiny: Tiny, bucket: str, proxy: Unsteady):
+    for index in range(12):
+        put(f"{bucket}/in/{index}.png", image(f"in/{index}.png", size=(120 + index, 90)).read_bytes())
+    assert denoise("in", "out").code == 0
+    options = ("--weights", tiny("denoise", scale=1), "--threads", "1", "--workers", "2", "--retry-failed")
+    ran = killed_at_random(
+        ("denoise", *options, f"{bucket}/in", f"{bucket}/out"), is_worker=is_worker, workers=2, drivers=1
+    )
+    if ran.code:  # an image that met with both kills
+        ran = denoise(f"{bucket}/in", f"{bucket}/out", "--resume")
+    assert ran.code == 0, ran.err
+    assert results_put(proxy) == [1] * 12
+    assert objects(f"{bucket}/out") == {path.name: path.read_bytes() for path in Path("out").glob("*.png")}
 
 
 @pytest.mark.exhaustive

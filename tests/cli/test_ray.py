@@ -8,14 +8,22 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from restore_cli.jobs.attempts import ATTEMPTS_NAME
 from tests.cli.conftest import Run, command, environment, image
-from tests.cli.test_workers import finish, results, wait_until, written
+from tests.cli.test_workers import (
+    assert_whole,
+    finish,
+    killed_at_random,
+    processes_of,
+    results,
+    wait_until,
+    written,
+)
 
 Tiny = Callable[..., Path]
 
@@ -29,19 +37,13 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def members(session: int) -> Iterator[tuple[int, str]]:
-    """Yield the processes of a session with their titles; Ray gives its own groups, but no sessions."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            facts = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(facts[3]) == session and facts[0] != "Z":
-                yield int(folder.name), (folder / "cmdline").read_text()
-        except OSError:
-            continue
+def is_actor(title: str) -> bool:
+    return title.startswith("ray::Actor")
 
 
 def is_over(session: int) -> bool:
-    return not list(members(session))
+    """Return whether all processes of a session have ended; Ray gives its own groups, but no sessions."""
+    return not processes_of(session)
 
 
 def lines(folder: str) -> int:
@@ -62,7 +64,7 @@ def test_two_actors_one_of_which_is_killed_leave_what_one_process_leaves(run: Ru
     assert run(*weights, "in", "one").code == 0
     process = start(*weights, "in", "two", "--workers", "2", "--engine", "ray", "--json")
     wait_until(lambda: lines("two") >= 4 or process.poll() is not None)
-    actors = [pid for pid, title in members(process.pid) if title.startswith("ray::Actor")]
+    actors = [pid for pid, title in processes_of(process.pid) if is_actor(title)]
     if actors:  # else it was faster
         os.kill(actors[0], signal.SIGKILL)
     ran = finish(process)
@@ -86,6 +88,45 @@ def test_no_actor_outlives_a_run_that_is_ended(weights: tuple[object, ...], numb
     wait_until(lambda: is_over(process.pid))
     if number == signal.SIGINT:
         assert not Path("out", ATTEMPTS_NAME).exists()  # no image is suspected
+
+
+@pytest.mark.exhaustive
+def test_sixty_images_are_the_same_by_one_process_four_parts_and_two_actors(run: Run, tiny: Tiny):
+    pytest.importorskip("ray")
+    for index in range(60):
+        image(f"in/{index:02}.png", size=(24 + index, 20))
+    denoise = ("denoise", "--weights", tiny("denoise", scale=1), "--threads", "1", "in")
+    assert run(*denoise, "one").code == 0
+    for index in range(4):
+        assert run(*denoise, "four", "--resume", "--shard", f"{index}/4").code == 0
+    ran = finish(start(*denoise, "two", "--workers", "1-2", "--engine", "ray"))
+    assert ran.code == 0, ran.err
+    assert results("four") == results("two") == results("one")
+    assert written("four") == written("two") == written("one") == sorted(results("one"))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
+@needs_proc
+@pytest.mark.parametrize(("images", "actors", "drivers"), [(40, 3, 1), (120, 20, 5)])
+def test_whichever_actor_or_driver_is_killed_each_image_arrives_once(
+    run: Run, tiny: Tiny, images: int, actors: int, drivers: int
+):
+    pytest.importorskip("ray")
+    for index in range(images):
+        image(f"in/{index:03}.png", size=(120 + index, 90))
+    denoise = ("denoise", "--weights", tiny("denoise", scale=1), "--threads", "1", "in")
+    assert run(*denoise, "one").code == 0
+    ran = killed_at_random(
+        (*denoise, "two", "--workers", "2", "--engine", "ray", "--retry-failed"),
+        is_worker=is_actor,
+        workers=actors,
+        drivers=drivers,
+    )
+    if ran.code:  # an image that met with too many of the kills
+        ran = run(*denoise, "two", "--resume", "--retry-failed")
+    assert ran.code == 0, ran.err
+    assert_whole("two", "one")
 
 
 def test_what_does_not_go_with_ray_is_refused(run: Run, tiny: Tiny):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,80 @@ def test_two_workers_that_an_image_kills_leave_what_one_process_leaves(run: Run,
     assert "05_deadly.png" in written("two")
 
 
+def processes_of(session: int) -> list[tuple[int, str]]:
+    """Return the processes of a session that run, with their command lines; the first of them leads it."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            facts = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(facts[3]) == session and facts[0] != "Z":
+                found.append((int(folder.name), (folder / "cmdline").read_text()))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def is_worker(title: str) -> bool:
+    return "spawn_main" in title and "resource_tracker" not in title
+
+
+def killed_at_random(
+    command_line: Sequence[object], *, is_worker: Callable[[str], bool], workers: int, drivers: int
+) -> Ran:
+    """Run the program again and again, killing so many workers and drivers at random moments; return the last run."""
+    draw = random.Random(0)
+    while True:
+        process = subprocess.Popen(
+            command(*command_line), env=environment(), text=True, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        while process.poll() is None:
+            time.sleep(draw.uniform(0.0, 1.0))
+            alive = [pid for pid, title in processes_of(process.pid) if is_worker(title)]
+            if drivers and alive and draw.random() < drivers / (workers + drivers):
+                drivers -= 1
+                process.kill()
+            elif workers and alive:
+                workers -= 1
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(draw.choice(alive), signal.SIGKILL)
+        ran = finish(process)
+        wait_until(lambda: not processes_of(process.pid))  # noqa: B023 -- it is called here
+        if ran.code != -signal.SIGKILL:
+            return ran
+
+
+def assert_whole(folder: str, truth: str) -> None:
+    """Compare what killed runs left with what one run left."""
+    assert results(folder) == results(truth)
+    assert set(written(folder)) == set(results(truth))  # a kill ahead of a result's name leaves a line of its own
+    rest = {path.name for path in Path(folder).iterdir()} - set(results(truth))
+    assert rest <= {LEDGER_NAME, ATTEMPTS_NAME}
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize(
+    ("images", "workers", "drivers"), [(16, 2, 1), pytest.param(120, 20, 5, marks=pytest.mark.exhaustive)]
+)
+def test_whoever_is_killed_at_whatever_moment_each_image_arrives_once(
+    run: Run, tiny: Tiny, images: int, workers: int, drivers: int
+):
+    for index in range(images):
+        image(f"in/{index:03}.png", size=(120 + index, 90))
+    denoise = ("denoise", "--weights", tiny("denoise", scale=1), "--threads", "1", "in")
+    assert run(*denoise, "one").code == 0
+    ran = killed_at_random(
+        (*denoise, "two", "--workers", "2", "--retry-failed"),
+        is_worker=is_worker,
+        workers=workers,
+        drivers=drivers,
+    )
+    if ran.code:  # an image that met with too many of the kills
+        ran = run(*denoise, "two", "--resume", "--retry-failed")
+    assert ran.code == 0, ran.err
+    assert_whole("two", "one")
+
+
 @pytest.mark.exhaustive
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_an_interruption_ends_all_workers_in_good_order(tiny: Tiny, here: Path):
@@ -162,3 +238,6 @@ def test_what_does_not_go_with_workers_is_refused(run: Run, tiny: Tiny):
     ran = run(*denoise, "-o", "b.png", "--compare", "page.html")
     assert (ran.code, "--workers and --compare contradict each other" in ran.err) == (2, True)
     assert run(*denoise, "-o", "-").code == 2
+    for number, fault in (("1-4", "add --engine ray"), ("0", "no number of workers"), ("4-1", "no number of workers")):
+        ran = run(*denoise[:-1], number)
+        assert (ran.code, fault in ran.err) == (2, True)
