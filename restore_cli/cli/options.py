@@ -74,7 +74,7 @@ Model = Annotated[
 ]
 WeightsFile = Annotated[
     str | None,
-    option(NETWORK, "--weights", "Use your own weights, a file or an address, of any network we know.", metavar="FILE"),
+    option(NETWORK, "--weights", "Use your own weights, a file or an address.", metavar="FILE"),
 ]
 Offline = Annotated[bool, option(NETWORK, "--offline", "Never download anything.")]
 Device = Annotated[
@@ -364,7 +364,7 @@ class RunOptions(NetworkOptions):
         option(
             NETWORK,
             "--workers",
-            "Share the images among N processes, as with --resume; MIN-MAX of ray.",
+            "Share images among N processes, or MIN-MAX of ray.",
             metavar="N",
         ),
     ] = None
