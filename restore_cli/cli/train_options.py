@@ -23,10 +23,11 @@ class DataOptions:
     """Options of what is learnt from."""
 
     data: Annotated[
-        list[Path] | None, option(COMMON, "--data", "Folder of clean images; give it again for several.", metavar="DIR")
+        list[str] | None,
+        option(COMMON, "--data", "Folder of clean images, or of a bucket; give it again for several.", metavar="DIR"),
     ] = None
     degraded: Annotated[
-        list[Path] | None,
+        list[str] | None,
         option(
             IMAGES,
             "--degraded",
@@ -35,11 +36,11 @@ class DataOptions:
         ),
     ] = None
     val: Annotated[
-        list[Path] | None,
+        list[str] | None,
         option(COMMON, "--val", "Folder of clean images to validate on; give it again for several.", metavar="DIR"),
     ] = None
     val_degraded: Annotated[
-        list[Path] | None,
+        list[str] | None,
         option(IMAGES, "--val-degraded", "Folder of degraded partners of the images to validate on.", metavar="DIR"),
     ] = None
     cache_budget: Annotated[

@@ -7,25 +7,55 @@ needs it. All files are read once before training starts: a broken one is named 
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
 from restore_cli.errors import ImageError, TrainingError
-from restore_cli.imaging.decode import SUFFIXES, decode
+from restore_cli.imaging.decode import MOST_BYTES, SUFFIXES, decode
 from restore_cli.imaging.resize import downscale_matlab
+from restore_cli.storage.buckets import listed, read_object
+from restore_cli.storage.files import replacing
+from restore_cli.weights.store import cache_dir
 
 Uint8Image = npt.NDArray[np.uint8]
 
 MEBIBYTE = 2**20
 _LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114])
 _NAMED_AT_MOST = 5
+
+
+def copied(url: str) -> Path:
+    """Return a folder here with the images of a folder in a bucket; what was copied before and is the same is kept.
+
+    Raises:
+        StorageError: If the bucket cannot be read, or the folder not be written.
+    """
+    folder = cache_dir() / "data" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    kept = set()
+    for one in listed(url, recursive=True):
+        name = PurePosixPath(one.name)
+        if name.suffix.lower() not in SUFFIXES or str(name) != one.name or any(part[0] == "." for part in name.parts):
+            continue
+        path, modified = folder / name, one.modified.timestamp()
+        kept.add(path)
+        if not path.is_file() or path.stat().st_mtime != modified:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as file:
+                file.write(read_object(f"{url.rstrip('/')}/{one.name}", MOST_BYTES)[0])
+            os.utime(path, (modified, modified))
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in kept:  # it is no more in the bucket
+            path.unlink(missing_ok=True)
+    return folder
 
 
 @dataclass(frozen=True, kw_only=True)

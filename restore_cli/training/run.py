@@ -15,6 +15,8 @@ import torch
 
 from restore_cli.errors import UsageError
 from restore_cli.inference.device import choose_device
+from restore_cli.storage.buckets import is_in_bucket
+from restore_cli.training.images import copied
 from restore_cli.training.journal import Interval
 from restore_cli.training.processes import joined, processes_from_environment
 from restore_cli.training.recipes import Optimiser, recipe_of_task
@@ -247,9 +249,14 @@ def find_machine(
 
 
 def absolute(folders: Folders) -> tuple[str, ...]:
-    """Return folders as absolute paths, so that a run may be resumed from another folder."""
+    """Return folders as absolute paths, so that a run may be resumed from another folder; those of buckets are copied.
+
+    Raises:
+        StorageError: If a bucket cannot be read.
+    """
     several = [folders] if isinstance(folders, str | os.PathLike) else folders
-    return tuple(str(Path(folder).absolute()) for folder in several)
+    named = [os.fspath(folder) for folder in several]
+    return tuple(str((copied(one) if is_in_bucket(one) else Path(one)).absolute()) for one in named)
 
 
 def source_of(warm_start: str | os.PathLike[str] | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -18,6 +19,7 @@ from restore_cli.errors import TargetExistsError
 from restore_cli.jobs import addresses, bucket_results
 from restore_cli.jobs.ledger import digest_of_bytes
 from restore_cli.storage import buckets
+from restore_cli.training import images
 from tests.cli.conftest import Ran, Run, image
 from tests.cli.test_workers import is_worker, killed_at_random
 from tests.cli.unsteady import Unsteady, unsteady
@@ -74,6 +76,11 @@ def bucket(endpoint: str, here: Path, monkeypatch: pytest.MonkeyPatch, request: 
 @pytest.fixture
 def denoise(run: Run, tiny: Tiny) -> Denoise:
     return lambda *arguments: run("denoise", "--weights", tiny("denoise", scale=1), "--threads", "1", *arguments)
+
+
+def delete(url: str) -> None:
+    obstore, store, key = buckets._opened(url)
+    obstore.delete(store, key)
 
 
 def put(url: str, data: bytes) -> None:
@@ -193,6 +200,24 @@ def test_weights_and_reports_may_lie_in_a_bucket(run: Run, tiny: Tiny, bucket: s
     assert len(objects(bucket)["run.jsonl"].splitlines()) == 4
     ran = run("denoise", "--weights", f"{bucket}/none.safetensors", "a.png", "-o", "y.png")
     assert (ran.code, f"{bucket}/none.safetensors: there is no such object" in ran.err) == (3, True)
+
+
+def test_a_network_is_trained_on_images_of_a_bucket(run: Run, bucket: str, monkeypatch: pytest.MonkeyPatch):
+    for index, name in enumerate(("a.png", "deep/b.png", ".hidden.png", "notes.txt")):
+        put(f"{bucket}/in/{name}", image(f"{index}.png", size=(70 + index, 66)).read_bytes())
+    train = ("train", "--task", "denoise", "--data", f"{bucket}/in", "--dry-run", "--patch", "32", "--batch", "1")
+    ran = run(*train)
+    assert ran.code == 0, ran.err
+    (folder,) = {path.parent for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("a.png")}
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.png")} == {"a.png", "deep/b.png"}
+    read: list[str] = []
+    real = buckets.read_object
+    monkeypatch.setattr(images, "read_object", lambda url, most: (read.append(url), real(url, most))[1])
+    put(f"{bucket}/in/c.png", image("c.png", size=(80, 80)).read_bytes())
+    delete(f"{bucket}/in/deep/b.png")
+    assert run(*train).code == 0
+    assert read == [f"{bucket}/in/c.png"]
+    assert {path.name for path in folder.rglob("*.png")} == {"a.png", "c.png"}
 
 
 def test_without_the_parts_each_object_proves_itself_and_is_written_into_a_new_part(
