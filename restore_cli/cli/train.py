@@ -57,8 +57,10 @@ def train(
     request = _request(images, chosen, speed, run)
 
     from restore_cli.cli.training import ShownTraining, conclude, show_estimate
+    from restore_cli.inference.device import keep_freed_memory
     from restore_cli.training.run import find_machine, run_training
 
+    keep_freed_memory()
     machine = find_machine(
         speed.device,
         threads=speed.threads,

@@ -139,8 +139,8 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     a, b, c = _COEFFICIENTS
     for _ in range(_ITERATIONS):
-        square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        square = torch.bmm(x, x.mT)
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     orthogonal: Tensor = x.mT if tall else x
     return orthogonal
 

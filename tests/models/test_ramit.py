@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from restore_cli.layers.products import Pointwise
 from restore_cli.layers.tensors import DropPath
 from restore_cli.models.ramit.arch import ARCH
 from restore_cli.models.ramit.block import ChannelSelfAttention, ChannelSums, DRAMiTransformer
@@ -359,3 +360,20 @@ def test_a_zero_query_gives_finite_gradients():
     nn.init.zeros_(block.qkv_proj.qkv.weight)
     nn.functional.mse_loss(block(torch.zeros(1, 16, 8, 8)).x, torch.ones(1, 16, 8, 8)).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in block.parameters())
+
+
+@pytest.mark.parametrize("size", [(2, 24, 5), (1, 7, 3), (17, 2, 2)])
+def test_a_pointwise_convolution_is_differentiated_as_torch_differentiates_it(size: tuple[int, int, int]):
+    count, height, width = size
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 6, height, width, dtype=torch.float64, generator=generator)
+    x = x.to(memory_format=torch.channels_last).requires_grad_()
+    conv = Pointwise(6, 4).double()
+
+    ours, torchs = conv(x), torch.nn.functional.conv2d(x, conv.weight, conv.bias)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours, torchs)
+    for mine, theirs in zip(
+        *(torch.autograd.grad(y.square().sum(), (x, *conv.parameters())) for y in (ours, torchs)), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)

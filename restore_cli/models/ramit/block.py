@@ -25,6 +25,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
+from restore_cli.layers.products import Pointwise, pointwise
 from restore_cli.layers.tensors import DropPath, at_least_float32, autocast_off, channels_first, channels_last
 from restore_cli.models.ramit.config import expanded_channels
 
@@ -38,7 +39,7 @@ CHUNK_POSITIONS = 16_384  # float32 products summed over 32,767 positions or mor
 def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a 1x1 convolution's weight (out, in, 1, 1) to (N, H, W, in)."""
     # Not F.linear: on the CPU that fills its output with the bias first, a pass over memory more.
-    return channels_last(F.conv2d(channels_first(x), weight, bias))
+    return channels_last(pointwise(channels_first(x), weight, bias))
 
 
 def cut_windows(x: Tensor, window_size: int, shift: int = 0) -> Tensor:
@@ -79,7 +80,7 @@ class QKVProjection(nn.Module):
     def __init__(self, dim: int, num_head: int, qkv_bias: bool = True) -> None:
         super().__init__()
         self.head_dim = dim // num_head
-        self.qkv = nn.Conv2d(dim, 3 * dim, 1, bias=qkv_bias)
+        self.qkv = Pointwise(dim, 3 * dim, bias=qkv_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Project (N, C, H, W) to (N, 3C, H, W)."""
@@ -110,7 +111,7 @@ class SpatialSelfAttention(nn.Module):
         token = torch.cartesian_prod(axis, axis)
         offset = token[:, None] - token[None] + window_size - 1  # (L, L, 2), query minus key
         self.register_buffer("relative_position_index", offset[..., 0] * span + offset[..., 1])
-        self.proj = nn.Conv2d(heads * head_dim, heads * head_dim, 1)
+        self.proj = Pointwise(heads * head_dim, heads * head_dim)
 
     def position_bias(self) -> Tensor:
         """Return the bias of every query and key, (h1, L, L)."""
@@ -166,7 +167,7 @@ class ChannelSelfAttention(nn.Module):
     def __init__(self, head_dim: int, heads: int) -> None:
         super().__init__()
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), START_LOGIT_SCALE))
-        self.proj = nn.Conv2d(heads * head_dim, heads * head_dim, 1)
+        self.proj = Pointwise(heads * head_dim, heads * head_dim)
 
     @staticmethod
     def sums(qk: Tensor) -> ChannelSums:
@@ -204,8 +205,9 @@ class ChannelSelfAttention(nn.Module):
         Returns:
             (N, P, h2 * d).
         """
-        matrix = self.matrix(self.sums(qkv[:, :, :2]))
-        v = qkv[:, :, 2]
+        qk, v = qkv.split_with_sizes((2, 1), 2)  # not slices, whose gradients are added up in full size
+        matrix = self.matrix(self.sums(qk))
+        v = v.squeeze(2)
         if helper is not None:
             v = v * helper[..., None, None]
         return self.apply_matrix(matrix, v)
@@ -217,7 +219,7 @@ class MobiVari1(nn.Module):
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()
         self.dw_conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-        self.pw_conv = nn.Conv2d(dim, out_dim, 1)
+        self.pw_conv = Pointwise(dim, out_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, dim, H, W) to (N, out_dim, H, W)."""
@@ -233,7 +235,7 @@ class MobiVari2(nn.Module):
         super().__init__()
         expanded = expanded_channels(dim, exp_factor, exp_groups)
         self.dw_conv = nn.Conv2d(expanded, expanded, 3, padding=1, groups=expanded)
-        self.pw_conv = nn.Conv2d(expanded, out_dim, 1)
+        self.pw_conv = Pointwise(expanded, out_dim)
         self.exp_conv = nn.Conv2d(dim, expanded, 1, groups=exp_groups)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -255,8 +257,8 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int, hidden_ratio: float) -> None:
         super().__init__()
         hidden = int(dim * hidden_ratio)
-        self.hidden = nn.Conv2d(dim, hidden, 1)
-        self.out = nn.Conv2d(hidden, dim, 1)
+        self.hidden = Pointwise(dim, hidden)
+        self.out = Pointwise(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
@@ -338,7 +340,7 @@ class DRAMiTransformer(nn.Module):
         mixed = self.mobivari(both)
         x = self.drop_path(self.norm1(mixed)).add_(x)
         x = self.drop_path(self.norm2(self.ffn(x))).add_(x)
-        return BlockOutput(x, both[:, : spatial.shape[-1]], both[:, spatial.shape[-1] :], mixed)
+        return BlockOutput(x, channels_first(spatial), channels_first(channel), mixed)
 
     def attend_space(self, x: Tensor, ch: Tensor | None) -> Tensor:
         """Attend (N, H, W, C) within shifted windows, (N, H, W, h1 * d); `ch` as in `forward`."""
