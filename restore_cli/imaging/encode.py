@@ -11,13 +11,17 @@ beyond the network's result the image is enlarged by plain bicubic, with a word 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ExifTags
 
 from restore_cli.errors import EncodeError, ImageError
 from restore_cli.imaging.color.profiles import srgb_profile
+from restore_cli.imaging.containers.exif import without_tag
+from restore_cli.imaging.containers.metadata import stale_description
 from restore_cli.imaging.containers.parts import COMMENT
 from restore_cli.imaging.containers.pillow import has_plugin
 from restore_cli.imaging.containers.writers import WRITERS, too_long_for_jpeg, write_tiff
@@ -28,6 +32,9 @@ from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.settings import USUAL_QUALITY, ReadSettings, SizeSettings
 
 __all__ = ["WHITE", "check_format", "check_pages", "check_size", "encode", "losses", "output_format", "suffix_of"]
+
+# A description that tells of nothing else, as tifffile writes it unasked.
+_MERE_SHAPE = re.compile(rb'\{"shape":[^{}"]*\}\0*')
 
 Background = tuple[float, float, float]
 """Colour in [0, 1] that transparency is laid on."""
@@ -114,7 +121,7 @@ def encode(
         msg = "the result holds values that are not finite"
         raise EncodeError(msg)
     samples = _drawn(image, limits, background)
-    kept = replace(_stripped(image, strip=strip), icc_profile=_profile_for(samples, image))
+    kept = replace(_kept(image, samples.shape[2], strip=strip), icc_profile=_profile_for(samples, image))
     if image.more:
         check_pages(1 + len(image.more), format=format)
         return _encode_pages(image, limits, background, strip=strip)
@@ -132,12 +139,22 @@ def _encode_pages(image: DecodedImage, limits: _Format, background: Background, 
     pages = []
     for page in (image, *image.more):
         samples = _drawn(page, limits, background)
-        pages.append((samples, replace(_stripped(page, strip=strip), icc_profile=_profile_for(samples, page))))
+        kept = _kept(page, samples.shape[2], strip=strip)
+        pages.append((samples, replace(kept, icc_profile=_profile_for(samples, page))))
     return write_tiff(pages)
 
 
-def _stripped(image: DecodedImage, *, strip: bool) -> DecodedImage:
-    return replace(image, exif=None, xmp=None, iptc=None, text=(), dpi=None) if strip else image
+def _kept(image: DecodedImage, channels: int, *, strip: bool) -> DecodedImage:
+    """Return an image with what is said of it, a description of other pixels apart."""
+    if strip:
+        return replace(image, exif=None, xmp=None, iptc=None, text=(), dpi=None)
+    if image.exif is not None and _stale_description(image, channels) is not None:
+        return replace(image, exif=without_tag(image.exif, ExifTags.Base.ImageDescription))
+    return image
+
+
+def _stale_description(image: DecodedImage, channels: int) -> bytes | None:
+    return stale_description(image.exif, (image.height, image.width, channels), 1 + len(image.more))
 
 
 def check_pages(count: int, *, format: str) -> None:  # noqa: A002 - as in `encode`
@@ -209,6 +226,10 @@ def losses(
         left.remove("colour profile")  # it fits pixels in sRGB's encoding, which is what an untagged JPEG XL means
     if left:
         lost.append(f"{format} carries no {' and no '.join(left)}: left out")
+    channels = image.channels + (image.alpha is not None and _knows_alpha(limits))
+    stale = None if strip or "EXIF" in left else _stale_description(image, channels)
+    if stale is not None and not _MERE_SHAPE.fullmatch(stale):
+        lost.append("its description told of other pixels: left out")
     if format == "JPEG" and not strip:
         lost += [f"{name} data is too long for a JPEG: left out" for name in too_long_for_jpeg(image)]
     return tuple(lost)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,6 +129,35 @@ def test_a_comment_of_a_jpeg_goes_where_a_comment_can_go(stored: bytes, text: st
     others = replace(image, text=(*image.text, ("Author", "A")))
     assert losses(others, format="JPEG") == ("JPEG carries no texts: left out",)
     assert "comment" not in opened(encode(image, format="JPEG", strip=True)).info
+
+
+@pytest.mark.parametrize("kind", ["shaped", "named", "imagej", "ome"])
+def test_a_description_of_an_array_goes_once_the_pixels_are_others(kind: str) -> None:
+    options: dict[str, Any] = {"shaped": {}, "named": {"metadata": {"by": "me"}}, "imagej": {"imagej": True}}.get(
+        kind, {"ome": True}
+    )
+    buffer = io.BytesIO()
+    stack = np.stack([pattern(20, 28, seed=seed) for seed in range(3)])
+    tifffile.imwrite(buffer, stack, photometric="rgb", **options)
+    whole, first = (decode_bytes(buffer.getvalue(), "x", all_pages=pages) for pages in (True, False))
+    assert losses(whole, format="TIFF") == ()
+    lost = () if kind == "shaped" else ("its description told of other pixels: left out",)
+    assert losses(first, format="TIFF") == lost
+    larger = replace(whole, pixels=np.repeat(whole.pixels, 2, axis=1))
+    assert losses(larger, format="TIFF") == (() if kind == "imagej" else lost)  # which tells the number alone
+    with tifffile.TiffFile(io.BytesIO(encode(whole, format="TIFF"))) as file:
+        assert 270 in file.pages[0].tags
+        assert np.array_equal(file.asarray(), stack)
+    for target in ("TIFF", "JPEG"):
+        again = opened(encode(first, format=target))
+        assert 270 not in again.getexif()
+        assert again.size == (28, 20)
+
+
+def test_a_description_of_an_absurd_array_does_no_harm() -> None:
+    for told in ('{"shape": [' + "9" * 9000 + "]}", '{"shape": []}', "<OME >", '<OME><Pixels SizeX="' + "9" * 9000):
+        image = decode_bytes(saved(pattern(), "JPEG", exif=exif_with(ImageDescription=told)), "x")
+        assert 270 not in opened(encode(image, format="JPEG")).getexif()
 
 
 def test_a_text_without_a_name_is_left_out_with_a_word() -> None:

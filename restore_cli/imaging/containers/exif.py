@@ -159,8 +159,13 @@ def _room_for(held: Mapping[int, Mapping[int, Value]], block: Exif, *, in_place:
 
 def without_orientation(data: bytes) -> bytes:
     """Return a block that leaves open which way is up."""
+    return without_tag(data, _Tag.Orientation)
+
+
+def without_tag(data: bytes, removed: int) -> bytes:
+    """Return a block without one value of its first directory."""
     block = read_exif(data)
-    values = {tag: value for tag, value in block.first.values.items() if tag != _Tag.Orientation}
+    values = {tag: value for tag, value in block.first.values.items() if tag != removed}
     return write_exif(replace(block, first=replace(block.first, values=values)))
 
 

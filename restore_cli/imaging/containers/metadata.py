@@ -6,8 +6,10 @@ of strips); the rest is kept. Broken metadata costs itself and a warning, never 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -41,6 +43,14 @@ _STALE_TAGS = frozenset(
 _STALE_EXIF_TAGS = frozenset({_Tag.ExifImageWidth, _Tag.ExifImageHeight})
 
 _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>)\s*)([2-8])')
+# How tifffile, ImageJ and OME begin descriptions of arrays, and what they tell of them.
+_SHAPE = re.compile(rb'\{"shape":\s*\[([\d,\s]*)\]')
+_IMAGEJ, _IMAGEJ_IMAGES = re.compile(rb"ImageJ=\d"), re.compile(rb"^images=(\d{1,9})$", re.MULTILINE)
+_OME, _OME_ARRAYS = re.compile(rb"<OME[\s>]"), re.compile(rb"<Pixels\b[^>]*>")
+_OME_SIDES = re.compile(rb'\bSize([XYZCT])="(\d{1,9})"')
+_MOST_DIGITS = 12
+_ARRAY = re.compile(b"|".join(pattern.pattern for pattern in (_SHAPE, _IMAGEJ, _OME)))
+
 _BROKEN_XMP = "its XMP is broken and was left out"
 _BROKEN_EXIF = "its EXIF data is broken and was left out"
 # What the resolution fields of all written formats can hold.
@@ -100,6 +110,34 @@ def read_metadata(parts: Parts, *, turned_by_xmp: bool = False) -> Metadata:
         dpi=dpi,
         warnings=tuple(warnings),
     )
+
+
+def stale_description(exif: bytes | None, shape: tuple[int, int, int], pages: int) -> bytes | None:
+    """Return what an EXIF block says of an array of pixels, as tifffile, OME and ImageJ do, if it is another array.
+
+    Args:
+        exif: The block.
+        shape: (height, width, channels) of an image as it is written.
+        pages: How many such images are written.
+    """
+    if exif is None or not _ARRAY.search(exif):
+        return None
+    description = read_exif(exif).first.bytes_of(_Tag.ImageDescription) or b""
+    height, width, channels = shape
+    if match := _SHAPE.match(description):
+        lengths = [int(length[:_MOST_DIGITS]) for length in match[1].split(b",") if length.strip()]
+        is_this = (height, width) in pairwise(lengths) and math.prod(lengths) == height * width * channels * pages
+    elif match := _IMAGEJ.match(description):
+        images = _IMAGEJ_IMAGES.search(description)
+        is_this = int(images[1] if images else 1) == pages
+    elif _OME.search(description):
+        arrays = [dict(_OME_SIDES.findall(element)) for element in _OME_ARRAYS.findall(description)]
+        sides = {(int(array.get(b"Y", 0)), int(array.get(b"X", 0))) for array in arrays}
+        planes = sum(math.prod(int(array.get(name, 1)) for name in (b"Z", b"C", b"T")) for array in arrays)
+        is_this = sides == {(height, width)} and planes == channels * pages
+    else:
+        return None
+    return None if is_this else description
 
 
 def _as_utf8(packet: bytes | None) -> bytes | None:
