@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from restore_cli.cli.output import Output
 from restore_cli.comparison.files import write_page
 from restore_cli.comparison.gallery import Gallery
+from restore_cli.jobs.flight import JobResult
 from restore_cli.jobs.plan import JobPlan
-from restore_cli.jobs.result import JobResult
 from restore_cli.jobs.targets import ImageJob
 
 if TYPE_CHECKING:

@@ -17,12 +17,11 @@ from restore_cli.cli.image_options import COMMON, FILES, Background, ImageOption
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import option
 from restore_cli.errors import UsageError
-from restore_cli.jobs.addresses import is_address
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.plan import format_named
 from restore_cli.jobs.shard import parse_shard
 from restore_cli.settings import Existing, Padding, PathSettings, RunSettings, Tile, Workers, WriteSettings
-from restore_cli.storage.buckets import is_in_bucket
+from restore_cli.storage.files import is_address, is_in_bucket
 
 NETWORK = "Network"
 RESULTS = "Results"

@@ -25,7 +25,8 @@ import typer
 from restore_cli.cli.progress import WorkStatus
 from restore_cli.errors import RestoreError, StorageError, UsageError
 from restore_cli.pages.printable import printable
-from restore_cli.storage.buckets import find_object, is_in_bucket, put_object, read_object
+from restore_cli.storage.buckets import find_object, put_object, read_object
+from restore_cli.storage.files import is_in_bucket
 
 if TYPE_CHECKING:
     from rich.progress import Progress

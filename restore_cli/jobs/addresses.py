@@ -1,4 +1,4 @@
-"""Images that lie at an https address or in a bucket: which words of a command line mean one, and its bytes.
+"""Images that lie at an https address or in a bucket: which a word of the command line means, and its bytes.
 
 Stages 2, PLAN, and 3, READ. An address may come from anybody's list, and the program may run where more can be reached
 than from outside; so without leave it is followed to addresses of the internet alone, wherever redirects lead.
@@ -15,19 +15,14 @@ from urllib.parse import unquote, urlsplit
 from restore_cli.errors import DecodeError, DownloadError, UsageError
 from restore_cli.jobs.bucket_results import print_of_tag
 from restore_cli.jobs.sources import Found, ImageSource, Selection
-from restore_cli.storage.buckets import is_in_bucket, listed, read_object
+from restore_cli.storage.buckets import listed, read_object
+from restore_cli.storage.files import is_in_bucket
 from restore_cli.storage.web import Patience, fetch_bytes, require_public
 
 MOST_BYTES = 1 << 30
 """No image is fetched that is longer, nor are weights."""
 
 _PATIENCE = Patience(answer_s=30.0, total_s=600.0, attempts=3)
-_SCHEMES = ("https://", "http://")
-
-
-def is_address(text: str) -> bool:
-    """Return whether a word of the command line is an address and no path."""
-    return text.lower().startswith(_SCHEMES)
 
 
 def source_at(url: str, *, allow_private: bool) -> ImageSource:

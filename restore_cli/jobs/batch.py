@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from restore_cli.errors import RestoreError
 from restore_cli.jobs.bucket_results import url_of
 from restore_cli.jobs.choose import Chooser, WeightsRequest, task_of
+from restore_cli.jobs.flight import JobResult, Summary
 from restore_cli.jobs.networks import LOOKED_AT_FIRST, LoadedNetwork, Networks, NetworkSource, Transfer, facts_of_run
 from restore_cli.jobs.plan import JobPlan, plan_images
-from restore_cli.jobs.result import JobResult, Summary
 from restore_cli.jobs.resume import Ledgers, split_done
 from restore_cli.jobs.sources import PassedOver
 from restore_cli.jobs.steps import Step, suffix_of_steps

@@ -27,15 +27,24 @@ from restore_cli.inference.device import is_out_of_memory
 from restore_cli.inference.report import ImageProgress, OnProgress
 from restore_cli.inference.runner import StopRequestedError
 from restore_cli.jobs.addresses import fetch_image
-from restore_cli.jobs.advice import advice_on, clipping_warning
 from restore_cli.jobs.bucket_results import publish_in_bucket
-from restore_cli.jobs.check import check_output, written_format
+from restore_cli.jobs.check import advice_on, check_output, clipping_warning, written_format
 from restore_cli.jobs.choose import Choice
-from restore_cli.jobs.flight import AHEAD_OF_THE_NET, BEFORE_WRITING, Flight, Ran, Read, Stage, Written
+from restore_cli.jobs.flight import (
+    AHEAD_OF_THE_NET,
+    BEFORE_WRITING,
+    Flight,
+    JobResult,
+    Ran,
+    Read,
+    Stage,
+    Status,
+    Summary,
+    Written,
+)
 from restore_cli.jobs.ledger import Origin, digest_of_bytes, digest_of_views
 from restore_cli.jobs.networks import NetworkSource
 from restore_cli.jobs.plan import JobPlan
-from restore_cli.jobs.result import JobResult, Status, Summary
 from restore_cli.jobs.resume import Ledgers
 from restore_cli.jobs.targets import ImageJob, one_a_folder
 from restore_cli.settings import WriteSettings

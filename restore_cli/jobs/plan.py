@@ -14,14 +14,14 @@ from pathlib import Path
 
 from restore_cli.errors import EncodeError, UsageError
 from restore_cli.imaging.formats import SUFFIXES, WRITABLE_FORMATS, output_format, promised_format, suffix_of
-from restore_cli.jobs.addresses import found_in_bucket, is_address, source_at
+from restore_cli.jobs.addresses import found_in_bucket, source_at
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.ledger import Ledger
 from restore_cli.jobs.sources import Found, ImageSource, PassedOver, Selection, Sources, expand_patterns, find_sources
 from restore_cli.jobs.steps import Step
 from restore_cli.jobs.targets import Destination, ImageJob, never_ours, plan_jobs, settle
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
-from restore_cli.storage.buckets import is_in_bucket
+from restore_cli.storage.files import is_address, is_in_bucket
 
 STREAM = "-"
 """How standard input and standard output are written among paths; a file of that name is `./-`."""

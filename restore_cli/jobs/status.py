@@ -14,7 +14,7 @@ from restore_cli.errors import UsageError
 from restore_cli.jobs.attempts import ATTEMPTS_NAME, Attempts
 from restore_cli.jobs.bucket_results import Parts
 from restore_cli.jobs.ledger import LEDGER_NAME, Ledger
-from restore_cli.storage.buckets import is_in_bucket
+from restore_cli.storage.files import is_in_bucket
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,6 @@ from typing import Any, NamedTuple
 
 from restore_cli.errors import DecodeError, StorageError, TargetExistsError, UsageError
 
-SCHEMES = ("s3://", "gs://", "az://")
-
 _PROBE = ".restore-probe"
 _PUT = "restore-put"
 _OBJECTS_AT_ONCE = 1000
@@ -47,11 +45,6 @@ class Found:
     metadata: Mapping[str, str]
     tag: str | None
     e_tag: str | None
-
-
-def is_in_bucket(text: str) -> bool:
-    """Return whether a word of the command line is an object or a folder in a bucket, and no path."""
-    return text.lower().startswith(SCHEMES)
 
 
 def listed(url: str, *, recursive: bool) -> Iterator[Listed]:

@@ -12,7 +12,8 @@ again, and another machine or container on the same folder counts its own.
 Never more people may read a result than may read its source (`Like`).
 
 A pipe named photo.png would make an ordinary open wait for ever, a device would hand out bytes without end; so what is
-read is opened without waiting and looked at first (`open_regular_file`).
+read is opened without waiting and looked at first (`open_regular_file`). Words of a command line that name no file of
+this machine are known by how they begin (`is_in_bucket`, `is_address`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ else:
     HAS_LOCKS = True
 """Whether there are locks of this kind; where there are none (Windows), an open file cannot be renamed either."""
 
+_BUCKETS = ("s3://", "gs://", "az://")
+_ADDRESSES = ("https://", "http://")
+
 # Short whatever the target is called, since 255 bytes is all a name may have, and hidden from folder listings.
 _TEMPORARY_PREFIX = ".restore-"
 _TEMPORARY_NAME = re.compile(re.escape(_TEMPORARY_PREFIX) + "[0-9a-f]{16}")
@@ -52,6 +56,16 @@ _FAULTS_OF_THE_NAME = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EI
 # File systems without hard links (FAT, some network shares) answer with one of these.
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 _CANNOT_SYNC_FOLDERS = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
+def is_in_bucket(text: str) -> bool:
+    """Return whether a word of the command line is an object or a folder in a bucket, and no path."""
+    return text.lower().startswith(_BUCKETS)
+
+
+def is_address(text: str) -> bool:
+    """Return whether a word of the command line is an address, and no path."""
+    return text.lower().startswith(_ADDRESSES)
 
 
 def require_place(option: str, file: Path | None, *, overwrite: bool, makes_folder: bool = False) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from restore_cli.errors import UsageError
 from restore_cli.inference.device import choose_device
-from restore_cli.storage.buckets import is_in_bucket
+from restore_cli.storage.files import is_in_bucket
 from restore_cli.training.images import copied
 from restore_cli.training.journal import Interval
 from restore_cli.training.processes import joined, processes_from_environment

@@ -19,8 +19,8 @@ from typing import IO, Literal
 from urllib.parse import unquote, urlsplit
 
 from restore_cli.errors import DecodeError, DigestError, DownloadError, StorageError, WeightsError
-from restore_cli.storage.buckets import is_in_bucket, read_object
-from restore_cli.storage.files import replace_with, replacing
+from restore_cli.storage.buckets import read_object
+from restore_cli.storage.files import is_in_bucket, replace_with, replacing
 from restore_cli.storage.web import Patience
 from restore_cli.weights import download
 from restore_cli.weights.download import Progress
