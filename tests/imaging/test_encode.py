@@ -139,7 +139,7 @@ def test_a_description_of_an_array_goes_once_the_pixels_are_others(kind: str) ->
     buffer = io.BytesIO()
     stack = np.stack([pattern(20, 28, seed=seed) for seed in range(3)])
     tifffile.imwrite(buffer, stack, photometric="rgb", **options)
-    whole, first = (decode_bytes(buffer.getvalue(), "x", all_pages=pages) for pages in (True, False))
+    whole, first = (decode_bytes(buffer.getvalue(), "x", ReadSettings(all_pages=pages)) for pages in (True, False))
     assert losses(whole, format="TIFF") == ()
     lost = () if kind == "shaped" else ("its description told of other pixels: left out",)
     assert losses(first, format="TIFF") == lost
