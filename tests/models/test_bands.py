@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from restore_cli.inference.footprint import peak_bytes
 from restore_cli.layers.bands import Band, Cells, Execution, bands, conv3x3
+from restore_cli.layers.products import exp2_
 from restore_cli.models import Arch, architecture_names, get_architecture
 from restore_cli.models.ramit.bands import ChannelPass
 from restore_cli.models.ramit.block import ChannelSums, DRAMiTransformer
@@ -129,6 +130,18 @@ def test_bytes_do_not_depend_on_the_threads(arch: Arch, network: nn.Module, cont
     assert torch.equal(results[0], results[2])
 
 
+@pytest.mark.usefixtures("keep_threads")
+def test_powers_of_two_have_the_same_bits_on_any_number_of_threads_and_are_exact():
+    x = 8 * torch.randn((7, 64, 401), generator=torch.Generator().manual_seed(0))
+    results = []
+    for threads in (1, 2, 3, 5):
+        torch.set_num_threads(threads)
+        results.append(exp2_(x.clone()))
+
+    assert all(torch.equal(result, results[0]) for result in results[1:])
+    torch.testing.assert_close(results[0].double(), 2.0 ** x.double(), rtol=2**-22, atol=0)
+
+
 @torch.inference_mode()
 def test_an_image_no_larger_than_a_cell_has_one_context(arch: Arch, network: nn.Module):
     x = image(arch.config.tiny().channels, 64, 64)
@@ -158,7 +171,7 @@ def test_a_cell_attends_by_its_own_mean_products_and_the_images_for_its_share(sh
     qk = qk.view(*x.shape[:2], *qk.shape[2:])
     projection = block.ch_attn.proj.weight.view(-1, *qk.shape[3:]).transpose(0, 1)  # (h2, out, d)
 
-    matrices = ChannelPass(block).matrices(x, cells, 24)
+    matrices = ChannelPass(block).matrices(x, cells, bands(128, 192, unit=8, rows=24, device=x.device))
 
     def mean_sums(positions: Tensor) -> list[Tensor]:
         flat = positions.flatten(0, 1)

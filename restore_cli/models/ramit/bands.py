@@ -3,16 +3,17 @@
 Stage 5, RUN; `layers.bands` has what any network needs for it, `network` the network. For inference alone: nothing here
 can be differentiated. A block sweeps over the image three times. Its channel attention needs sums over all of it: the
 first sweep gathers them, the second turns both attentions into one map, the third, which looks a row further on either
-side, mixes that map and adds the result to the features, in place. The map of one block holds the helpers of the next,
-which reads each row before it writes it. At its peak the network holds the features, that map, the shallow features,
-three attentions and what a band needs: about five and a half maps.
+side, mixes that map and adds the result to the features, in place; the next block's first sweep follows by bands.
+The map of one block holds the helpers of the next, which reads each row before it writes it. At its peak the network
+holds the features, that map, the shallow features, three attentions and what a band needs: about five and a half maps.
 
 Letters: as in `block`; R rows of a band, B its windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -21,7 +22,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.bands import Band, Cells, Execution, bands, conv3x3
 from restore_cli.layers.maps import new_map
-from restore_cli.layers.products import linear
+from restore_cli.layers.products import exp2_, linear
 from restore_cli.models.ramit.block import (
     MAX_LOGIT_SCALE,
     NEGATIVE_SLOPE,
@@ -36,16 +37,23 @@ from restore_cli.models.ramit.block import (
 if TYPE_CHECKING:
     from restore_cli.models.ramit.network import RAMiT, Stage
 
-# Powers of logits up to this, summed over a window and times any value, stay far within float32 either way.
-_SAFE_LOGIT = 70.0
+LOG2_E = math.log2(math.e)
+# Powers of two of logits up to this, summed over a window and times any value, stay far within float32 either way.
+_SAFE_LOGIT = 100.0
+# Positions a thread at a time through layers that look at no others. What they need, 1 MiB for 64 channels, is about
+# the cache that a core has for itself; half as many cost a twentieth more in calls of operations.
+_PIECE_POSITIONS = 1 << 12
+# Positions of a block's bands, which stay in the cache of all cores: of four times as many a sweep takes a tenth
+# longer, of a third as many the rows above and below that a convolution looks at weigh as much.
+_BLOCK_POSITIONS = 1 << 14
 
 
 class SpatialPass:
     """Window attention of one block over bands, its constants prepared.
 
-    In windows channels come before tokens, (B, channels, L): heads then are contiguous, and norms are sums that fill
-    the vector units whatever the size of a head. Logits lie as (keys, queries). Their softmax takes no maximum where
-    the trained scale bounds them, and its denominator is one more row of the values' product.
+    A few windows at a time, and a head of them, so that logits never leave the cache. Queries, keys and values come of
+    oneDNN's products of whole positions. Powers are of two, their base folded into scale and bias: torch's exp may go
+    through a library that is four times as slow. They take no maximum where the trained scale bounds them.
 
     Args:
         block: The block.
@@ -56,47 +64,55 @@ class SpatialPass:
         self.window, self.shift = block.window_size, block.shift
         self.heads, self.head_dim = block.spatial_heads, projection.head_dim
         weight, bias = (part[: self.heads].transpose(0, 1) for part in _by_head(projection.qkv, self.head_dim))
-        # Every head's values get a last row of ones, which sums the powers up.
-        values, ones = F.pad(weight[2], (0, 0, 0, 1)), F.pad(bias[2], (0, 1), value=1.0)
-        self.weight = torch.cat((weight[:2].flatten(0, 2), values.flatten(0, 1)))[None]
-        self.bias = torch.cat((bias[:2].flatten(), ones.flatten()))[None, :, None]
-        scale = attention.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-        self.scale = torch.stack((scale, torch.ones_like(scale)))[:, None]  # (2, 1, h1, 1, 1), for the queries alone
-        position_bias = attention.position_bias()
-        self.position_bias = position_bias.transpose(1, 2).contiguous()  # (h1, keys, queries)
-        largest = scale + position_bias.abs().amax((1, 2))[:, None, None]
+        self.qk = weight[:2].flatten(0, 2), bias[:2].flatten()
+        self.v = weight[2].flatten(0, 1), bias[2].flatten()
+        # The helper's mean over its heads, once for each head here.
+        mean = torch.eye(self.head_dim).repeat(self.heads, block.channel_heads) / block.channel_heads
+        self.helper = mean.to(weight)
+        scale = attention.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp() * LOG2_E
+        self.scale = torch.cat((scale.flatten(), torch.ones_like(scale.flatten())))[:, None]  # (2 * h1, 1)
+        self.position_bias = attention.position_bias().contiguous() * LOG2_E  # (h1, queries, keys)
+        largest = scale + self.position_bias.abs().amax((1, 2))[:, None, None]
         self.is_bounded = largest.is_meta or bool(largest.max() <= _SAFE_LOGIT)
-        self.proj_weight = attention.proj.weight.flatten(1).t()[None]
-        self.proj_bias = cast("Tensor", attention.proj.bias)
+        self.proj = attention.proj.weight.flatten(1), attention.proj.bias
 
     def attend(self, x: Tensor, helper: Tensor | None) -> Tensor:
         """Attend within the windows of a band.
 
         Args:
             x: (R, W, C), the rows of whole windows.
-            helper: (R, W, d) to weight every head's values with, or None.
+            helper: (R, W, h2 * d), whose mean over the heads weights every head's values, or None.
 
         Returns:
             (B, L, h1 * d), to be put in place by `merge`.
         """
         windows = self._cut(x)
-        count, tokens = windows.shape[:2]
+        helpers = None if helper is None else self._cut(helper)
+        out = windows.new_empty(*windows.shape[:2], self.heads * self.head_dim)
+        for part in cached_pieces(len(windows), windows.shape[1], x.device):
+            out[part] = self._attend(windows[part], None if helpers is None else helpers[part])
+        return out
+
+    def _attend(self, x: Tensor, helper: Tensor | None) -> Tensor:
+        """Attend within windows (B, L, C) with helpers (B, L, h2 * d); return (B, L, h1 * d)."""
+        count, tokens = x.shape[:2]
         heads, d = self.heads, self.head_dim
-        qkv = torch.baddbmm(
-            self.bias.expand(count, -1, tokens), self.weight.expand(count, -1, -1), windows.transpose(1, 2)
-        )
-        qk = qkv[:, : 2 * heads * d].view(count, 2, heads, d, tokens).transpose(0, 1)
-        norms = qk.square().sum(3, keepdim=True).clamp_min_(NORM_EPS**2).rsqrt_().mul_(self.scale)
-        q, k = torch.mul(qk, norms, out=qk.new_empty(qk.shape)).flatten(1, 2).unbind(0)  # (B * h1, d, L)
-        logits = torch.bmm(k.transpose(1, 2), q)
-        logits.view(count, heads, tokens, tokens).add_(self.position_bias)
-        if not self.is_bounded:
-            logits.sub_(logits.amax(1, keepdim=True))
-        v = qkv[:, 2 * heads * d :].view(count, heads, d + 1, tokens)
-        v = v.contiguous() if helper is None else v * self._for_values(helper)
-        summed = torch.bmm(v.flatten(0, 1), logits.exp_()).view(count, heads, d + 1, tokens)
-        mean = (summed[:, :, :d] / summed[:, :, d:]).flatten(1, 2)  # (B, h1 * d, L)
-        return torch.baddbmm(self.proj_bias, mean.transpose(1, 2), self.proj_weight.expand(count, -1, -1))
+        qk = linear(x, *self.qk).view(-1, 2 * heads, d)
+        lengths = torch.linalg.vector_norm(qk, dim=2, keepdim=True).clamp_min_(NORM_EPS)
+        qk = qk.mul_(lengths.reciprocal_().mul_(self.scale)).view(count, tokens, 2 * heads, d)
+        v = linear(x, *self.v)
+        if helper is not None:
+            v.mul_(linear(helper, self.helper, None))
+        v = v.view(count, tokens, heads, d)
+        out, powers = torch.empty_like(v), x.new_empty(count, tokens, tokens)  # (B, queries, keys) of one head
+        for head in range(heads):
+            q, k = qk[:, :, head], qk[:, :, heads + head]
+            torch.baddbmm(self.position_bias[head], q, k.transpose(1, 2), out=powers)
+            if not self.is_bounded:
+                powers.sub_(powers.amax(2, keepdim=True))
+            exp2_(powers)
+            torch.div(torch.bmm(powers, v[:, :, head]), powers.sum(2, keepdim=True), out=out[:, :, head])
+        return linear(out.flatten(2), *self.proj)
 
     def merge(self, windows: Tensor, x: Tensor) -> None:
         """Write what `attend` returned into a band (R, W, h1 * d)."""
@@ -111,14 +127,6 @@ class SpatialPass:
         for cut, place in self._places(windows, x):
             cut.copy_(place)
         return windows.flatten(2, 3).flatten(0, 1)
-
-    def _for_values(self, helper: Tensor) -> Tensor:
-        """Cut a helper (R, W, d) into (B, 1, d + 1, L), the last row ones."""
-        side, d = self.window, helper.shape[2]
-        weights = helper.new_ones(helper.shape[0] // side, helper.shape[1] // side, d + 1, side, side)
-        for cut, place in self._places(weights[:, :, :d].permute(0, 1, 3, 4, 2), helper):
-            cut.copy_(place)
-        return weights.flatten(0, 1).flatten(2, 3)[:, None]
 
     def _places(self, windows: Tensor, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Pair the parts of windows (R / side, W / side, side, side, channels) with their places in (R, W, channels).
@@ -153,7 +161,7 @@ class ChannelPass:
         self.v_weight, self.v_bias = weight[:, 2].flatten(0, 1), bias[:, 2].flatten()
         self.proj_bias = cast("Tensor", self.attention.proj.bias)
 
-    def matrices(self, x: Tensor, cells: Cells, rows: int | None) -> Tensor:
+    def matrices(self, x: Tensor, cells: Cells, parts: Iterable[Band]) -> Tensor:
         """Sweep over the image (H, W, C) and return each cell's attention times the projection, (K, K, in, out)."""
 
         def products(band: Band) -> Tensor:
@@ -163,7 +171,7 @@ class ChannelPass:
             flat = blocks.reshape(-1, *blocks.shape[3:])
             return torch.bmm(flat.transpose(1, 2), flat).view(*blocks.shape[:3], 2 * self.head_dim, -1)
 
-        sums = cells.gather(products, bands(*x.shape[:2], unit=self.window, rows=rows, device=x.device))
+        sums = cells.gather(products, parts)
         matrices = self.attention.matrix(self._sums(cells.blend(*sums)))  # (K, K, h2, d, d)
         weight = self.attention.proj.weight.view(-1, self.heads, self.head_dim).transpose(0, 1)  # (h2, out, d)
         return (weight @ matrices).transpose(-1, -2).flatten(-3, -2)
@@ -212,15 +220,22 @@ class MobiVariPass:
 
     def mix(self, x: Tensor, band: Band) -> Tensor:
         """Map the rows of a band, (R, W, in), to those of `band.narrowed()`, (R', W, out)."""
+        return self.combine(*self.convolve(x, band))
+
+    def convolve(self, x: Tensor, band: Band) -> tuple[Tensor, Tensor, Tensor]:
+        """Do what looks at neighbours, as in `mix`; return it, and the same rows of its input and of `x`."""
         inner = band.narrowed()
         e = x if self.expansion is None else F.leaky_relu_(linear(x, *self.expansion), NEGATIVE_SLOPE)
         y = conv3x3(e, band, self.depthwise.weight, self.depthwise.bias, groups=e.shape[2])
-        residual = inner.within(band, x)
+        return y, inner.within(band, e), inner.within(band, x)
+
+    def combine(self, y: Tensor, e: Tensor, x: Tensor) -> Tensor:
+        """Do the rest at any positions of what `convolve` returned, (..., channels), to (..., out)."""
         if self.expansion is None:
-            z = F.leaky_relu_(linear(F.leaky_relu_(y, NEGATIVE_SLOPE).add_(residual), *self.pointwise), NEGATIVE_SLOPE)
+            z = F.leaky_relu_(linear(F.leaky_relu_(y, NEGATIVE_SLOPE).add_(e), *self.pointwise), NEGATIVE_SLOPE)
         else:
-            z = linear(F.leaky_relu_(y.add_(inner.within(band, e)), NEGATIVE_SLOPE), *self.pointwise)
-        return z.add_(residual) if z.shape == residual.shape else z
+            z = linear(F.leaky_relu_(y.add_(e), NEGATIVE_SLOPE), *self.pointwise)
+        return z.add_(x) if z.shape == x.shape else z
 
 
 class BlockPass:
@@ -237,35 +252,56 @@ class BlockPass:
         self.mobivari = MobiVariPass(block.mobivari)
         self.hidden, self.out = ((conv.weight.flatten(1), conv.bias) for conv in (block.ffn.hidden, block.ffn.out))
 
-    def run(self, x: Tensor, both: Tensor, cells: Cells, *, first: bool, attention: Tensor | None) -> None:
-        """Run the block on the features (H, W, C).
+    def attend(self, x: Tensor, both: Tensor, cells: Cells, parts: Iterable[Band], *, first: bool) -> None:
+        """Turn the features (H, W, C) into both attentions.
 
         Args:
-            x: The features, replaced by the block's.
+            x: The features.
             both: The spatial and channel attentions of the block before, (H, W, C), replaced by this block's.
             cells: Where channel attention takes its statistics.
+            parts: Bands that cover the map, each in turn read once it is asked for.
             first: Whether there is no block before, so that `both` holds nothing yet.
-            attention: Takes the mixed attention, (H, W, C), where it is wanted.
         """
-        matrices = self.channel.matrices(x, cells, self.rows)
+        matrices = self.channel.matrices(x, cells, parts)
         helped = self.block.helper and not first
         for pieces in self._rows_of_windows(x):
             self._attend(pieces, x, both, helped, matrices, cells)
-        for band in bands(*x.shape[:2], unit=self.spatial.window, rows=self.rows, device=x.device):
+
+    def mix(self, x: Tensor, both: Tensor, attention: Tensor | None) -> Iterator[Band]:
+        """Mix both attentions and add them and the feed-forward layer to the features; yield each band when done.
+
+        Args:
+            x: The features (H, W, C), replaced by the block's.
+            both: Its attentions.
+            attention: Takes the mixed attention, (H, W, C), where it is wanted.
+        """
+        norm1, norm2 = self.block.norm1, self.block.norm2
+        for band in self.cut(x.shape[0], x.shape[1], x.device):
             wide = band.widened(1)
-            mixed = band.within(wide.narrowed(), self.mobivari.mix(wide.of(both), wide))
-            if attention is not None:
-                band.of(attention).copy_(mixed)
-            features = band.of(x).add_(layer_norm(self.block.norm1, mixed))
-            widened = linear(features, *self.hidden, gelu=True)
-            features.add_(layer_norm(self.block.norm2, linear(widened, *self.out)))
+            inner = wide.narrowed()
+            convolved = [band.within(inner, one).flatten(0, 1) for one in self.mobivari.convolve(wide.of(both), wide)]
+            features = band.of(x).flatten(0, 1)
+            for piece in cached_pieces(len(features), 1, x.device):
+                mixed = self.mobivari.combine(*(one[piece] for one in convolved))
+                if attention is not None:
+                    band.of(attention).flatten(0, 1)[piece] = mixed
+                part = features[piece].add_(layer_norm(norm1, mixed))
+                part.add_(layer_norm(norm2, linear(linear(part, *self.hidden, gelu=True), *self.out)))
+            yield band
+
+    def cut(self, height: int, width: int, device: torch.device) -> Iterator[Band]:
+        """Cut a map of features into bands that stay in cache."""
+        rows = self.rows
+        if device.type == "cpu":
+            rows = min(height if rows is None else rows, _BLOCK_POSITIONS // width)
+        return bands(height, width, unit=self.spatial.window, rows=rows, device=device)
 
     def _rows_of_windows(self, x: Tensor) -> Iterator[tuple[slice, ...]]:
         """Yield bands of whole windows; with shifted windows one of them lies at both borders."""
         side, shift = self.spatial.window, self.spatial.shift
         height, width = x.shape[0] - (side if shift else 0), x.shape[1]
         if height:
-            for band in bands(height, width, unit=side, rows=self.rows, device=x.device):
+            for band in self.cut(height, width, x.device):
                 yield (slice(band.first + shift, band.last + shift),)
         if shift:
             yield slice(height + shift, None), slice(0, shift)
@@ -278,7 +314,7 @@ class BlockPass:
         split = self.spatial.heads * self.spatial.head_dim
         sp_helper = ch_helper = None
         if helped:
-            ch_helper = _mean_of_heads(target[..., split:], self.channel.heads)
+            ch_helper = target[..., split:]
             averaging = F.pad(target.new_full((split,), 1 / split), (0, target.shape[2] - split))
             sp_helper = linear(target, averaging[None], None)
         spatial = self.spatial.attend(features, ch_helper)
@@ -333,10 +369,14 @@ class ImagePass:
         pixels, grain = down * self.network.config.fold, self.network.config.unit
         cells = Cells(self.execution, (height * pixels, width * pixels), down=pixels, grain=grain, like=x)
         both, attention = new_map(x, *x.shape), new_map(x, *x.shape)
-        for index, block in enumerate(stage.blocks.values()):
-            last = index == len(stage.blocks) - 1
-            run = BlockPass(cast("DRAMiTransformer", block), self._rows_at(down))
-            run.run(x, both, cells, first=index == 0, attention=attention if last else None)
+        blocks = [BlockPass(cast("DRAMiTransformer", block), self._rows_at(down)) for block in stage.blocks.values()]
+        parts = blocks[0].cut(height, width, x.device)
+        for block in blocks:
+            # The sums of a block are gathered while the block before mixes, of rows that are still in cache.
+            block.attend(x, both, cells, parts, first=block is blocks[0])
+            parts = block.mix(x, both, attention if block is blocks[-1] else None)
+        for _ in parts:
+            pass
         return x, attention
 
     def _rows_at(self, down: int) -> int | None:
@@ -405,6 +445,13 @@ class ImagePass:
         return result
 
 
+def cached_pieces(count: int, size: int, device: torch.device) -> Iterator[slice]:
+    """Cut `count` groups of `size` positions into pieces that stay in cache; elsewhere than on the CPU into one."""
+    step = max(1, _PIECE_POSITIONS * torch.get_num_threads() // size) if device.type == "cpu" else count
+    for first in range(0, count, step):
+        yield slice(first, min(first + step, count))
+
+
 def layer_norm(module: ReshapeLayerNorm, x: Tensor) -> Tensor:
     """Normalise each position of (..., C) over its channels."""
     norm = module.norm
@@ -430,10 +477,6 @@ def _block_diagonal(blocks: Sequence[Tensor]) -> Tensor:
     for i, block in enumerate(blocks):
         dense[i * height : (i + 1) * height, i * width : (i + 1) * width] = block
     return dense
-
-
-def _mean_of_heads(x: Tensor, heads: int) -> Tensor:
-    return x if heads == 1 else x.view(*x.shape[:2], heads, -1).mean(2)
 
 
 def _channels_first(x: Tensor) -> Tensor:
