@@ -3,7 +3,7 @@
 Stage 5, RUN, and the way back. Facts that travel between processes; who only reads them needs no torch.
 
 Work is counted in pixels of what goes into the network: a tile is worth its pixels, and within a tile, or an image that
-goes in one piece, the share of the network's products that are done says how many of them (see `work`). So bands,
+goes in one piece, the share of the network's products that are done says how many of them (see `runner`). So bands,
 layers and tiles all count, whatever the network.
 """
 

@@ -44,7 +44,7 @@ def change(module):
         if image.width == 13:
             os.kill(os.getpid(), 9)
         if image.width == 17:
-            from restore_cli.inference.work import StopRequestedError
+            from restore_cli.inference.runner import StopRequestedError
             settings["stop"].wait()
             raise StopRequestedError
         return restore_image(self, image, **settings)
