@@ -12,12 +12,10 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -25,15 +23,13 @@ import typer
 from restore_cli.cli.progress import WorkStatus
 from restore_cli.errors import RestoreError, StorageError, UsageError
 from restore_cli.pages.printable import printable
-from restore_cli.storage.buckets import find_object, put_object, read_object
-from restore_cli.storage.files import is_in_bucket
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import Progress
 
-
-_OTHER_REPORT = "name another file with --report, or say --existing overwrite"
-_MOST_REPORT_BYTES = 1 << 32
+    from restore_cli.cli.report import Report
 
 
 class Output:
@@ -67,8 +63,7 @@ class Output:
         self._bar: Progress | None = None
         self._status: WorkStatus | None = None
         self._spoke_at = time.monotonic()
-        self._report: TextIO | None = None
-        self._report_fault: OSError | None = None
+        self._report: Report | None = None
         self._stdout: TextIO | None = sys.stdout
         self._stderr: TextIO | None = sys.stderr
         for stream in (self._stdout, self._stderr):
@@ -136,12 +131,8 @@ class Output:
         if self.wants_json:
             self.json(value)
         with self._lock:
-            if self._report is not None and self._report_fault is None:
-                try:
-                    self._report.write(json.dumps(value) + "\n")
-                    self._report.flush()
-                except OSError as error:
-                    self._report_fault = error
+            if self._report is not None:
+                self._report.add(value)
 
     def table(
         self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", numeric: Collection[str] = ()
@@ -337,27 +328,14 @@ class Output:
         if place is None:
             yield
             return
-        with contextlib.ExitStack() as behind:
-            path = Path(place)
-            if isinstance(place, str) and is_in_bucket(place):
-                path = behind.enter_context(_sent_to(place, overwrite=overwrite, append=append))
-            elif path.is_file() and not (overwrite or append):
-                raise UsageError(f"the report {place} exists already", hint=_OTHER_REPORT)
-            try:
-                stream = path.open("a" if append else "w", encoding="ascii", buffering=1)
-            except OSError as error:
-                raise _report_error(place, error) from error
-            self._report, self._report_fault = stream, None
+        from restore_cli.cli.report import Report
+
+        with Report.opened(place, overwrite=overwrite, append=append) as report:
+            self._report = report
             try:
                 yield
             finally:
                 self._report = None
-                try:
-                    stream.close()
-                except OSError as error:
-                    self._report_fault = self._report_fault or error
-            if self._report_fault is not None:
-                raise _report_error(place, self._report_fault)
 
     @contextlib.contextmanager
     def _bar_shown(self, bar: Progress) -> Iterator[Progress]:
@@ -414,26 +392,6 @@ class Output:
     def _label(self, word: str, colour: str) -> str:
         label = f"{word}:"
         return typer.style(label, fg=colour, bold=True) if _wants_colour(self._stderr) else label
-
-
-@contextlib.contextmanager
-def _sent_to(url: str, *, overwrite: bool, append: bool) -> Iterator[Path]:
-    """Yield a file here that is put into a bucket in the end, whatever came of the run: objects take no lines."""
-    with tempfile.TemporaryDirectory(prefix="restore-") as folder:
-        path = Path(folder) / "report.jsonl"
-        if find_object(url) is not None:
-            if append:
-                path.write_bytes(read_object(url, _MOST_REPORT_BYTES)[0])
-            elif not overwrite:
-                raise UsageError(f"the report {url} exists already", hint=_OTHER_REPORT)
-        try:
-            yield path
-        finally:
-            put_object(url, path.read_bytes() if path.exists() else b"", {}, overwrite=True)
-
-
-def _report_error(place: Path | str, error: OSError) -> StorageError:
-    return StorageError(f"cannot write the report {place}: {error.strerror}", hint="name another file with --report")
 
 
 def _write(stream: TextIO, text: str, *, name: str) -> None:
