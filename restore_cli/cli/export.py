@@ -42,8 +42,7 @@ def export(
     ],
     form: Annotated[Form, option(COMMON, "--to", "Form of the file.", show_default=False)],
     stored_as: Annotated[
-        StoredAs,
-        option(COMMON, "--dtype", "How numbers are stored; int8 has a scale for each output channel."),
+        StoredAs, option(COMMON, "--dtype", "How numbers are stored; int8 has a scale for each output channel.")
     ] = "float32",
     check: Annotated[
         bool,
@@ -54,8 +53,7 @@ def export(
         ),
     ] = False,
     output: Annotated[
-        Path | None,
-        option(COMMON, "--output", "-o", "Write to this file. [default: the id, here]", metavar="FILE"),
+        Path | None, option(COMMON, "--output", "-o", "Write to this file. [default: the id, here]", metavar="FILE")
     ] = None,
     existing: Annotated[
         Literal["error", "overwrite"],

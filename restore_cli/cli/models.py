@@ -81,9 +81,7 @@ class _Outcome:
 
 
 @command(
-    app,
-    "list",
-    examples="restore models list\nrestore models list --task sr --json | jq -r 'select(.path) | .id'",
+    app, "list", examples="restore models list\nrestore models list --task sr --json | jq -r 'select(.path) | .id'"
 )
 def list_weights(
     messages: MessageOptions,
@@ -139,12 +137,10 @@ def add(
         option(COMMON, "--task", "What it is for: sr, denoise, ... Default: what the file tells.", metavar="TASK"),
     ] = None,
     name: Annotated[
-        str | None,
-        option(COMMON, "--name", "Name for -m, where several share one. Default: the id.", metavar="NAME"),
+        str | None, option(COMMON, "--name", "Name for -m, where several share one. Default: the id.", metavar="NAME")
     ] = None,
     variant: Annotated[
-        str | None,
-        option(COMMON, "--variant", "Special form of the task: photo, real, motion, ...", metavar="WORD"),
+        str | None, option(COMMON, "--variant", "Special form of the task: photo, real, motion, ...", metavar="WORD")
     ] = None,
     licence: Annotated[
         str | None, option(COMMON, "--licence", "Its licence, as its authors state it.", metavar="TEXT")

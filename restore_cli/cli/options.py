@@ -72,22 +72,17 @@ Model = Annotated[
     ),
 ]
 WeightsFile = Annotated[
-    str | None,
-    option(NETWORK, "--weights", "Use your own weights, a file or an address.", metavar="FILE"),
+    str | None, option(NETWORK, "--weights", "Use your own weights, a file or an address.", metavar="FILE")
 ]
 Offline = Annotated[bool, option(NETWORK, "--offline", "Never download anything.")]
 Device = Annotated[
-    str,
-    option(COMMON, "--device", "Run on auto, cpu, cuda, cuda:1 or mps.", metavar="NAME", show_default=False),
+    str, option(COMMON, "--device", "Run on auto, cpu, cuda, cuda:1 or mps.", metavar="NAME", show_default=False)
 ]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     option(NETWORK, "--dtype", "Precision: auto, float32, bfloat16 or float16.", metavar="TYPE", show_default=False),
 ]
-Threads = Annotated[
-    int | None,
-    option(NETWORK, "--threads", "CPU threads of one operation.", metavar="N", min=1),
-]
+Threads = Annotated[int | None, option(NETWORK, "--threads", "CPU threads of one operation.", metavar="N", min=1)]
 Json = Annotated[bool, option(COMMON, "--json", "Print JSON Lines in place of text.")]
 Quiet = Annotated[bool, option(MESSAGES, "--quiet", "-q", "Show only warnings and errors.")]
 Verbose = Annotated[bool, option(MESSAGES, "--verbose", "-v", "Show what was chosen, and why.")]
@@ -128,14 +123,12 @@ Paths = Annotated[
 class FileOptions(ImageOptions):
     """Options of what is read and where results go."""
 
-    output: Annotated[
-        str | None,
-        option(COMMON, "--output", "-o", "Write to this file or folder.", metavar="PATH"),
-    ] = None
-    beside: Annotated[
-        bool,
-        option(FILES, "--beside", "Write results beside their inputs; all paths are inputs."),
-    ] = False
+    output: Annotated[str | None, option(COMMON, "--output", "-o", "Write to this file or folder.", metavar="PATH")] = (
+        None
+    )
+    beside: Annotated[bool, option(FILES, "--beside", "Write results beside their inputs; all paths are inputs.")] = (
+        False
+    )
     in_place: Annotated[bool, option(FILES, "--in-place", "Replace the inputs by their results.")] = False
     recursive: Annotated[bool, option(COMMON, "--recursive", "-r", "Restore the subfolders of folders too.")] = False
     include: Annotated[
@@ -143,8 +136,7 @@ class FileOptions(ImageOptions):
         option(FILES, "--include", "Restore only files whose name fits, such as 'IMG_*'.", metavar="PATTERN"),
     ] = None
     exclude: Annotated[
-        list[str] | None,
-        option(FILES, "--exclude", "Leave out files and folders whose name fits.", metavar="PATTERN"),
+        list[str] | None, option(FILES, "--exclude", "Leave out files and folders whose name fits.", metavar="PATTERN")
     ] = None
     existing: Annotated[
         Existing,
@@ -156,43 +148,28 @@ class FileOptions(ImageOptions):
             show_default=False,
         ),
     ] = "error"
-    resume: Annotated[
-        bool,
-        option(COMMON, "--resume", "Skip what the output folder's ledger proves done."),
-    ] = False
+    resume: Annotated[bool, option(COMMON, "--resume", "Skip what the output folder's ledger proves done.")] = False
     shard: Annotated[
-        str | None,
-        option(FILES, "--shard", "Restore only part I of N of the images, from 0.", metavar="I/N"),
+        str | None, option(FILES, "--shard", "Restore only part I of N of the images, from 0.", metavar="I/N")
     ] = None
     allow_private: Annotated[
-        bool,
-        option(FILES, "--allow-private", "Let addresses be http, or lead into private networks."),
+        bool, option(FILES, "--allow-private", "Let addresses be http, or lead into private networks.")
     ] = False
-    keep_times: Annotated[
-        bool,
-        option(FILES, "--keep-times", "Give results the times of their inputs."),
-    ] = False
+    keep_times: Annotated[bool, option(FILES, "--keep-times", "Give results the times of their inputs.")] = False
     suffix: Annotated[
-        str | None,
-        option(FILES, "--suffix", "Put this behind the names of results.", metavar="TEXT"),
+        str | None, option(FILES, "--suffix", "Put this behind the names of results.", metavar="TEXT")
     ] = None
     fail_fast: Annotated[bool, option(FILES, "--fail-fast", "Stop at the first image that fails.")] = False
-    retry_failed: Annotated[
-        bool,
-        option(FILES, "--retry-failed", "Try images again that ended the program twice."),
-    ] = False
-    dry_run: Annotated[
-        bool,
-        option(COMMON, "--dry-run", "-n", "Show what would be done, and touch nothing."),
-    ] = False
+    retry_failed: Annotated[bool, option(FILES, "--retry-failed", "Try images again that ended the program twice.")] = (
+        False
+    )
+    dry_run: Annotated[bool, option(COMMON, "--dry-run", "-n", "Show what would be done, and touch nothing.")] = False
     report: Annotated[
-        str | None,
-        option(FILES, "--report", "Write the JSON Lines to a new file or object too.", metavar="FILE"),
+        str | None, option(FILES, "--report", "Write the JSON Lines to a new file or object too.", metavar="FILE")
     ] = None
 
     compare: Annotated[
-        Path | None,
-        option(FILES, "--compare", "Write a page with a slider between before and after.", metavar="PAGE"),
+        Path | None, option(FILES, "--compare", "Write a page with a slider between before and after.", metavar="PAGE")
     ] = None
 
     def path_settings(self, paths: list[str]) -> PathSettings:
@@ -278,8 +255,7 @@ class NetworkOptions:
         ),
     ] = "auto"
     overlap: Annotated[
-        int,
-        option(NETWORK, "--overlap", "Pixels that neighbouring tiles share.", metavar="N", min=0),
+        int, option(NETWORK, "--overlap", "Pixels that neighbouring tiles share.", metavar="N", min=0)
     ] = 32
     context: Annotated[
         Literal["auto", "mixed", "local", "global", "tile"],
@@ -311,14 +287,8 @@ class NetworkOptions:
             show_default=False,
         ),
     ] = "reflect"
-    tta: Annotated[
-        bool,
-        option(NETWORK, "--tta", "Average 8 flips and turns: a little better, 8x slower."),
-    ] = False
-    compile: Annotated[
-        bool,
-        option(NETWORK, "--compile", "Run through torch.compile, which pays on a GPU."),
-    ] = False
+    tta: Annotated[bool, option(NETWORK, "--tta", "Average 8 flips and turns: a little better, 8x slower.")] = False
+    compile: Annotated[bool, option(NETWORK, "--compile", "Run through torch.compile, which pays on a GPU.")] = False
     threads: Threads = None
 
     def settings(self) -> RunSettings:
@@ -354,18 +324,9 @@ class NetworkOptions:
 class RunOptions(NetworkOptions):
     """Options of how the network runs through many images."""
 
-    jobs: Annotated[
-        int,
-        option(NETWORK, "--jobs", "-j", "Images to read and write at once.", metavar="N", min=1),
-    ] = 2
+    jobs: Annotated[int, option(NETWORK, "--jobs", "-j", "Images to read and write at once.", metavar="N", min=1)] = 2
     workers: Annotated[
-        str | None,
-        option(
-            NETWORK,
-            "--workers",
-            "Share images among N processes, or MIN-MAX of ray.",
-            metavar="N",
-        ),
+        str | None, option(NETWORK, "--workers", "Share images among N processes, or MIN-MAX of ray.", metavar="N")
     ] = None
     engine: Annotated[
         Literal["processes", "ray"],
