@@ -1,8 +1,8 @@
 """Restore degraded images with pretrained networks, from the command line or from Python.
 
 A function for every command, which the command itself calls: `restore` for one image, `restore_files` for many,
-`load_restorer` to keep a network, `list_weights`, `evaluate`, `bench`, `train`, `compare` and `serve`. Each is imported
-when it is first asked for, and torch with the first network.
+`load_restorer` to keep a network, `list_weights`, `evaluate`, `bench`, `train`, `export`, `compare` and `serve`.
+Each is imported when it is first asked for, and torch with the first network.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from restore_cli._version import __version__
 if TYPE_CHECKING:
     from restore_cli.benchmark.run import bench
     from restore_cli.comparison.files import compare
+    from restore_cli.exporting.run import export
     from restore_cli.inference.restorer import Restorer
     from restore_cli.jobs.files import restore_files
     from restore_cli.jobs.image import load_restorer, restore
@@ -29,6 +30,7 @@ __all__ = [
     "bench",
     "compare",
     "evaluate",
+    "export",
     "list_weights",
     "load_restorer",
     "restore",
@@ -42,6 +44,7 @@ _MODULES = {
     "bench": "benchmark.run",
     "compare": "comparison.files",
     "evaluate": "scoring.run",
+    "export": "exporting.run",
     "list_weights": "weights.manifest",
     "load_restorer": "jobs.image",
     "restore": "jobs.image",

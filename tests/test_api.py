@@ -49,6 +49,7 @@ def test_the_public_names_are_all_there_and_no_others():
         "bench",
         "compare",
         "evaluate",
+        "export",
         "list_weights",
         "load_restorer",
         "restore",

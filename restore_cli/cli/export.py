@@ -1,6 +1,6 @@
 """`restore export`: weights as a smaller file, or as a program that needs nothing of this package.
 
-Stage 1, ASK. The work is `export.run`'s.
+Stage 1, ASK. The work is `exporting.run`'s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import MessageOptions, Offline, complete_model
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command, option
-from restore_cli.export.request import Exported, ExportRequest, Form, StoredAs
+from restore_cli.exporting.request import Exported, Form, StoredAs
 
 app = typer.Typer()
 
@@ -26,8 +26,8 @@ app = typer.Typer()
     examples="""
     restore export ramit-1-sr-x4 --to safetensors --dtype int8    a quarter of the size; then: --weights FILE
     restore export mine.safetensors --to safetensors --dtype float16 -o small.safetensors --check
-    restore export unet-denoise-color --to pt2                    a program of torch.export, for images of any size
-    restore export unet-denoise-color --to onnx                   the same for onnxruntime; needs the extra onnx
+    restore export ramit-lite-sr-x4 --to pt2                      a program of torch.export, for images of any size
+    restore export ramit-lite-sr-x4 --to onnx                     the same for onnxruntime; needs the extra onnx
     """,
 )
 def export(
@@ -68,20 +68,20 @@ def export(
     Their manifest entry goes inside, with the digest of the file they were made of.
     """
     out = messages.open()
-    request = ExportRequest(
-        name=name,
-        form=form,
-        dtype=stored_as,
-        output=output,
-        overwrite=existing == "overwrite",
-        check=check,
-        offline=offline,
-    )
 
-    from restore_cli.export.run import export_weights
+    from restore_cli.exporting.run import export as export_weights
 
     with out.transfer_progress(name) as progress:
-        made = export_weights(request, progress=progress)
+        made = export_weights(
+            name,
+            form,
+            dtype=stored_as,
+            output=output,
+            overwrite=existing == "overwrite",
+            check=check,
+            offline=offline,
+            progress=progress,
+        )
     _show(made, out)
 
 

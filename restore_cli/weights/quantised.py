@@ -1,6 +1,6 @@
 """Weights in int8 with a scale for each output channel: a quarter of the bytes, for files and not for arithmetic.
 
-Stage 5, RUN, used by `load`, which reads such files as any others, and by `export`, which writes them. A weight w of
+Stage 5, RUN, used by `load`, which reads such files as any others, and by `exporting`, which writes them. A weight w of
 output channel c is stored as round(w / s_c), within -127 and 127, and s_c is the channel's largest magnitude / 127.
 What has few numbers a channel (biases, norms, tables) would lose by its scales what it gains, and is kept in float16.
 RAMiT-1 x4 loses 0.008 dB of PSNR on Set5 this way (32.513 of 32.521), in 0.95 MB of file in place of 4.2. Products in

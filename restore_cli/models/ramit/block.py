@@ -138,7 +138,10 @@ class SpatialSelfAttention(nn.Module):
             if helper is not None:
                 v = v * helper[:, :, None]
             q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, h1, L, d)
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.position_bias()[None], scale=1.0)
+            if torch.compiler.is_exporting():  # translations to .onnx neither know torch's own nor the layout it leaves
+                out = torch.softmax(q @ k.transpose(2, 3) + self.position_bias(), -1) @ v
+            else:
+                out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.position_bias()[None], scale=1.0)
         windows = out.transpose(1, 2).reshape(-1, self.window_size, self.window_size, self.proj.in_channels)
         return project(windows, self.proj.weight, self.proj.bias)
 
@@ -175,6 +178,9 @@ class ChannelSelfAttention(nn.Module):
         with autocast_off(qk):
             qk = at_least_float32(qk)
             q, k = qk.transpose(1, 3).unbind(2)  # (N, h2, P, d)
+            if torch.compiler.is_exporting():
+                products = q.transpose(2, 3) @ k
+                return ChannelSums(products, *qk.square().sum(1).unbind(1))
             starts = range(0, q.shape[2], CHUNK_POSITIONS)
             chunks = [slice(start, start + CHUNK_POSITIONS) for start in starts]
             products = torch.stack([q[:, :, chunk].transpose(2, 3) @ k[:, :, chunk] for chunk in chunks]).sum(0)

@@ -90,6 +90,9 @@ class TransposedAttention(nn.Module):
         """Sum over the positions of queries and keys, (N, P, h, c) each."""
         with autocast_off(q):
             q, k = at_least_float32(q).transpose(1, 2), at_least_float32(k).transpose(1, 2)  # (N, h, P, c)
+            if torch.compiler.is_exporting():
+                products = q.transpose(2, 3) @ k
+                return ChannelSums(products, q.square().sum(2), k.square().sum(2))
             starts = range(0, q.shape[2], CHUNK_POSITIONS)
             chunks = [slice(start, start + CHUNK_POSITIONS) for start in starts]
             products = torch.stack([q[:, :, chunk].transpose(2, 3) @ k[:, :, chunk] for chunk in chunks]).sum(0)

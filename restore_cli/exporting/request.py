@@ -1,4 +1,4 @@
-"""What is to be exported, in which form, and what came of it; knows no torch.
+"""In which form weights are exported, and what came of it; knows no torch.
 
 Stage 2, PLAN, of `restore export`.
 """
@@ -16,29 +16,6 @@ StoredAs = Literal["float32", "float16", "int8"]
 
 LARGEST_DIFFERENCE = 1e-4
 """A file that gives other pixels than the network, on the scale 0..1, by more than this is refused."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportRequest:
-    """Say what is to be exported.
-
-    Attributes:
-        name: Weights id, name of a model that has one, or a file of weights.
-        form: What the file is to be.
-        dtype: How its numbers are stored.
-        output: Where to write; None for the id and what ends such files, in the current folder.
-        overwrite: Replace what is there.
-        check: Run what was made beside the network at three sizes, and refuse it where it differs.
-        offline: Never touch the network.
-    """
-
-    name: str
-    form: Form
-    dtype: StoredAs = "float32"
-    output: Path | None = None
-    overwrite: bool = False
-    check: bool = False
-    offline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

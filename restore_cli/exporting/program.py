@@ -1,8 +1,9 @@
 """A network as a program of torch.export (.pt2) or as .onnx, which run without this package.
 
-Stage 5, RUN, of `restore export`. Height and width stay open, in multiples of the network's unit. A program takes
-(1, channels, H, W) in [0, 1] and, of a network that can be told the level of noise, finds that out itself. Its archive
-or metadata hold the entry as `entry.json`, with the digest of the weights.
+Stage 5, RUN, of `restore export`. A program takes `image`, (1, channels, H, W) in [0, 1], with H and W any multiples of
+the network's unit. A denoiser's that can be told the level of noise takes `level` too, (1,): the standard deviation on
+the scale of the pixels (sigma / 255), negative where it is unknown. Channel attention takes its statistics over the
+whole input. The archive or the metadata hold the entry as `entry.json`, with the digest of the weights.
 """
 
 from __future__ import annotations
@@ -12,43 +13,49 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from restore_cli.errors import UsageError, WeightsError
-from restore_cli.export.request import Form
+from restore_cli.exporting.request import Form
 from restore_cli.models import get_architecture
 from restore_cli.weights.entry import WeightsEntry, entry_to_json
 from restore_cli.weights.load import LoadedWeights
 
 ENTRY_FILE = "entry.json"
-NETWORKS = ("compact", "fbcnn", "nafnet", "rrdbnet", "span", "unet")
-"""Architectures whose arithmetic torch follows for all sizes at once: convolutions, no windows.
-
-DRUNet is none of them, since it must be told the level of noise.
-"""
 
 _LARGEST_SIDE = 1 << 14
 _TRACED_UNITS = (2, 3)
 _LEAST_SIDE = 16
 _OPSET = 20
+_CHECKED_LEVEL = 25.0 / 255.0
 
-Run = Callable[[Tensor], Tensor]
+Inputs = Mapping[str, Tensor]
+Run = Callable[[Inputs], Tensor]
 
 
-class _Plain(nn.Module):
-    """Take the image alone, under a name that the program's input has."""
+class _Program(nn.Module):
+    """Run a network on inputs named as a program's are, and let torch see that sizes are multiples of the unit."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, unit: int) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.unit = network, unit
 
-    def forward(self, image: Tensor) -> Tensor:
-        restored: Tensor = self.network(image)
+    def forward(self, image: Tensor, level: Tensor | None = None) -> Tensor:
+        # Cuts nothing off. A size that is only declared to be a multiple is none to torch once the network divides it.
+        height, width = (side // self.unit * self.unit for side in image.shape[2:])
+        whole = image[:, :, :height, :width]
+        restored: Tensor = self.network(whole) if level is None else self.network(whole, level)
         return restored
+
+
+def inputs_of(weights: LoadedWeights, image: Tensor) -> dict[str, Tensor]:
+    """Return what a network's program takes with an image, each under its name."""
+    told = get_architecture(weights.entry.arch).takes_level and weights.entry.task == "denoise"
+    return {"image": image, "level": torch.full((1,), _CHECKED_LEVEL)} if told else {"image": image}
 
 
 def program_file(weights: LoadedWeights, entry: WeightsEntry, form: Form) -> tuple[bytes, Run]:
@@ -60,12 +67,9 @@ def program_file(weights: LoadedWeights, entry: WeightsEntry, form: Form) -> tup
         form: "pt2" or "onnx".
 
     Raises:
-        UsageError: If networks of its kind cannot be exported so, or the extra is missing.
-        WeightsError: If torch cannot follow this one.
+        UsageError: If the extra is missing.
+        WeightsError: If torch cannot follow the network.
     """
-    if entry.arch not in NETWORKS:
-        msg = f"{weights.entry.id} is of {entry.arch}, whose sizes torch.export cannot leave open"
-        raise UsageError(msg, hint=f"those of {', '.join(NETWORKS)} can be exported; --to safetensors takes every one")
     if form == "onnx":
         _require_onnx()
     said = json.dumps(entry_to_json(entry), sort_keys=True)
@@ -81,18 +85,24 @@ def program_file(weights: LoadedWeights, entry: WeightsEntry, form: Form) -> tup
 def _traced(weights: LoadedWeights) -> ExportedProgram:
     arch = get_architecture(weights.entry.arch).of(weights.config)
     unit = arch.multiple_of
-    sides = [torch.export.Dim(name, min=1, max=_LARGEST_SIDE // unit) for name in ("rows", "columns")]
-    open_sides = {axis: side if unit == 1 else unit * side for axis, side in zip((2, 3), sides, strict=True)}
+    rows, columns = (torch.export.Dim(name, min=1, max=_LARGEST_SIDE // unit) for name in ("rows", "columns"))
     height, width = (count * unit * -(-_LEAST_SIDE // unit) for count in _TRACED_UNITS)
-    image = torch.zeros((1, arch.channels_in(weights.config), height, width))
-    return torch.export.export(_Plain(weights.network), (image,), dynamic_shapes={"image": open_sides}, strict=False)
+    inputs = inputs_of(weights, torch.zeros((1, arch.channels_in(weights.config), height, width)))
+    sizes = {"image": {2: unit * rows, 3: unit * columns} if unit > 1 else {2: rows, 3: columns}}
+    return torch.export.export(
+        _Program(weights.network, unit),
+        tuple(inputs.values()),
+        dynamic_shapes={name: sizes.get(name) for name in inputs},
+        strict=False,
+    )
 
 
-def _pt2(program: ExportedProgram, said: str) -> tuple[bytes, Run]:
+def _pt2(traced: ExportedProgram, said: str) -> tuple[bytes, Run]:
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={ENTRY_FILE: said})
+    torch.export.save(traced, buffer, extra_files={ENTRY_FILE: said})
     data = buffer.getvalue()
-    return data, torch.export.load(io.BytesIO(data)).module()
+    program = torch.export.load(io.BytesIO(data)).module()
+    return data, lambda inputs: program(*inputs.values())
 
 
 def _require_onnx() -> None:
@@ -115,4 +125,4 @@ def _onnx(program: ExportedProgram, said: str) -> tuple[bytes, Run]:
     model.metadata_props.add(key=ENTRY_FILE, value=said)
     data: bytes = model.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    return data, lambda image: torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+    return data, lambda inputs: torch.from_numpy(session.run(None, {name: x.numpy() for name, x in inputs.items()})[0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from restore_cli.errors import WeightsError
-from restore_cli.export.request import StoredAs
+from restore_cli.exporting.request import StoredAs
 from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.load import LoadedWeights, weights_file
 from restore_cli.weights.quantised import stored
