@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from restore_cli import load_restorer
+from restore_cli import load_restorer, restore_files
 from restore_cli.errors import UsageError, WeightsError
 from restore_cli.inference.restorer import Restorer
 from restore_cli.models import OTHERS, _spandrel, architecture_names, get_architecture
@@ -21,6 +22,7 @@ from restore_cli.weights.adding import Adding, add_weights
 from restore_cli.weights.file import read_content
 from restore_cli.weights.foreign import entry_of, recognised
 from restore_cli.weights.load import load_weights
+from tests.imaging.files import builtin_srgb, chunk, packed, png
 
 installed = pytest.mark.skipif(not _spandrel.is_installed(), reason="spandrel is not installed")
 pytestmark = [
@@ -88,6 +90,20 @@ def test_images_of_every_size_come_back_in_the_right_one(tmp_path: Path, kind: s
     for height, width in ((1, 1), (5, 3), (17, 30)):
         shape = restorer(np.full((height, width, 3), 0.5, np.float32)).shape
         assert shape == (restorer.scale * height, restorer.scale * width, 3)
+
+
+@installed
+def test_a_batch_goes_on_where_it_ended_and_keeps_16_bits_and_the_profile(tmp_path: Path) -> None:
+    path = laid(tmp_path / "theirs.pth", dict(network_of("SAFMN").state_dict()))
+    levels = np.random.default_rng(0).integers(0, 1 << 16, (9, 14 * 3))
+    profile = chunk(b"iCCP", b"theirs\0\0" + zlib.compress(builtin_srgb()))
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in" / name).write_bytes(png(14, 9, 16, 2, packed(levels, 16), profile))
+    reports = [restore_files(tmp_path / "in", tmp_path / "out", task="sr", weights=path, resume=True) for _ in range(2)]
+    assert [(report.ok, report.skipped, report.failed) for report in reports] == [(2, 0, 0), (0, 2, 0)]
+    made = (tmp_path / "out" / "a.png").read_bytes()
+    assert (made[16:26], b"iCCP" in made) == (bytes([0, 0, 0, 56, 0, 0, 0, 36, 16, 2]), True)
 
 
 @installed
