@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from restore_cli.errors import TrainingError
+from restore_cli.models.unet.network import LEVEL_PLANES
 from restore_cli.training.checkpoint import BEST, LAST, read_checkpoint
 from restore_cli.weights.foreign import entry_of
 from restore_cli.weights.load import load_weights
@@ -24,6 +25,7 @@ from restore_cli.weights.manifest import load_manifest
 
 INPUTS = r"(shallow\.conv|embed\.\d+)\.weight"  # RAMiT's, CrossFormer-IR's
 HEAD, FINAL = "to_target.conv", "to_target.final_conv"
+UNET_FIRST, UNET_LAST = "head", "tail"
 _ANY_TASK = "denoise"
 _PARTS = ("weight", "bias")
 
@@ -99,6 +101,8 @@ def read_source(source: str) -> Mapping[str, torch.Tensor]:
 
 def _for_channels(given: Mapping[str, torch.Tensor], channels: int, fold: int) -> Mapping[str, torch.Tensor]:
     """Make a network of colour one of gray, or the other way; the body is left as it is."""
+    if {f"{UNET_FIRST}.weight", f"{UNET_LAST}.weight"} <= given.keys():
+        return _unet_for_channels(given, channels, fold)
     if _channels(given, fold) in (channels, 0):
         return given
     head, final = _subpixels(given, fold), f"{FINAL}.weight" in given
@@ -127,6 +131,23 @@ def _for_channels(given: Mapping[str, torch.Tensor], channels: int, fold: int) -
             turned[f"{FINAL}.bias"] = given[f"{FINAL}.bias"].expand(channels)
     heads = {f"{HEAD}.{name}": tensor.flatten(0, 2) for name, tensor in head.items()}
     return {**given, **turned, **weights, **heads}
+
+
+def _unet_for_channels(given: Mapping[str, torch.Tensor], channels: int, fold: int) -> Mapping[str, torch.Tensor]:
+    """Do the same for a U-Net, whose first layer sees the planes of the noise level behind the image's channels."""
+    seen = torch.unflatten(given[f"{UNET_FIRST}.weight"], 1, (-1, fold**2))
+    image, level = seen[:, :-LEVEL_PLANES], seen[:, -LEVEL_PLANES:]
+    made = {name: torch.unflatten(given[f"{UNET_LAST}.{name}"], 0, (image.shape[1], -1)) for name in _PARTS}
+    if made["bias"].shape[0] == channels:
+        return given
+    # A gray image is three equal channels, so their weights add up; what is made of it is the mean of three.
+    image = image.sum(1, keepdim=True).expand(-1, channels, -1, -1, -1) / channels
+    tails = {name: tensor.mean(0, keepdim=True).expand(channels, *tensor.shape[1:]) for name, tensor in made.items()}
+    return {
+        **given,
+        f"{UNET_FIRST}.weight": torch.cat([image, level], 1).flatten(1, 2),
+        **{f"{UNET_LAST}.{name}": tensor.flatten(0, 1) for name, tensor in tails.items()},
+    }
 
 
 def _for_scale(given: Mapping[str, torch.Tensor], scale: int, fold: int) -> Mapping[str, torch.Tensor]:

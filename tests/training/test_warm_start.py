@@ -175,6 +175,23 @@ def test_a_gray_crossformer_starts_as_the_colour_one_on_gray_images(image: torch
     assert torch.allclose(residual(again, image, 1), expected, atol=1e-5)
 
 
+def test_a_gray_unet_starts_as_the_colour_one_on_gray_images(tmp_path: Path):
+    source = network_of("unet-denoise-color")
+    write_checkpoint(tmp_path / BEST, {"network": source.state_dict()})
+    gray, again = network_of("unet-denoise-gray"), network_of("unet-denoise-color")
+    assert warm_start(gray, str(tmp_path), scale=1, channels=1).left == ()
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    level = torch.tensor([0.1])
+    expected = source(image[:, :1].expand(-1, 3, -1, -1), level).mean(1, keepdim=True)
+    within = 1e-4 * float(expected.abs().max())
+    assert torch.allclose(gray(image[:, :1], level), expected, atol=within)
+    write_checkpoint(tmp_path / BEST, {"network": gray.state_dict()})
+    assert warm_start(again, str(tmp_path), scale=1, channels=3).left == ()
+    mean = image.mean(1, keepdim=True)
+    expected = image + (gray(mean, level) - mean)
+    assert torch.allclose(again(image, level), expected, atol=1e-4 * float(expected.abs().max()))
+
+
 def test_a_folded_network_changes_its_channels_too(tmp_path: Path):
     build = get_architecture("ramit").build
     grey = tiny(fold=2, channels=1, mean=(0.5,), std=(0.25,))
