@@ -175,6 +175,7 @@ def test_a_gray_crossformer_starts_as_the_colour_one_on_gray_images(image: torch
     assert torch.allclose(residual(again, image, 1), expected, atol=1e-5)
 
 
+@torch.no_grad()
 def test_a_gray_unet_starts_as_the_colour_one_on_gray_images(tmp_path: Path):
     source = network_of("unet-denoise-color")
     write_checkpoint(tmp_path / BEST, {"network": source.state_dict()})
