@@ -187,6 +187,8 @@ def read_tensors(content: Content, keys: Sequence[str] = WRAPPERS) -> dict[str, 
     else:
         parsed = _unwrapped(_read_checkpoint(content), keys)
     state_dict = _require_tensors(content.path, parsed)
+    if torch.int8 not in {tensor.dtype for tensor in state_dict.values()}:
+        return state_dict
     try:
         return restored(state_dict)
     except ValueError as error:

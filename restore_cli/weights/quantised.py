@@ -52,14 +52,12 @@ def stored(state_dict: Mapping[str, Tensor], dtype: StoredAs) -> dict[str, Tenso
 
 
 def restored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict of floats from one that may hold int8 tensors and their scales.
+    """Return a state dict of floats from one that holds int8 tensors and their scales.
 
     Raises:
         ValueError: If the scales are not one bfloat16 for each channel of the int8 tensors.
     """
     coded = sorted(name for name, tensor in tensors.items() if tensor.dtype == torch.int8)
-    if not coded:
-        return dict(tensors)
     channels = [tensors[name].shape[0] if tensors[name].ndim else 0 for name in coded]
     scales = tensors.get(SCALES)
     if scales is None or scales.dtype != torch.bfloat16 or scales.shape != (sum(channels),) or 0 in channels:
