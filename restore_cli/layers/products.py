@@ -25,14 +25,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False
     """Multiply the channels of every position.
 
     Args:
-        x: (..., in), contiguous.
+        x: (..., in), contiguous; rounded to the weight's dtype.
         weight: (out, in), contiguous.
         bias: (out,) or None.
         gelu: Apply the exact GELU to the result.
 
     Returns:
-        (..., out).
+        (..., out) in the weight's dtype.
     """
+    x = x.to(weight.dtype)
     if not _reaches_onednn(x):
         result = F.linear(x, weight, bias)
         return F.gelu(result) if gelu else result
@@ -115,11 +116,12 @@ def exp2_(x: Tensor) -> Tensor:
 
 def _reaches_onednn(x: Tensor) -> bool:
     """Return whether torch's private ways to oneDNN are there and take such a tensor."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and _has_onednn()
+    return x.device.type == "cpu" and _has_onednn(x.dtype)
 
 
 @cache
-def _has_onednn() -> bool:
-    return bool(torch._C._has_mkldnn) and all(
-        hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_convolution_pointwise")
-    )
+def _has_onednn(dtype: torch.dtype) -> bool:
+    names = ("_linear_pointwise", "_convolution_pointwise", "_is_mkldnn_bf16_supported")
+    if not torch._C._has_mkldnn or not all(hasattr(torch.ops.mkldnn, name) for name in names):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))

@@ -58,6 +58,13 @@ def autocast_off(x: Tensor) -> AbstractContextManager[object]:
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
+def product_type(x: Tensor) -> torch.dtype:
+    """Return the type that products on `x` are to have: autocast's where it is on."""
+    if x.is_meta or not torch.is_autocast_enabled(x.device.type):
+        return x.dtype
+    return torch.get_autocast_dtype(x.device.type)
+
+
 def channels_last(x: Tensor) -> Tensor:
     """Return (N, C, H, W) as (N, H, W, C), a view."""
     return x.permute(0, 2, 3, 1)

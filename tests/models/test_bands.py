@@ -95,6 +95,20 @@ def rounding(network: nn.Module) -> float:
 
 
 @torch.inference_mode()
+def test_under_autocast_bands_round_products_alone():
+    torch.manual_seed(0)
+    network = lively(RAMiT(Config.tiny()))
+    exact = in_bands(network, image())
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = in_bands(network, image())
+
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    assert_same(rounded, exact, atol=0.02)
+
+
+@torch.inference_mode()
 def test_logits_beyond_any_power_of_float32_stay_finite():
     network = lively(RAMiT(replace(Config.tiny(), depths=(2, 1, 1, 1))))
     for name, parameter in network.named_parameters():

@@ -23,6 +23,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 from restore_cli.layers.bands import Band, Cells, Execution, bands, conv3x3
 from restore_cli.layers.maps import new_map
 from restore_cli.layers.products import exp2_, linear
+from restore_cli.layers.tensors import autocast_off, product_type
 from restore_cli.models.ramit.block import (
     MAX_LOGIT_SCALE,
     NEGATIVE_SLOPE,
@@ -57,24 +58,26 @@ class SpatialPass:
 
     Args:
         block: The block.
+        dtype: Of products; norms, logits and their powers are in the features' own.
     """
 
-    def __init__(self, block: DRAMiTransformer) -> None:
+    def __init__(self, block: DRAMiTransformer, dtype: torch.dtype) -> None:
+        self.dtype = dtype
         attention, projection = block.sp_attn, block.qkv_proj
         self.window, self.shift = block.window_size, block.shift
         self.heads, self.head_dim = block.spatial_heads, projection.head_dim
         weight, bias = (part[: self.heads].transpose(0, 1) for part in _by_head(projection.qkv, self.head_dim))
-        self.qk = weight[:2].flatten(0, 2), bias[:2].flatten()
-        self.v = weight[2].flatten(0, 1), bias[2].flatten()
+        self.qk = weight[:2].flatten(0, 2).to(dtype), bias[:2].flatten().to(dtype)
+        self.v = weight[2].flatten(0, 1).to(dtype), bias[2].flatten().to(dtype)
         # The helper's mean over its heads, once for each head here.
         mean = torch.eye(self.head_dim).repeat(self.heads, block.channel_heads) / block.channel_heads
-        self.helper = mean.to(weight)
+        self.helper = mean.to(weight).to(dtype)
         scale = attention.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp() * LOG2_E
         self.scale = torch.cat((scale.flatten(), torch.ones_like(scale.flatten())))[:, None]  # (2 * h1, 1)
         self.position_bias = attention.position_bias().contiguous() * LOG2_E  # (h1, queries, keys)
         largest = scale + self.position_bias.abs().amax((1, 2))[:, None, None]
         self.is_bounded = largest.is_meta or bool(largest.max() <= _SAFE_LOGIT)
-        self.proj = attention.proj.weight.flatten(1), attention.proj.bias
+        self.proj = _pointwise(attention.proj, dtype)
 
     def attend(self, x: Tensor, helper: Tensor | None) -> Tensor:
         """Attend within the windows of a band.
@@ -97,21 +100,28 @@ class SpatialPass:
         """Attend within windows (B, L, C) with helpers (B, L, h2 * d); return (B, L, h1 * d)."""
         count, tokens = x.shape[:2]
         heads, d = self.heads, self.head_dim
-        qk = linear(x, *self.qk).view(-1, 2 * heads, d)
+        qk = linear(x, *self.qk).to(x.dtype).view(-1, 2 * heads, d)
         lengths = torch.linalg.vector_norm(qk, dim=2, keepdim=True).clamp_min_(NORM_EPS)
-        qk = qk.mul_(lengths.reciprocal_().mul_(self.scale)).view(count, tokens, 2 * heads, d)
+        qk = qk.mul_(lengths.reciprocal_().mul_(self.scale)).to(self.dtype)
+        qk = qk.view(count, tokens, 2 * heads, d).permute(2, 0, 1, 3)
+        if self.dtype != x.dtype:  # oneDNN, which has these products then, takes half the time where heads lie together
+            qk = qk.contiguous()
         v = linear(x, *self.v)
         if helper is not None:
             v.mul_(linear(helper, self.helper, None))
         v = v.view(count, tokens, heads, d)
-        out, powers = torch.empty_like(v), x.new_empty(count, tokens, tokens)  # (B, queries, keys) of one head
+        out, powers = x.new_empty(v.shape), x.new_empty(count, tokens, tokens)  # (B, queries, keys) of one head
         for head in range(heads):
-            q, k = qk[:, :, head], qk[:, :, heads + head]
-            torch.baddbmm(self.position_bias[head], q, k.transpose(1, 2), out=powers)
+            q, k = qk[head], qk[heads + head].transpose(1, 2)
+            if self.dtype == x.dtype:
+                torch.baddbmm(self.position_bias[head], q, k, out=powers)
+            else:
+                torch.add(torch.bmm(q, k), self.position_bias[head], out=powers)
             if not self.is_bounded:
                 powers.sub_(powers.amax(2, keepdim=True))
             exp2_(powers)
-            torch.div(torch.bmm(powers, v[:, :, head]), powers.sum(2, keepdim=True), out=out[:, :, head])
+            mean = torch.bmm(powers.to(self.dtype), v[:, :, head])
+            torch.div(mean, powers.sum(2, keepdim=True), out=out[:, :, head])
         return linear(out.flatten(2), *self.proj)
 
     def merge(self, windows: Tensor, x: Tensor) -> None:
@@ -208,7 +218,7 @@ class MobiVariPass:
         module: The layer.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         module = cast("MobiVari1 | MobiVari2", module)
         self.expansion: tuple[Tensor, Tensor | None] | None = None
         if isinstance(module, MobiVari2):
@@ -216,7 +226,7 @@ class MobiVariPass:
             # Dense, its groups being too narrow to fill the vector units.
             self.expansion = _block_diagonal(groups), module.exp_conv.bias
         self.depthwise = module.dw_conv
-        self.pointwise = module.pw_conv.weight.flatten(1), module.pw_conv.bias
+        self.pointwise = _pointwise(module.pw_conv, dtype)
 
     def mix(self, x: Tensor, band: Band) -> Tensor:
         """Map the rows of a band, (R, W, in), to those of `band.narrowed()`, (R', W, out)."""
@@ -232,9 +242,10 @@ class MobiVariPass:
     def combine(self, y: Tensor, e: Tensor, x: Tensor) -> Tensor:
         """Do the rest at any positions of what `convolve` returned, (..., channels), to (..., out)."""
         if self.expansion is None:
-            z = F.leaky_relu_(linear(F.leaky_relu_(y, NEGATIVE_SLOPE).add_(e), *self.pointwise), NEGATIVE_SLOPE)
+            z = linear(F.leaky_relu_(y, NEGATIVE_SLOPE).add_(e), *self.pointwise).to(x.dtype)
+            z = F.leaky_relu_(z, NEGATIVE_SLOPE)
         else:
-            z = linear(F.leaky_relu_(y.add_(e), NEGATIVE_SLOPE), *self.pointwise)
+            z = linear(F.leaky_relu_(y.add_(e), NEGATIVE_SLOPE), *self.pointwise).to(x.dtype)
         return z.add_(x) if z.shape == x.shape else z
 
 
@@ -244,13 +255,14 @@ class BlockPass:
     Args:
         block: The block.
         rows: Rows of a band, or None.
+        dtype: Of products.
     """
 
-    def __init__(self, block: DRAMiTransformer, rows: int | None) -> None:
+    def __init__(self, block: DRAMiTransformer, rows: int | None, dtype: torch.dtype) -> None:
         self.block, self.rows = block, rows
-        self.spatial, self.channel = SpatialPass(block), ChannelPass(block)
-        self.mobivari = MobiVariPass(block.mobivari)
-        self.hidden, self.out = ((conv.weight.flatten(1), conv.bias) for conv in (block.ffn.hidden, block.ffn.out))
+        self.spatial, self.channel = SpatialPass(block, dtype), ChannelPass(block)
+        self.mobivari = MobiVariPass(block.mobivari, dtype)
+        self.hidden, self.out = (_pointwise(conv, dtype) for conv in (block.ffn.hidden, block.ffn.out))
 
     def attend(self, x: Tensor, both: Tensor, cells: Cells, parts: Iterable[Band], *, first: bool) -> None:
         """Turn the features (H, W, C) into both attentions.
@@ -286,7 +298,8 @@ class BlockPass:
                 if attention is not None:
                     band.of(attention).flatten(0, 1)[piece] = mixed
                 part = features[piece].add_(layer_norm(norm1, mixed))
-                part.add_(layer_norm(norm2, linear(linear(part, *self.hidden, gelu=True), *self.out)))
+                narrowed = linear(linear(part, *self.hidden, gelu=True), *self.out)
+                part.add_(layer_norm(norm2, narrowed.to(part.dtype)))
             yield band
 
     def cut(self, height: int, width: int, device: torch.device) -> Iterator[Band]:
@@ -334,9 +347,10 @@ def restore_in_bands(network: nn.Module, x: Tensor, execution: Execution | None 
     """Return what `RAMiT.forward` returns for a batch, each image in bands, in any context."""
     network = cast("RAMiT", network)
     network.check(x)
-    run = ImagePass(network, execution or Execution())
-    out = torch.stack([run.run(image) for image in (x - network.mean) / network.std])
-    return torch.addcmul(network.mean, out, network.std)
+    run = ImagePass(network, execution or Execution(), product_type(x))
+    with autocast_off(x):
+        out = torch.stack([run.run(image) for image in (x - network.mean) / network.std])
+        return torch.addcmul(network.mean, out, network.std)
 
 
 class ImagePass:
@@ -345,10 +359,11 @@ class ImagePass:
     Args:
         network: The network.
         execution: Context and bands.
+        dtype: Of the blocks' products; all else, and all of the first and the last stage, is in the image's own.
     """
 
-    def __init__(self, network: RAMiT, execution: Execution) -> None:
-        self.network, self.execution = network, execution
+    def __init__(self, network: RAMiT, execution: Execution, dtype: torch.dtype) -> None:
+        self.network, self.execution, self.dtype = network, execution, dtype
         self.unit = network.config.window_size
 
     def run(self, image: Tensor) -> Tensor:
@@ -369,7 +384,8 @@ class ImagePass:
         pixels, grain = down * self.network.config.fold, self.network.config.unit
         cells = Cells(self.execution, (height * pixels, width * pixels), down=pixels, grain=grain, like=x)
         both, attention = new_map(x, *x.shape), new_map(x, *x.shape)
-        blocks = [BlockPass(cast("DRAMiTransformer", block), self._rows_at(down)) for block in stage.blocks.values()]
+        modules, rows = cast("Iterable[DRAMiTransformer]", stage.blocks.values()), self._rows_at(down)
+        blocks = [BlockPass(block, rows, self.dtype) for block in modules]
         parts = blocks[0].cut(height, width, x.device)
         for block in blocks:
             # The sums of a block are gathered while the block before mixes, of rows that are still in cache.
@@ -389,7 +405,7 @@ class ImagePass:
         """Halve features (H, W, C)."""
         height, width, channels = x.shape
         smaller = new_map(x, height // 2, width // 2, channels)
-        mobivari = MobiVariPass(cast("nn.Module", down.reduction))
+        mobivari = MobiVariPass(cast("nn.Module", down.reduction), x.dtype)
         for band in self._bands(smaller, down=2):
             wide = band.widened(1)
             squares = wide.scaled(2).of(x).view(-1, 2, width // 2, 2, channels).transpose(1, 2)
@@ -401,7 +417,7 @@ class ImagePass:
         """Bring the three scales back to full size (`network.Bottleneck`)."""
         joined = new_map(shallow, *shallow.shape)
         bottleneck = self.network.bottleneck
-        mobivari = MobiVariPass(bottleneck.mobivari)
+        mobivari = MobiVariPass(bottleneck.mobivari, shallow.dtype)
         for band in self._bands(joined):
             wide = band.widened(1, step=1 << (len(scales) - 1))
             pooled, parts = wide.of(shallow), []
@@ -419,8 +435,8 @@ class ImagePass:
         network, scale = self.network, self.network.config.scale
         target = network.to_target
         factor = target.factor
-        mixer = MobiVariPass(network.attn_mix.mobivari)
-        mobivaris = [MobiVariPass(layer) for layer in target.mobivari]
+        mixer = MobiVariPass(network.attn_mix.mobivari, shallow.dtype)
+        mobivaris = [MobiVariPass(layer, shallow.dtype) for layer in target.mobivari]
         if scale == 1:
             result = image.clone()
         elif network.config.image_skip:
@@ -463,6 +479,11 @@ def _by_head(qkv: nn.Conv2d, head_dim: int) -> tuple[Tensor, Tensor]:
     weight = qkv.weight.view(-1, 3, head_dim, qkv.in_channels)
     bias = weight.new_zeros(weight.shape[:3]) if qkv.bias is None else qkv.bias.view(-1, 3, head_dim)
     return weight, bias
+
+
+def _pointwise(conv: nn.Conv2d, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Return a 1x1 convolution's weight (out, in) and bias."""
+    return conv.weight.flatten(1).to(dtype), None if conv.bias is None else conv.bias.to(dtype)
 
 
 def _rows(x: Tensor, pieces: tuple[slice, ...]) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.bands import Band, Cells, Execution, conv3x3, usual_rows
 from restore_cli.layers.maps import new_map
-from restore_cli.layers.tensors import autocast_off, channels_first
+from restore_cli.layers.tensors import autocast_off, channels_first, product_type
 from restore_cli.models.restormer.block import Block
 from restore_cli.models.restormer.passes import AttentionPass, FeedForwardPass, bands_of
 
@@ -50,7 +50,7 @@ class ImagePass:
         self.numbers = (
             network.config.dim * width * (usual_rows(width) if self.execution.rows is None else self.execution.rows)
         )
-        self.dtype = _product_type(image)
+        self.dtype = product_type(image)
         # Maps are let go as soon as they have been used: at full size that halves the peak.
         skips: list[Tensor] = []
         with autocast_off(image):
@@ -140,13 +140,6 @@ class ImagePass:
         wide = band.widened(1)
         rows, weight = (t if dtype is None else t.to(dtype) for t in (wide.of(x), conv.weight))
         return band.within(wide.narrowed(), conv3x3(rows, wide, weight, None))
-
-
-def _product_type(x: Tensor) -> torch.dtype:
-    """Return the type that products on `x` are to have: autocast's where it is on."""
-    if x.is_meta or not torch.is_autocast_enabled(x.device.type):
-        return x.dtype
-    return torch.get_autocast_dtype(x.device.type)
 
 
 def _rows_first(x: Tensor) -> Tensor:
