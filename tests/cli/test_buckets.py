@@ -256,12 +256,12 @@ def test_a_slow_server_that_fails_and_loses_answers_gets_each_result_once(
     for index in range(12):
         put(f"{bucket}/in/{index}.png", image(f"in/{index}.png", size=(6 + index, 5)).read_bytes())
     assert denoise("in", "out").code == 0
-    proxy.delay_s, proxy.refused, proxy.lost = 0.02, 0.1, 0.1
+    proxy.delay_s, proxy.refused, proxy.lost = 0.02, 3, 8
     ran = denoise(f"{bucket}/in", f"{bucket}/out")
     assert ran.code == 0, ran.err
     assert proxy.faults > 4
     assert results_put(proxy) == [1] * 12
-    proxy.refused = proxy.lost = 0.0
+    proxy.refused = proxy.lost = None
     assert objects(f"{bucket}/out") == {path.name: path.read_bytes() for path in Path("out").glob("*.png")}
 
 

@@ -1,9 +1,9 @@
-"""A proxy in front of a real S3 server that is slow, refuses a share of all requests, and loses answers."""
+"""A proxy in front of a real S3 server that is slow, refuses some of all requests, and loses answers."""
 
 from __future__ import annotations
 
 import http.client
-import random
+import itertools
 import threading
 import time
 from collections import Counter
@@ -33,8 +33,8 @@ class _Request(BaseHTTPRequestHandler):
             text = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
             self._answer(HTTPStatus.BAD_REQUEST, [], text)
             return
-        drawn = self.server.draw()
-        if drawn < self.server.refused:
+        turn = self.server.turn()
+        if turn == self.server.refused:
             self.server.faults += 1
             self._answer(
                 HTTPStatus.SERVICE_UNAVAILABLE, [], b"<Error><Code>SlowDown</Code><Message>Wait</Message></Error>"
@@ -49,7 +49,7 @@ class _Request(BaseHTTPRequestHandler):
             connection.close()
         if self.command == "PUT" and answer.status == HTTPStatus.OK:
             self.server.put[urlsplit(self.path).path] += 1
-        if drawn < self.server.refused + self.server.lost:
+        if turn == self.server.lost:
             self.server.faults += 1
             self.close_connection = True
             return
@@ -79,8 +79,8 @@ class Unsteady(ThreadingHTTPServer):
 
     Attributes:
         delay_s: Each request waits so long.
-        refused: Share of requests that are answered with 503, the server not asked.
-        lost: Share of requests that are carried out and never answered.
+        refused: Which of ten requests, 0..9, is answered with 503, the server not asked; None for none.
+        lost: Which of them is carried out and never answered.
         expires_after: So many requests are permitted, and then the credentials have expired; None for ever.
         asked: How many requests came.
         faults: How many were refused or lost.
@@ -92,22 +92,22 @@ class Unsteady(ThreadingHTTPServer):
     def __init__(self, endpoint: str) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
         self.behind = urlsplit(endpoint).netloc
-        self.delay_s = self.refused = self.lost = 0.0
+        self.delay_s = 0.0
+        self.refused: int | None = None
+        self.lost: int | None = None
         self.expires_after: int | None = None
         self.asked = self.faults = 0
         self.put: Counter[str] = Counter()
-        self._random = random.Random(0)
-        self._lock = threading.Lock()
+        self._turns = itertools.count()
 
     @property
     def url(self) -> str:
         """Return its endpoint."""
         return f"http://127.0.0.1:{self.server_port}"
 
-    def draw(self) -> float:
-        """Return a random number, 0..1."""
-        with self._lock:
-            return self._random.random()
+    def turn(self) -> int:
+        """Count one more request; return which of ten it is."""
+        return next(self._turns) % 10
 
 
 @contextmanager
