@@ -14,6 +14,7 @@ import pickle
 import queue
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,10 +24,11 @@ from typing import Any
 from restore_cli._version import __version__
 from restore_cli.errors import DeviceError, StorageError, UsageError
 from restore_cli.inference.device import host_free_memory
-from restore_cli.jobs.crew import Batch, Died, Message, Order, Ready
+from restore_cli.jobs.crew import Batch, Died, Failed, Finished, Message, Order, Ready
 from restore_cli.settings import Share
 
 _LISTEN_SECONDS = 5.0
+_GATHER_SECONDS = 0.1
 _STOP_SECONDS = 10.0
 _THREADS = 3  # for restoring, listening, and being told to stop
 _OBJECTS_BYTES = 100 << 20  # only messages pass through Ray's store, which else takes a third of the memory
@@ -168,12 +170,16 @@ class Actor:
             self._worker.restore(batch, self._stop)
 
     def listen(self) -> list[Message]:
-        """Return what was said since the last time, waiting for it for some seconds."""
+        """Return what was said since the last time, waiting for it for some seconds, and a moment for more.
+
+        A call takes about a millisecond on either side, as much as some images. What is acted upon is told at once.
+        """
         said: list[Message] = []
         with contextlib.suppress(queue.Empty):
             said.append(self._said.get(timeout=_LISTEN_SECONDS))
-            while True:
-                said.append(self._said.get_nowait())
+            end = time.monotonic() + _GATHER_SECONDS
+            while not isinstance(said[-1], Ready | Finished | Failed):
+                said.append(self._said.get(timeout=max(0.0, end - time.monotonic())))
         return said
 
     def stop(self) -> None:
