@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from restore_cli.errors import UsageError
@@ -25,6 +26,7 @@ Size = tuple[int, int]
 Scope = Literal["network", "engine"]
 
 PAPER_SIZE: Size = (720, 1280)
+ANY_TASK = "denoise"  # of files that do not tell: what they are for changes no number here
 """(height, width) of the output for which papers on restoration state their Mult-Adds."""
 
 QUICK_SIZE: Size = (144, 256)
@@ -92,6 +94,7 @@ class Case:
         scope: The network alone, or the engine around it.
         tile: As `RunSettings.tile`; says nothing to the network alone.
         context: As `RunSettings.context`; says nothing to the network alone.
+        file: Weights file of a network that can only be built from one; None where random weights do.
     """
 
     entry: WeightsEntry
@@ -102,6 +105,7 @@ class Case:
     scope: Scope = "network"
     tile: Tile = "auto"
     context: Context | Literal["auto"] = "auto"
+    file: Path | None = None
 
     def run_settings(self, settings: BenchSettings) -> RunSettings:
         """Return how the engine is to run this case."""

@@ -13,6 +13,7 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +21,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from restore_cli.benchmark.cases import Case, Size, paper_size
+from restore_cli.benchmark.cases import ANY_TASK, Case, Size, paper_size
 from restore_cli.models import Arch, Config, count_flops, get_architecture
+from restore_cli.weights.foreign import entry_of
+from restore_cli.weights.load import load_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +78,9 @@ def count(case: Case) -> Counts:
     config = arch.config.from_json(case.entry.config)
     stated = paper_size(case.entry, arch)
     text = json.dumps(dict(case.entry.config), sort_keys=True)
-    here, there = (_costs_at(size, case.entry.arch, text) for size in (case.size, stated))
+    here, there = (_costs_at(size, case.entry.arch, text, case.file) for size in (case.size, stated))
     return Counts(
-        params=sum(parameter.numel() for parameter in _network_of(case.entry.arch, text).parameters()),
+        params=sum(parameter.numel() for parameter in _network_of(case.entry.arch, text, case.file).parameters()),
         paper_size=stated,
         mult_adds=_mult_adds_at(case.size, arch, config),
         mult_adds_paper_size=_mult_adds_at(stated, arch, config),
@@ -87,6 +90,14 @@ def count(case: Case) -> Counts:
     )
 
 
+def build_network(name: str, config: Mapping[str, Any], file: Path | None) -> nn.Module:
+    """Return the network of a case: with random weights, or from the file that alone it can be built from."""
+    arch = get_architecture(name)
+    if file is None:
+        return arch.build(arch.config.from_json(config)).eval()
+    return load_weights(entry_of(file, task=ANY_TASK), file).network
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Costs:
     flops: int
@@ -94,18 +105,17 @@ class _Costs:
 
 
 @functools.lru_cache(maxsize=1)  # the cases of a network stay together
-def _network_of(name: str, config: str) -> nn.Module:
-    arch = get_architecture(name)
+def _network_of(name: str, config: str, file: Path | None) -> nn.Module:
     # Built on the CPU and moved: buffers made with numpy would stay behind under `torch.device("meta")`.
-    return arch.build(arch.config.from_json(json.loads(config))).eval().to("meta")
+    return build_network(name, json.loads(config), file).to("meta")
 
 
 @functools.lru_cache(maxsize=64)
-def _costs_at(size: Size, name: str, config: str) -> _Costs:
+def _costs_at(size: Size, name: str, config: str, file: Path | None) -> _Costs:
     arch = get_architecture(name)
     known = arch.config.from_json(json.loads(config))
     padded = geometry_of(size, scale=known.scale, multiple_of=arch.of(known).multiple_of).padded
-    network, image = _network_of(name, config), torch.empty((1, arch.channels_in(known), *padded), device="meta")
+    network, image = _network_of(name, config, file), torch.empty((1, arch.channels_in(known), *padded), device="meta")
     return _Costs(flops=count_flops(network, image), traffic_bytes=count_traffic(network, image))
 
 

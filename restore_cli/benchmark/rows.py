@@ -71,7 +71,7 @@ class Row:
             "task": entry.task,
             "scale": entry.scale,
             "arch": entry.arch,
-            "weights": "random",
+            "weights": "random" if case.file is None else str(case.file),
             "measured_as": self.measured_as,
             "through": case.scope,
             "size": list(case.size),
@@ -177,7 +177,7 @@ def _kind(case: Case) -> str:
     """Return what a row's figures depend on, as text."""
     entry = case.entry
     # Through the engine the entry itself may say how the network runs best.
-    network = entry.id if case.scope == "engine" else [entry.arch, dict(entry.config)]
+    network = entry.id if case.scope == "engine" else [entry.arch, dict(entry.config), str(case.file)]
     conditions = (case.size, case.batch, case.dtype, case.threads, case.scope, case.tile, case.context)
     return json.dumps([network, *conditions], sort_keys=True)
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from restore_cli.benchmark.cases import BenchSettings, Case, cases_of, select_entries
+from restore_cli.benchmark.cases import ANY_TASK, BenchSettings, Case, cases_of, select_entries
 from restore_cli.benchmark.machine import describe_environment
 from restore_cli.benchmark.report import BenchReport
 from restore_cli.benchmark.rows import Row, measure_rows
 from restore_cli.benchmark.timing import Stage
 from restore_cli.errors import UsageError
 from restore_cli.inference.device import choose_device, choose_dtype
+from restore_cli.models import OTHERS
 from restore_cli.weights.file import entry_from_file
 from restore_cli.weights.foreign import entry_of
 from restore_cli.weights.load import load_weights
 from restore_cli.weights.manifest import WeightsEntry, load_manifest
-
-_ANY_TASK = "denoise"  # of files that do not tell: what they are for changes no number here
 
 
 class BenchWatcher:
@@ -46,8 +46,8 @@ def bench(
 ) -> BenchReport:
     """Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory, energy.
 
-    Needs no weights file: the weights are random, which changes no number here. Every row is measured in a process of
-    its own, beside the machine's own ceilings.
+    Needs no weights file: the weights are random, which changes no number here. Networks that only spandrel builds are
+    read from theirs. Every row is measured in a process of its own, beside the machine's own ceilings.
 
     Args:
         models: Models' names or weights ids; a model has a row for each scale or task.
@@ -72,11 +72,11 @@ def bench(
         314342
     """
     watcher, settings = watcher or BenchWatcher(), settings or BenchSettings()
-    entries = _entries([models] if isinstance(models, str) else models, [Path(file) for file in weights], watcher)
+    entries, files = _entries([models] if isinstance(models, str) else models, map(Path, weights), watcher)
     choice = choose_device(settings.device)
     for dtype in settings.dtypes:  # refused here once and not in every row
         choose_dtype(dtype, choice.device, measured_good=())
-    cases = cases_of(entries, settings)
+    cases = tuple(replace(case, file=files.get(case.entry.id)) for case in cases_of(entries, settings))
     environment = describe_environment(choice.device, choice.reason)
     watcher.begun(cases)
     rows = []
@@ -86,18 +86,23 @@ def bench(
     return BenchReport(environment=environment, rows=tuple(rows))
 
 
-def _entries(models: Sequence[str], files: Sequence[Path], watcher: BenchWatcher) -> tuple[WeightsEntry, ...]:
-    """Find the networks that were named, those of the manifest first."""
+def _entries(
+    models: Sequence[str], paths: Iterable[Path], watcher: BenchWatcher
+) -> tuple[tuple[WeightsEntry, ...], dict[str, Path]]:
+    """Find the networks that were named, those of the manifest first, and by id the files that some are built from."""
     entries = select_entries(load_manifest(), models)
-    if not entries and not files:
+    paths, built_from = list(paths), {}
+    if not entries and not paths:
         raise UsageError("no network was named", hint="name one or several with --model, such as --model ramit")
     own = []
-    for path in files:
+    for path in paths:
         entry = entry_from_file(path)
         if entry is not None:
             own.append(entry)
         elif len(entries) == 1:
             watcher.fits(path, entries[0], load_weights(entries[0], path).digest)
         else:
-            own.append(entry_of(path, task=_ANY_TASK))
-    return (*entries, *own)
+            own.append(entry_of(path, task=ANY_TASK))
+            if own[-1].arch == OTHERS:
+                built_from[own[-1].id] = path
+    return (*entries, *own), built_from

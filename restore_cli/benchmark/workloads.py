@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from restore_cli.benchmark.cases import BenchSettings, Case, Size
-from restore_cli.benchmark.counts import geometry_of
+from restore_cli.benchmark.counts import build_network, geometry_of
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.inference.device import choose_device, choose_dtype, keep_float32_exact
 from restore_cli.inference.restorer import Restorer
@@ -77,8 +77,7 @@ def prepare(case: Case, settings: BenchSettings) -> Workload:
     if case.threads is not None:
         torch.set_num_threads(case.threads)
     torch.manual_seed(SEED)
-    arch = get_architecture(case.entry.arch)
-    network: nn.Module = arch.build(arch.config.from_json(case.entry.config)).eval()
+    network = build_network(case.entry.arch, case.entry.config, case.file)
     return _engine(case, settings, network) if case.scope == "engine" else _network(case, settings, network)
 
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from restore_cli import load_restorer, restore_files
+from restore_cli import bench, load_restorer, restore_files
+from restore_cli.benchmark.cases import BenchSettings
 from restore_cli.errors import UsageError, WeightsError
 from restore_cli.inference.restorer import Restorer
 from restore_cli.models import OTHERS, _spandrel, architecture_names, get_architecture
@@ -124,7 +125,7 @@ def test_half_precision_is_read_as_the_numbers_that_it_holds(tmp_path: Path) -> 
 
 
 @installed
-def test_neither_a_list_of_weights_nor_a_measurement_takes_them(tmp_path: Path) -> None:
+def test_no_list_of_weights_takes_them_and_nothing_builds_them_without_their_file(tmp_path: Path) -> None:
     path = laid(tmp_path / "theirs.pth", dict(network_of("PLKSR").state_dict()))
     with pytest.raises(UsageError, match="only spandrel builds"):
         add_weights(Adding(path=path, id="theirs"))
@@ -132,6 +133,19 @@ def test_neither_a_list_of_weights_nor_a_measurement_takes_them(tmp_path: Path) 
     config = load_weights(entry_of(path), path).config
     with pytest.raises(UsageError, match="a PLKSR of spandrel can only be built from its file"):
         get_architecture(OTHERS).build(config)
+
+
+@installed
+def test_they_are_measured_as_ours_are(tmp_path: Path) -> None:
+    network = network_of("PLKSR")
+    path = laid(tmp_path / "theirs.pth", dict(network.state_dict()))
+    settings = BenchSettings(sizes=((32, 48),), runs=1, warmup=1, device="cpu")
+    (theirs,) = bench(weights=[path], settings=settings).rows
+    assert theirs.error is None
+    assert theirs.counts.params == sum(parameter.numel() for parameter in network.parameters())
+    assert theirs.counts.flops > 0
+    assert theirs.measurement is not None
+    assert theirs.case.file == path
 
 
 @installed
