@@ -26,8 +26,10 @@ Size = tuple[int, int]
 Scope = Literal["network", "engine"]
 
 PAPER_SIZE: Size = (720, 1280)
-ANY_TASK = "denoise"  # of files that do not tell: what they are for changes no number here
 """(height, width) of the output for which papers on restoration state their Mult-Adds."""
+
+ANY_TASK = "denoise"
+"""Task of files that do not say theirs: it changes no number here."""
 
 QUICK_SIZE: Size = (144, 256)
 """(height, width) of the output whose latency is measured unless more is asked for: seconds, not minutes, on a CPU."""

@@ -37,6 +37,9 @@ StatisticsFrom = Literal["global", "local", "mixed"]
 BAND_POSITIONS = 1 << 16
 # Each band computes two rows of its neighbours anew: with 8 rows on 2240 columns an image took 1.7 times as long.
 _LEAST_USUAL_ROWS = 32
+# Positions a thread at a time through layers that look at no others. What they need, 1 MiB for 64 channels, is about
+# the cache that a core has for itself; half as many cost a twentieth more in calls of operations.
+_PIECE_POSITIONS = 1 << 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,13 @@ def bands(height: int, width: int, *, unit: int, rows: int | None, device: torch
     rows = max(unit, rows // unit * unit)
     for first in range(0, height, rows):
         yield Band(first, min(first + rows, height), height)
+
+
+def cached_pieces(count: int, size: int, device: torch.device) -> Iterator[slice]:
+    """Cut `count` groups of `size` positions into pieces that stay in cache; elsewhere than on the CPU into one."""
+    step = max(1, _PIECE_POSITIONS * torch.get_num_threads() // size) if device.type == "cpu" else count
+    for first in range(0, count, step):
+        yield slice(first, min(first + step, count))
 
 
 def conv3x3(x: Tensor, band: Band, weight: Tensor, bias: Tensor | None, *, groups: int = 1) -> Tensor:

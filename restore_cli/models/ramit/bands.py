@@ -13,14 +13,14 @@ Letters: as in `block`; R rows of a band, B its windows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.layers.bands import Band, Cells, Execution, bands, conv3x3
+from restore_cli.layers.bands import Band, Cells, Execution, bands, cached_pieces, conv3x3
 from restore_cli.layers.maps import new_map
 from restore_cli.layers.products import exp2_, linear
 from restore_cli.layers.tensors import autocast_off, product_type
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 LOG2_E = math.log2(math.e)
 # Powers of two of logits up to this, summed over a window and times any value, stay far within float32 either way.
 _SAFE_LOGIT = 100.0
-# Positions a thread at a time through layers that look at no others. What they need, 1 MiB for 64 channels, is about
-# the cache that a core has for itself; half as many cost a twentieth more in calls of operations.
-_PIECE_POSITIONS = 1 << 12
 # Positions of a block's bands, which stay in the cache of all cores: of four times as many a sweep takes a tenth
 # longer, of a third as many the rows above and below that a convolution looks at weigh as much.
 _BLOCK_POSITIONS = 1 << 14
@@ -224,7 +221,7 @@ class MobiVariPass:
         if isinstance(module, MobiVari2):
             groups = module.exp_conv.weight.flatten(1).chunk(module.exp_conv.groups)
             # Dense, its groups being too narrow to fill the vector units.
-            self.expansion = _block_diagonal(groups), module.exp_conv.bias
+            self.expansion = torch.block_diag(*groups), module.exp_conv.bias  # type: ignore[no-untyped-call]
         self.depthwise = module.dw_conv
         self.pointwise = _pointwise(module.pw_conv, dtype)
 
@@ -461,13 +458,6 @@ class ImagePass:
         return result
 
 
-def cached_pieces(count: int, size: int, device: torch.device) -> Iterator[slice]:
-    """Cut `count` groups of `size` positions into pieces that stay in cache; elsewhere than on the CPU into one."""
-    step = max(1, _PIECE_POSITIONS * torch.get_num_threads() // size) if device.type == "cpu" else count
-    for first in range(0, count, step):
-        yield slice(first, min(first + step, count))
-
-
 def layer_norm(module: ReshapeLayerNorm, x: Tensor) -> Tensor:
     """Normalise each position of (..., C) over its channels."""
     norm = module.norm
@@ -489,15 +479,6 @@ def _pointwise(conv: nn.Conv2d, dtype: torch.dtype) -> tuple[Tensor, Tensor | No
 def _rows(x: Tensor, pieces: tuple[slice, ...]) -> Tensor:
     """Return rows of (H, ...): a view of one piece, a copy of several."""
     return x[pieces[0]] if len(pieces) == 1 else torch.cat([x[piece] for piece in pieces])
-
-
-def _block_diagonal(blocks: Sequence[Tensor]) -> Tensor:
-    """Put matrices of one size on a diagonal."""
-    height, width = blocks[0].shape
-    dense = blocks[0].new_zeros(len(blocks) * height, len(blocks) * width)
-    for i, block in enumerate(blocks):
-        dense[i * height : (i + 1) * height, i * width : (i + 1) * width] = block
-    return dense
 
 
 def _channels_first(x: Tensor) -> Tensor:
