@@ -65,7 +65,9 @@ class ShownBench(BenchWatcher):
         self._done += 1
         left = (time.monotonic() - self._begun) / self._done * (self._total - self._done)
         later = f", about {left:.0f} s left" if left else ""
-        self._out.image_done(f"{self._done} of {self._total}: {_one_line(row)}{later}")
+        self._out.image_done(None)
+        # On a terminal too, where finished images pass without a line: a row is what was asked for.
+        self._out.note(f"{self._done} of {self._total}: {_one_line(row)}{later}")
 
 
 def _execution(settings: BenchSettings) -> str:

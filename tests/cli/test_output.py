@@ -252,6 +252,11 @@ class TestTerminal:
         assert run_on_terminal(code, stdout_too=False)[1] == "a.png\n"
         assert run_on_terminal(code, TERM="dumb")[0] == "a.png\r\n"
 
+    def test_a_measured_row_stays_on_a_terminal_before_the_others_are_done(self):
+        code = "from restore_cli.cli import app\nassert app.run(['bench', '-m', 'ramit-lite', '--runs', '0']) == 0"
+        shown = run_on_terminal(code)[0]
+        assert shown.index("1 of 5: ramit-lite-sr-x2") < shown.index("2 of 5: ramit-lite-sr-x4")
+
     def test_the_bar_takes_the_width_there_is_and_names_the_image(self):
         code = "import time\nwith out.image_progress(1, 'sr'):\n"
         code += " out.image_at('long' * 40 + '.png', 0.25)\n time.sleep(0.3)\n"
