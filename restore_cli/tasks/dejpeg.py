@@ -13,14 +13,13 @@ from restore_cli.tasks import DegradeOptions, Task
 from restore_cli.tasks._grain import LUMA
 from restore_cli.tasks._jpeg import compress_at_random, compress_chosen, level_of_quality
 from restore_cli.tasks._kernels import draw_chance, draw_uniform
+from restore_cli.tasks._levels import half_secret
 
 if TYPE_CHECKING:
     import torch
 
 TWICE_CHANCE = 0.25
 FIRST_QUALITY = (10.0, 99.0)
-# How often a network that takes a noise level is told what stands for the quality.
-KNOWN_CHANCE = 0.5
 
 
 def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
@@ -55,8 +54,7 @@ def degrade_and_measure(
 
     degraded, quality = _degraded(clean, options, generator)
     level = torch.tensor([level_of_quality(each) / 255.0 for each in quality.tolist()], device=clean.device)
-    known = draw_chance(clean.shape[0], KNOWN_CHANCE, generator).flatten()
-    return degraded, torch.where(known, level, torch.full_like(level, -1.0))
+    return degraded, half_secret(level, generator)
 
 
 def _degraded(

@@ -16,7 +16,7 @@ from restore_cli.tasks._camera import camera_noise
 from restore_cli.tasks._grain import LUMA, grain
 from restore_cli.tasks._jpeg import compress_chosen, level_of_quality
 from restore_cli.tasks._kernels import draw_chance, draw_uniform, filter_each, gaussian_kernels
-from restore_cli.tasks._levels import to_8bit
+from restore_cli.tasks._levels import half_secret, to_8bit
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +31,6 @@ CHAIN_QUALITY = ((1.0, 1.0), (35.0, 99.0), (35.0, 99.0), (5.0, 99.0), (95.0, 100
 CHAIN_LEVEL_POWER = 1.5
 TWICE_CHANCE = 0.2
 FIRST_QUALITY = (30.0, 99.0)
-# How often a network that takes the level is told it.
-KNOWN_CHANCE = 0.5
 
 
 def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
@@ -67,11 +65,8 @@ def degrade_and_measure(
         clipped, rounded or compressed, or what stands for the quality it was last saved with where JPEG was all; -1
         where it is kept secret, so that a network stays blind as well.
     """
-    import torch
-
     degraded, level = _degraded(clean, options, generator)
-    known = draw_chance(clean.shape[0], KNOWN_CHANCE, generator).flatten()
-    return degraded, torch.where(known, level, torch.full_like(level, -1.0))
+    return degraded, half_secret(level, generator)
 
 
 def _degraded(

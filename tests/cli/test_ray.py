@@ -16,9 +16,8 @@ import pytest
 from restore_cli.jobs.attempts import ATTEMPTS_NAME
 from tests.cli.conftest import Run, command, environment, image
 from tests.cli.test_workers import (
-    assert_whole,
+    assert_kills_lose_nothing,
     finish,
-    killed_at_random,
     processes_of,
     results,
     wait_until,
@@ -113,20 +112,9 @@ def test_whichever_actor_or_driver_is_killed_each_image_arrives_once(
     run: Run, tiny: Tiny, images: int, actors: int, drivers: int
 ):
     pytest.importorskip("ray")
-    for index in range(images):
-        image(f"in/{index:03}.png", size=(120 + index, 90))
-    denoise = ("denoise", "--weights", tiny("denoise", scale=1), "--threads", "1", "in")
-    assert run(*denoise, "one").code == 0
-    ran = killed_at_random(
-        (*denoise, "two", "--workers", "2", "--engine", "ray", "--retry-failed"),
-        is_worker=is_actor,
-        workers=actors,
-        drivers=drivers,
+    assert_kills_lose_nothing(
+        run, tiny, "--engine", "ray", images=images, is_worker=is_actor, workers=actors, drivers=drivers
     )
-    if ran.code:  # an image that met with too many of the kills
-        ran = run(*denoise, "two", "--resume", "--retry-failed")
-    assert ran.code == 0, ran.err
-    assert_whole("two", "one")
 
 
 def test_what_does_not_go_with_ray_is_refused(run: Run, tiny: Tiny):

@@ -169,19 +169,16 @@ def assert_whole(folder: str, truth: str) -> None:
     assert rest <= {LEDGER_NAME, ATTEMPTS_NAME}
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
-@pytest.mark.parametrize(
-    ("images", "workers", "drivers"), [(16, 2, 1), pytest.param(120, 20, 5, marks=pytest.mark.exhaustive)]
-)
-def test_whoever_is_killed_at_whatever_moment_each_image_arrives_once(
-    run: Run, tiny: Tiny, images: int, workers: int, drivers: int
-):
+def assert_kills_lose_nothing(
+    run: Run, tiny: Tiny, *engine: str, images: int, is_worker: Callable[[str], bool], workers: int, drivers: int
+) -> None:
+    """Restore images once in peace, and once while workers and drivers are killed: the same is left."""
     for index in range(images):
         image(f"in/{index:03}.png", size=(120 + index, 90))
     denoise = ("denoise", "--weights", tiny("denoise", scale=1), "--threads", "1", "in")
     assert run(*denoise, "one").code == 0
     ran = killed_at_random(
-        (*denoise, "two", "--workers", "2", "--retry-failed"),
+        (*denoise, "two", "--workers", "2", *engine, "--retry-failed"),
         is_worker=is_worker,
         workers=workers,
         drivers=drivers,
@@ -190,6 +187,16 @@ def test_whoever_is_killed_at_whatever_moment_each_image_arrives_once(
         ran = run(*denoise, "two", "--resume", "--retry-failed")
     assert ran.code == 0, ran.err
     assert_whole("two", "one")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize(
+    ("images", "workers", "drivers"), [(16, 2, 1), pytest.param(120, 20, 5, marks=pytest.mark.exhaustive)]
+)
+def test_whoever_is_killed_at_whatever_moment_each_image_arrives_once(
+    run: Run, tiny: Tiny, images: int, workers: int, drivers: int
+):
+    assert_kills_lose_nothing(run, tiny, images=images, is_worker=is_worker, workers=workers, drivers=drivers)
 
 
 @pytest.mark.exhaustive

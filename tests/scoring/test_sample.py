@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from restore_cli.errors import ImageError
+from restore_cli.imaging.decode import decode
+from restore_cli.imaging.decoded_image import JpegFacts
 from restore_cli.scoring.pairs import Pair, find_pairs
 from restore_cli.scoring.protocol import ScoringRequest, choose_protocol
 from restore_cli.scoring.sample import Sample, as_8bit, make_sample
@@ -156,4 +158,5 @@ def test_a_jpeg_input_is_the_file_that_an_encoder_writes_at_that_quality(tmp_pat
     clean = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
     sample = sample_of(save(tmp_path / "a.png", clean), ScoringRequest(task="dejpeg", paired=False, quality=40))
     Image.fromarray(clean).save(tmp_path / "a.jpg", quality=40, subsampling="4:2:0")
+    assert sample.jpeg == decode(tmp_path / "a.jpg").jpeg == JpegFacts(quality=40, chroma_is_halved=True)
     assert np.array_equal(np.rint(sample.degraded * 255), np.asarray(Image.open(tmp_path / "a.jpg")))
