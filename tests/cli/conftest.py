@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +114,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def sr(run: Run, tiny: Callable[..., Path]) -> Run:
+    """Run `restore sr` with a tiny network that enlarges twice."""
+
+    def run_sr(*arguments: object) -> Ran:
+        return run("sr", "--weights", tiny(), "--threads", "1", *arguments)
+
+    return run_sr
+
+
+def json_lines(ran: Ran) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in ran.out.splitlines()]
 
 
 def image(name: str, *, mode: str = "RGB", size: tuple[int, int] = (9, 7)) -> Path:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from restore_cli.weights.manifest import load_manifest
-from tests.cli.conftest import Ran, Run, image
+from tests.cli.conftest import Ran, Run, image, json_lines
 
 Tiny = Callable[..., Path]
 
@@ -22,10 +20,6 @@ Tiny = Callable[..., Path]
 def clean_folder(*names: str, size: tuple[int, int] = (24, 22), mode: str = "RGB") -> None:
     for name in names or ("a.png", "b.png"):
         image(f"clean/{name}", size=size, mode=mode)
-
-
-def json_lines(ran: Ran) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in ran.out.splitlines()]
 
 
 @pytest.fixture
