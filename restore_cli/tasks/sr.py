@@ -2,7 +2,8 @@
 
 The plain degradation is the field's own, MATLAB's antialiased bicubic rounded to 8 bit; the variant "photo" is what
 images from the web went through on their way to us: blur or none, reduction by some filter, grain or a camera's noise
-or none, JPEG of any quality and sampling, now and then twice.
+or none, JPEG of any quality and sampling, now and then twice. A JPEG's header says how it was saved last, which a
+network that takes a noise level is told.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING
 from restore_cli.tasks import DegradeOptions, Task
 from restore_cli.tasks._camera import camera_noise
 from restore_cli.tasks._grain import grain
-from restore_cli.tasks._jpeg import compress_chosen
+from restore_cli.tasks._jpeg import compress_chosen, level_of_quality
 from restore_cli.tasks._kernels import draw_chance, draw_uniform, filter_each, gaussian_kernels
-from restore_cli.tasks._levels import to_8bit
+from restore_cli.tasks._levels import half_secret, to_8bit
 
 if TYPE_CHECKING:
     import torch
@@ -42,11 +43,42 @@ def degrade(hr: torch.Tensor, options: DegradeOptions, generator: torch.Generato
     Raises:
         ValueError: If H or W is no multiple of the scale, or the variant is unknown.
     """
+    return _degraded(hr, options, generator)[0]
+
+
+def degrade_and_measure(
+    hr: torch.Tensor, options: DegradeOptions, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Reduce images as `degrade` does, and say of half of them how strongly they were compressed at last.
+
+    Args:
+        hr: As in `degrade`.
+        options: As in `degrade`.
+        generator: As in `degrade`; the same state gives the same images.
+
+    Returns:
+        What `degrade` returns, and (N,): the noise level that stands for the quality it was last saved with, on the
+        scale of `hr`; -1 where it is kept secret, and where the image is no JPEG.
+
+    Raises:
+        ValueError: As `degrade`.
+    """
+    import torch
+
+    degraded, quality = _degraded(hr, options, generator)
+    level = [level_of_quality(each) / 255.0 if each > 0.0 else -1.0 for each in quality.tolist()]
+    return degraded, half_secret(torch.tensor(level, device=hr.device), generator)
+
+
+def _degraded(
+    hr: torch.Tensor, options: DegradeOptions, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return reduced images, and the quality (N,) each was last saved with, 0 where it is no JPEG."""
     if hr.shape[-2] % options.scale or hr.shape[-1] % options.scale:
         msg = f"size {hr.shape[-2]}x{hr.shape[-1]} is no multiple of the scale {options.scale}"
         raise ValueError(msg)
     if options.variant is None:
-        return _downscale(hr, options.scale)
+        return _downscale(hr, options.scale), hr.new_zeros(hr.shape[0])
     if options.variant == "photo":
         return _degrade_photo(hr, options.scale, generator)
     msg = f"unknown variant {options.variant!r} of super-resolution; known: photo"
@@ -66,7 +98,7 @@ def _downscale(hr: torch.Tensor, scale: int) -> torch.Tensor:
     return torch.from_numpy(small).permute(0, 3, 1, 2).to(device=hr.device, dtype=torch.float32).contiguous() / 255.0
 
 
-def _degrade_photo(hr: torch.Tensor, scale: int, generator: torch.Generator) -> torch.Tensor:
+def _degrade_photo(hr: torch.Tensor, scale: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
 
     images = hr.expand(-1, 3, -1, -1)
@@ -78,9 +110,11 @@ def _degrade_photo(hr: torch.Tensor, scale: int, generator: torch.Generator) -> 
     # Mostly the noise of the sensor is in the image before it is compressed; scans and edits have it after.
     before = draw_chance(lr.shape[0], 0.85, generator)
     degraded = to_8bit(lr + torch.where(before, noise, torch.zeros_like(noise)))
-    degraded = _compress_some(degraded, generator)
-    degraded = to_8bit(degraded + torch.where(before, torch.zeros_like(noise), noise))
-    return degraded[:, : hr.shape[1]].contiguous()
+    degraded, quality = _compress_some(degraded, generator)
+    after = torch.where(before, torch.zeros_like(noise), noise)
+    degraded = to_8bit(degraded + after)
+    edited = after.flatten(1).any(1)  # what has changed since is no JPEG any more
+    return degraded[:, : hr.shape[1]].contiguous(), torch.where(edited, torch.zeros_like(quality), quality)
 
 
 def _reduce(images: torch.Tensor, scale: int, generator: torch.Generator) -> torch.Tensor:
@@ -129,15 +163,17 @@ def _noise(lr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return noise
 
 
-def _compress_some(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Save most images as JPEG, and some of these a second time."""
+def _compress_some(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Save most images as JPEG, and some of these a second time; return them, and the last quality (N,) or 0."""
     count = images.shape[0]
     compressed = draw_chance(count, PHOTO_JPEG_CHANCE, generator).flatten()
     twice = compressed & draw_chance(count, PHOTO_TWICE_CHANCE, generator).flatten()
+    last = images.new_zeros(count)
     for chosen in (twice, compressed):
         quality = draw_uniform(int(chosen.sum()), *PHOTO_QUALITY, generator).round()
         images = compress_chosen(images, chosen, quality, generator)
-    return images
+        last[chosen] = quality
+    return images, last
 
 
 TASK = Task(
@@ -147,6 +183,7 @@ TASK = Task(
     suffix=lambda scale: f"_x{scale}",
     crop_border=lambda scale: scale,
     degrade=degrade,
+    degrade_and_measure=degrade_and_measure,
     variants=("photo",),
     default_scale=4,
 )

@@ -292,3 +292,19 @@ def test_some_images_were_compressed_before():
     once = sorted(zip(counts.tolist(), levels.tolist(), strict=True), reverse=True)[:3]
     assert 0.6 < sum(count for count, _ in once) / 64 < 0.9
     assert float(loss.max()) * 1e5 > 2 * max(level for _, level in once)
+
+
+def test_photos_tell_half_of_their_last_qualities_and_none_where_they_are_no_jpeg():
+    clean = torch.rand((512, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    options = DegradeOptions(scale=2, variant="photo")
+    degraded, level = get_task("sr").degrade_and_measure(clean, options, torch.Generator().manual_seed(1))
+    assert torch.equal(degraded, get_task("sr").degrade(clean, options, torch.Generator().manual_seed(1)))
+    told = level[level >= 0]
+    assert 0.3 < len(told) / len(level) < 0.5, "85 % are JPEG, some of them edited since, and half of these are told"
+    assert 0.1 < float((255.0 * told > 5.0).float().mean()) < 0.5, "qualities of 25 to 98"
+
+
+def test_plain_reductions_have_no_level():
+    clean = torch.rand((8, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    _, level = get_task("sr").degrade_and_measure(clean, DegradeOptions(scale=2), torch.Generator().manual_seed(1))
+    assert (level == -1.0).all()
