@@ -1,9 +1,9 @@
 """Low light: brighten an image taken with too little of it.
 
-A dark image is made from a good one in linear light: less exposure, unevenly where the light was, a colour cast, photon
-noise (which grows with the square root of the light), the sensor's read noise, blacks that are cut off, then the
-camera's tone curve, which is one of many, 8 bit and often JPEG. In the variant "mixed" some images were not dark and
-stay as they are, so that a network learns to leave those alone.
+A dark image is made from a good one in linear light: less exposure, unevenly where the light was, lamps and windows
+that stay bright, a colour cast, photon noise (which grows with the square root of the light), the sensor's read noise,
+blacks that are cut off, then the camera's tone curve, which is one of many, 8 bit and often JPEG. In the variant
+"mixed" some images were not dark and stay as they are, so that a network learns to leave those alone.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ GAMMA = (1.8, 2.4)
 EXPOSURE = (0.01, 0.35)
 CAST, MILD_CAST = (0.6, 1.6), (0.92, 1.08)
 CAST_CHANCE = 0.4
-UNEVEN_CHANCE, UNEVEN = 0.3, (0.35, 1.0)
+UNEVEN_CHANCE, UNEVEN = 0.35, (0.2, 1.0)
+LAMP_CHANCE, LAMP_GAIN, LAMP_RADIUS = 0.3, (2.0, 40.0), (0.02, 0.2)
 PHOTONS_AT_WHITE = (1000.0, 20_000.0)
 READ_NOISE_MAX = 0.0015
 BLACK_MAX = 0.003
 JPEG_CHANCE, JPEG_QUALITY = 0.4, (60.0, 98.0)
 _PLACES = 3  # of light in each direction, where it is uneven
+_LAMPS = 3  # in an image that has any
 
 
 def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
@@ -56,8 +58,8 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
     gamma = draw_uniform(count, *GAMMA, generator).view(-1, 1, 1, 1)
     curved = draw_chance(count, 0.5, generator)
     exposure = draw_log_uniform(count, *EXPOSURE, generator).view(-1, 1, 1, 1)
-    light = to_light(clean, gamma, curved) * exposure * _cast(count, generator)[:, :channels]
-    light = light * _unevenness(clean, generator)
+    share = (exposure * _lamps(clean, generator)).clamp_max(1.0) * _unevenness(clean, generator)
+    light = to_light(clean, gamma, curved) * share * _cast(count, generator)[:, :channels]
     photons = draw_log_uniform(count, *PHOTONS_AT_WHITE, generator).view(-1, 1, 1, 1)
     read = draw_uniform(count, 0.0, READ_NOISE_MAX, generator).view(-1, 1, 1, 1)
     noise = torch.randn(clean.shape, generator=generator, device=clean.device)
@@ -91,6 +93,26 @@ def _unevenness(clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor
     places = draw_log_uniform(count * _PLACES**2, *UNEVEN, generator).view(count, 1, _PLACES, _PLACES)
     field = functional.interpolate(places, size=(height, width), mode="bilinear", align_corners=True)
     return torch.where(draw_chance(count, UNEVEN_CHANCE, generator), field, torch.ones_like(field))
+
+
+def _lamps(clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return (N, 1, H, W): 1, and much more in a few ellipses and rectangles of some images, which are lit themselves.
+
+    Without them a network takes a bright window for a sign that the rest is as dark as it should be.
+    """
+    import torch
+
+    count, _, height, width = clean.shape
+    down = torch.linspace(0.0, 1.0, height, device=clean.device).view(1, 1, height, 1)
+    across = torch.linspace(0.0, 1.0, width, device=clean.device).view(1, 1, 1, width)
+    drawn = count * _LAMPS
+    top, left = (draw_uniform(drawn, 0.0, 1.0, generator).view(count, _LAMPS, 1, 1) for _ in range(2))
+    tall, wide = (draw_log_uniform(drawn, *LAMP_RADIUS, generator).view(count, _LAMPS, 1, 1) for _ in range(2))
+    gain = draw_log_uniform(drawn, *LAMP_GAIN, generator).view(count, _LAMPS, 1, 1)
+    power = torch.where(draw_chance(drawn, 0.5, generator), 2.0, 8.0).view(count, _LAMPS, 1, 1)
+    distance = ((down - top) / tall).abs() ** power + ((across - left) / wide).abs() ** power
+    lit = torch.where(distance < 1.0, gain, torch.ones_like(gain)).amax(1, keepdim=True)
+    return torch.where(draw_chance(count, LAMP_CHANCE, generator), lit, torch.ones_like(lit))
 
 
 TASK = Task(
