@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from restore_cli.errors import DeviceError, UsageError
-from restore_cli.layers.maps import prefer_large_pages
+from restore_cli.layers.tensors import prefer_large_pages
 from restore_cli.settings import Share
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

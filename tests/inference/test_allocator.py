@@ -29,7 +29,7 @@ import sys
 import torch
 from pathlib import Path
 from restore_cli.inference.device import keep_freed_memory
-from restore_cli.layers.maps import new_map
+from restore_cli.layers.tensors import new_map
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.bands import Band, Cells, Execution, conv3x3, usual_rows
-from restore_cli.layers.maps import new_map
-from restore_cli.layers.tensors import autocast_off, channels_first, product_type
+from restore_cli.layers.tensors import autocast_off, channels_first, new_map, product_type
 from restore_cli.models.restormer.block import Block
 from restore_cli.models.restormer.passes import AttentionPass, FeedForwardPass, bands_of
 
