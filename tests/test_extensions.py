@@ -69,7 +69,7 @@ TASK = Task(
     name="fade",
     title="fading",
     metrics=("psnr", "ssim"),
-    suffix=lambda scale: "_bright",
+    suffix="_bright",
     crop_border=lambda scale: 0,
     degrade=lambda clean, options, generator: clean * 0.5,
 )

@@ -148,7 +148,7 @@ def plan_batch(request: BatchRequest) -> JobPlan:
         weights = replace(weights, task=",".join(step.text for step in request.steps))
         suffix = suffix_of_steps(request.steps)
     else:
-        suffix = task_of(weights.task).suffix(Chooser(weights).default.scale)
+        suffix = task_of(weights.task).suffix.format(scale=Chooser(weights).default.scale)
     paths = replace(request.paths, task_suffix=suffix)
     passed_over = PassedOver()
     jobs, skipped = plan_images(paths, request.write, passed_over=passed_over)

@@ -73,7 +73,7 @@ def parse_steps(text: str) -> tuple[Step, ...]:
 
 def suffix_of_steps(steps: tuple[Step, ...]) -> str:
     """Return what is put behind the names of results, "_denoised_x2"."""
-    return "".join(get_task(step.task).suffix(step.scale) for step in steps)
+    return "".join(get_task(step.task).suffix.format(scale=step.scale) for step in steps)
 
 
 def _step(text: str) -> Step:

@@ -48,7 +48,7 @@ class Task:
         name: The name of the command and of the manifest's `task` field ("sr", "denoise", ...).
         title: A short phrase for help and tables.
         metrics: Names of its scores, the first decides ("psnr_y", "ssim_y" or "psnr", "ssim").
-        suffix: Takes the scale, returns what is put behind the stem of an output ("_x4", "_denoised").
+        suffix: What is put behind the stem of an output ("_denoised"), "{scale}" standing for the factor ("_x{scale}").
         crop_border: Takes the scale, returns the pixels cut off each side before scoring.
         degrade: clean float32 (N, C, H, W) in [0, 1], options, generator on the same device -> degraded, the same
             range; (N, C, H / scale, W / scale) for super-resolution. Same generator state, same result.
@@ -65,7 +65,7 @@ class Task:
     name: str
     title: str
     metrics: tuple[str, str]
-    suffix: Callable[[int], str]
+    suffix: str
     crop_border: Callable[[int], int]
     degrade: Callable[[torch.Tensor, DegradeOptions, torch.Generator], torch.Tensor]
     degrade_and_measure: (

@@ -96,7 +96,7 @@ TASK = Task(
     name="derain",
     title="deraining",
     metrics=("psnr_y", "ssim_y"),
-    suffix=lambda _scale: "_derained",
+    suffix="_derained",
     crop_border=lambda _scale: 0,
     degrade=degrade,
 )

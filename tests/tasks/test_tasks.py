@@ -36,7 +36,7 @@ def test_scores_suffixes_and_borders_are_the_protocols(
     task = get_task(name)
     assert task.name == name
     assert task.metrics == metrics
-    assert task.suffix(4) == suffix
+    assert task.suffix.format(scale=4) == suffix
     assert task.crop_border(4) == crop_border
 
 
