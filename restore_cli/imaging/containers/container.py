@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from restore_cli.imaging.containers.boxes import dissect_boxes
-from restore_cli.imaging.containers.further_parts import CREDENTIALS, left_out
+from restore_cli.imaging.containers.further_parts import CREDENTIALS
 from restore_cli.imaging.containers.gif import dissect_gif
 from restore_cli.imaging.containers.jpeg import dissect_jpeg, is_gray_jpeg
 from restore_cli.imaging.containers.jxl import dissect_jxl
 from restore_cli.imaging.containers.netpbm import count_netpbm, is_netpbm_short, read_netpbm_header
-from restore_cli.imaging.containers.parts import DAMAGED, MOST_PARTS, TRUNCATED, Parts, UnreadableError
+from restore_cli.imaging.containers.parts import DAMAGED, MOST_PARTS, TRUNCATED, Parts, UnreadableError, left_out
 from restore_cli.imaging.containers.pillow import decoding, open_as
 from restore_cli.imaging.containers.png import dissect_png, is_gray_png, read_png_size
 from restore_cli.imaging.containers.tiff_image import dissect_tiff, is_gray_tiff

@@ -64,11 +64,6 @@ def further_parts(data: bytes) -> frozenset[str]:
     return frozenset(name for name, mark in _MARKS.items() for end in ends if mark.search(end))
 
 
-def left_out(names: frozenset[str]) -> tuple[str, ...]:
-    """Say in one warning what is not kept; nothing for nothing."""
-    return (f"it also holds {' and '.join(sorted(names))}: left out",) if names else ()
-
-
 def parts_claimed(packet: bytes) -> frozenset[str]:
     """Return what an XMP packet says lies beside the image, in a few words each."""
     if not _STALE.search(packet):

@@ -6,8 +6,8 @@ copying all before, and count images by decoding them.
 
 from __future__ import annotations
 
-from restore_cli.imaging.containers.further_parts import CREDENTIALS, left_out
-from restore_cli.imaging.containers.parts import TOO_MANY_PARTS, TRUNCATED, Parts, UnreadableError
+from restore_cli.imaging.containers.further_parts import CREDENTIALS
+from restore_cli.imaging.containers.parts import TOO_MANY_PARTS, TRUNCATED, Parts, UnreadableError, left_out
 
 _IMAGE, _EXTENSION, _END, _PADDING = 0x2C, 0x21, 0x3B, 0x00
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, b"\xff\x0b"

@@ -35,7 +35,6 @@ from restore_cli.imaging.containers.further_parts import (
     THERMAL,
     VIDEO,
     further_parts,
-    left_out,
     parts_claimed,
 )
 from restore_cli.imaging.containers.parts import (
@@ -47,6 +46,7 @@ from restore_cli.imaging.containers.parts import (
     TRUNCATED,
     Parts,
     UnreadableError,
+    left_out,
 )
 from restore_cli.imaging.containers.photoshop import SIGNATURE, has_paths, iptc_of_resources
 from restore_cli.imaging.decoded_image import JpegFacts

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from restore_cli.imaging.containers.boxes import boxes, parts_beside
-from restore_cli.imaging.containers.further_parts import left_out
-from restore_cli.imaging.containers.parts import DAMAGED, Parts, UnreadableError
+from restore_cli.imaging.containers.parts import DAMAGED, Parts, UnreadableError, left_out
 
 _CODESTREAM = b"\xff\x0a"
 _WHOLE, _PARTIAL = b"jxlc", b"jxlp"

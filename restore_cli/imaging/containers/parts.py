@@ -66,6 +66,11 @@ class Parts:
     warnings: tuple[str, ...] = ()
 
 
+def left_out(names: frozenset[str]) -> tuple[str, ...]:
+    """Say in one warning what is not kept; nothing for nothing."""
+    return (f"it also holds {' and '.join(sorted(names))}: left out",) if names else ()
+
+
 def inflated(data: bytes, most_bytes: int) -> bytes:
     """Return what a zlib stream holds.
 

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import PngImagePlugin
 
-from restore_cli.imaging.color.profiles import CodedColor, Primaries, color_of_codes, color_of_power
+from restore_cli.imaging.color.profiles import Primaries, color_of_codes, color_of_power
 from restore_cli.imaging.containers.deep_png import chunk
-from restore_cli.imaging.containers.further_parts import CREDENTIALS, LAYERS, left_out
+from restore_cli.imaging.containers.further_parts import CREDENTIALS, LAYERS
 from restore_cli.imaging.containers.parts import (
     DAMAGED,
     MOST_PARTS,
@@ -31,6 +31,7 @@ from restore_cli.imaging.containers.parts import (
     Parts,
     UnreadableError,
     inflated,
+    left_out,
 )
 from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, read_raw_iptc, read_raw_profile
 
@@ -104,7 +105,7 @@ def dissect_png(data: bytes) -> Parts:
     row_bytes = (width * bits * CHANNELS[color_type] + 7) // 8
     if found.damage is None and found.pixel_bytes * _MOST_DEFLATION < height * row_bytes:
         found.damage = TRUNCATED
-    color = _color_of(found)
+    icc_profile, color_warning = _color_of(found)
     special = dict(found.text)
     xmp, raw_exif, raw_iptc = (special.get(key) for key in (_XMP_KEYWORD, _EXIF_KEYWORD, RAW_IPTC_KEYWORD))
     return Parts(
@@ -116,12 +117,12 @@ def dissect_png(data: bytes) -> Parts:
         damage=found.damage,
         exif=found.exif or (None if raw_exif is None else read_raw_profile(raw_exif)),
         xmp=None if xmp is None else xmp.encode("utf-8", "replace"),
-        icc_profile=color.icc_profile,
+        icc_profile=icc_profile,
         iptc=None if raw_iptc is None else read_raw_iptc(raw_iptc),
         dpi=found.dpi,
         text=tuple((key, text) for key, text in found.text if not key.startswith((_XMP_KEYWORD, _RAW_PROFILE))),
         warnings=(
-            *([color.warning] if color.warning else []),
+            *([color_warning] if color_warning else []),
             *([_LEFT_OUT] if found.left_out else []),
             *left_out(frozenset(found.further)),
         ),
@@ -231,22 +232,24 @@ def _take_color(kind: bytes, body: bytes, found: _Found) -> None:
         found.primaries = Primaries(white=white, red=red, green=green, blue=blue)
 
 
-def _color_of(found: _Found) -> CodedColor:
-    """Decide between all that a file says of its colours, by the order of PNG's third edition, section 4.3."""
-    coded = CodedColor()
+def _color_of(found: _Found) -> tuple[bytes | None, str | None]:
+    """Decide between all that a file says of its colours, by the order of PNG's third edition, section 4.3.
+
+    Returns:
+        A profile, None for sRGB and for what is not known; and a warning, None for none.
+    """
+    coded = None
     if found.codes is not None:
         primaries, transfer, matrix, span = found.codes
         coded = color_of_codes(primaries, transfer, full_range=(matrix, span) == (_RGB_MATRIX, _FULL_RANGE))
-        if coded.warning is None:
-            return coded
-    if found.icc_profile is not None:
-        return CodedColor(icc_profile=found.icc_profile)
-    if found.codes is None and not found.is_srgb:
+    if found.icc_profile is not None and (coded is None or coded.warning is not None):
+        return found.icc_profile, None
+    if coded is None and not found.is_srgb and (found.power is not None or found.primaries is not None):
         try:
             coded = color_of_power(found.power, found.primaries)
         except (ValueError, struct.error):
             found.left_out = True
-    return coded
+    return (None, None) if coded is None else (coded.icc_profile, coded.warning)
 
 
 def _read_text(kind: bytes, body: bytes, room: int) -> tuple[str, str]:

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import ExifTags
 
 from restore_cli.imaging.containers.exif import BROKEN_PART_OF_EXIF, Exif, read_inner, write_exif
-from restore_cli.imaging.containers.further_parts import CREDENTIALS, GEOREFERENCING, LAYERS, MASK, PATHS, left_out
-from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
+from restore_cli.imaging.containers.further_parts import CREDENTIALS, GEOREFERENCING, LAYERS, MASK, PATHS
+from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError, left_out
 from restore_cli.imaging.containers.photoshop import has_layers, has_paths
 from restore_cli.imaging.containers.tiff import RAW, STORAGE_TAGS, Directory, Value, storage_of, with_directory
 from restore_cli.imaging.containers.tiff_pages import Pages, read_pages
