@@ -234,6 +234,9 @@ class Output:
             total: Images to come.
             what: What is being done, a word or two before the bar.
         """
+        if not (self._animated or self._reports_in_lines):
+            yield
+            return
         status = WorkStatus(total, what)
         with contextlib.ExitStack() as stack:
             if self._animated:

@@ -330,13 +330,13 @@ class _Looked:
         mine: Those of this part.
         existing: Of these, those whose target exists.
         others: Of these, those whose target is not ours.
-        outputs: What the existing ones are, links followed.
+        outputs: Hashes of what the existing ones are, links followed.
     """
 
     mine: array[int]
     existing: array[int]
     others: array[int]
-    outputs: Prints
+    outputs: array[int]
 
 
 def _look_at(jobs: Sequence[ImageJob], shard: Shard | None, is_ours: Callable[[ImageJob], bool]) -> _Looked:
@@ -345,22 +345,17 @@ def _look_at(jobs: Sequence[ImageJob], shard: Shard | None, is_ours: Callable[[I
     Raises:
         UsageError: If two would be written to one file.
     """
-    looked = _Looked(mine=array("q"), existing=array("q"), others=array("q"), outputs=Prints())
-    known, repeated, folded = Prints(), Prints(), _Folded()
-    for index, job in enumerate(jobs):
-        if known.add(name := folded(job.target)):
-            repeated.note(name)
+    looked = _Looked(mine=array("q"), existing=array("q"), others=array("q"), outputs=array("q"))
+    for index, job in enumerate(jobs if len(jobs) == 1 else _distinct(jobs)):
         if shard is not None and not in_shard(job.inner, shard):
             continue
         looked.mine.append(index)
         if job.is_in_place or (identity := _identity(job.target) or _identity(job.target, follow=False)) is None:
             continue
         looked.existing.append(index)
-        looked.outputs.note(identity)
+        looked.outputs.append(hash(identity))
         if not is_ours(job):
             looked.others.append(index)
-    if not repeated.is_empty:
-        _require_distinct([job for job in jobs if folded(job.target) in repeated])
     return looked
 
 
@@ -396,6 +391,17 @@ def _require_folders(jobs: Sequence[ImageJob]) -> None:
             raise UsageError(f"{there} is a file, so nothing can be written below it", hint="choose another output")
 
 
+def _distinct(jobs: Sequence[ImageJob]) -> Iterator[ImageJob]:
+    """Yield all jobs, then refuse targets that meet: two passes over a million would cost a quarter more."""
+    known, repeated, folded = Prints(), Prints(), _Folded()
+    for job in jobs:
+        if known.add(name := folded(job.target)):
+            repeated.note(name)
+        yield job
+    if not repeated.is_empty:
+        _require_distinct([job for job in jobs if folded(job.target) in repeated])
+
+
 def _require_distinct(jobs: Sequence[ImageJob]) -> None:
     """Refuse targets that are one file, or would be on a file system that takes their names for the same."""
     groups: defaultdict[str, list[ImageJob]] = defaultdict(list)
@@ -426,19 +432,22 @@ def _stay_distinct(first: ImageJob, other: ImageJob) -> bool:
         return False
 
 
-def _require_inputs_kept(jobs: Sequence[ImageJob], outputs: Prints, there: Iterable[ImageJob]) -> None:
+def _require_inputs_kept(jobs: Sequence[ImageJob], outputs: array[int], there: Iterable[ImageJob]) -> None:
     """Refuse to write over anything that is an input.
 
     Args:
         jobs: All of them.
-        outputs: What outputs that exist are, links followed.
+        outputs: Hashes of what outputs that exist are, links followed.
         there: The jobs of these outputs.
     """
-    if outputs.is_empty:
+    if not outputs:
         return
+    known = Prints()
+    for output in outputs:
+        known.note(output)
     for source in jobs.source_names() if isinstance(jobs, Jobs) else (job.source for job in jobs):
         identity = _identity(source)
-        if identity is None or identity not in outputs:
+        if identity is None or hash(identity) not in known:
             continue
         job = next((job for job in there if _identity(job.target) == identity), None)
         if job is None:
