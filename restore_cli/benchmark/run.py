@@ -51,8 +51,8 @@ def bench(
 
     Args:
         models: Models' names or weights ids; a model has a row for each scale or task.
-        weights: Networks of your own, from files; one that does not say what it is, is of the one model that is named,
-            or without one of what its tensors tell.
+        weights: Networks of your own, from files; one of which neither its header nor its tensors tell the network, is
+            of the one model that is named.
         settings: What is varied, and how long it may take.
         watcher: Takes what happens on the way.
 
@@ -96,13 +96,23 @@ def _entries(
         raise UsageError("no network was named", hint="name one or several with --model, such as --model ramit")
     own = []
     for path in paths:
-        entry = entry_from_file(path)
-        if entry is not None:
-            own.append(entry)
-        elif len(entries) == 1:
+        entry = entry_from_file(path) or _of_another_network(path, entries)
+        if entry is None:
             watcher.fits(path, entries[0], load_weights(entries[0], path).digest)
-        else:
-            own.append(entry_of(path, task=ANY_TASK))
-            if own[-1].arch == OTHERS:
-                built_from[own[-1].id] = path
+            continue
+        own.append(entry)
+        if entry.arch == OTHERS:
+            built_from[entry.id] = path
     return (*entries, *own), built_from
+
+
+def _of_another_network(path: Path, entries: Sequence[WeightsEntry]) -> WeightsEntry | None:
+    """Return what a file of others is from its tensors, None where it is to fit the only network that was named."""
+    try:
+        found = entry_of(path, task=ANY_TASK)
+    except UsageError:
+        if len(entries) != 1:
+            raise
+        return None
+    is_named = len(entries) == 1 and (found.arch, found.config) == (entries[0].arch, entries[0].config)
+    return None if is_named else found

@@ -51,8 +51,8 @@ class SubjectOptions:
         option(
             NETWORK,
             "--weights",
-            "Measure a network of your own, from a file that `restore train export` wrote; give it again for more. "
-            "A file of others must fit the one network that --model names.",
+            "Measure a network of your own, from its file; give it again for more. A file that does not tell "
+            "its network must fit the one that --model names.",
             metavar="FILE",
         ),
     ] = None

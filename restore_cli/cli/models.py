@@ -151,6 +151,7 @@ def add(
     Its network is recognised by its tensors. The file is checked and copied into a folder of your own, with a list
     beside it; nothing is ever listed that lies in the folder a command runs in.
     """
+    from restore_cli.models import get_architecture, network_name
     from restore_cli.weights.adding import Adding, add_weights
 
     out = messages.open()
@@ -162,7 +163,9 @@ def add(
     path, _ = _at_hand(entry)
     out.data(f"added  {entry.id}  {path}")
     factor = f" x{entry.scale}" if entry.scale > 1 else ""
-    out.note(f"{entry.arch} for {entry.task}{factor}, licence {entry.licence}, sha256:{entry.sha256}")
+    network = network_name(get_architecture(entry.arch))
+    out.note(f"{network} for {entry.task}{factor}, licence {entry.licence}, sha256:{entry.sha256}")
+    out.note(f"to use it: restore {entry.task} -m {entry.id} IMAGE")
     out.record(_facts(entry))
 
 
@@ -322,7 +325,7 @@ def _recognised_facts(path: Path) -> dict[str, Any]:
     if found is None:
         return {"network": f"not recognised; known are {known_networks()}"}
     return {
-        "network": found.arch.paper,
+        "network": found.network,
         "arch": found.arch.name,
         "config": found.config.to_json(),
         "task": found.task or "that of the command it is used with",
@@ -331,6 +334,7 @@ def _recognised_facts(path: Path) -> dict[str, Any]:
         "tensors": found.tensors,
         "numbers": found.numbers,
         "dtype": ", ".join(found.dtypes),
+        "citation": found.arch.paper,
     }
 
 

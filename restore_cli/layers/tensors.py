@@ -64,8 +64,10 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 def autocast_off(x: Tensor) -> AbstractContextManager[object]:
     """Return a context in which operations on `x` keep its type."""
-    # The meta device, on which costs are counted, has no autocast that could be on.
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+    # The meta device, on which costs are counted, has no autocast that could be on. An exported program has its types
+    # from the trace, and for each context torch.export builds the graph anew: for RAMiT-1 that took minutes.
+    is_typed = x.is_meta or torch.compiler.is_exporting()
+    return nullcontext() if is_typed else torch.autocast(x.device.type, enabled=False)
 
 
 def product_type(x: Tensor) -> torch.dtype:

@@ -367,10 +367,15 @@ def count_of(shapes: Shapes, prefix: str) -> int:
     return len({number for rest in rests if (number := rest.partition(".")[0]).isdecimal()})
 
 
+def network_name(arch: Arch) -> str:
+    """Return a network's name as people write it."""
+    return str(getattr(arch.config, "NETWORK", arch.name))
+
+
 def known_networks() -> str:
     """Return the networks whose files are recognised, as a list in words; imports them, and torch."""
     others = importlib.import_module(f"{__name__}._spandrel")
-    names = [str(getattr(arch.config, "NETWORK", arch.name)) for arch in _recognisable()]
+    names = [network_name(arch) for arch in _recognisable()]
     more = "those of spandrel" if others.is_installed() else f"more with spandrel ({others.INSTALL})"
     return f"{', '.join(names)} and {more}"
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from restore_cli.errors import TrainingError
+from restore_cli.models import network_name, recognise
 from restore_cli.models.unet.network import LEVEL_PLANES
 from restore_cli.training.checkpoint import BEST, LAST, read_checkpoint
 from restore_cli.weights.foreign import entry_of
@@ -65,12 +66,20 @@ def warm_start(network: nn.Module, source: str, *, scale: int, channels: int) ->
         tensor.copy_(found[name])
         (copied if found[name] is given[name] else adapted).append(name)
     if 2 * len(left) > len(own):
+        misfit = f"{len(left)} of {len(own)} tensors do not fit, {left[0]} for one"
         raise TrainingError(
-            f"{source} is of another network: {len(left)} of {len(own)} tensors do not fit, {left[0]} for one",
+            f"{source} is of {_other_than(network, given)}: {misfit}",
             hint="start from weights of the same recipe family",
         )
     network.load_state_dict(own, strict=True)
     return WarmStart(copied=tuple(copied), adapted=tuple(adapted), left=tuple(left))
+
+
+def _other_than(network: nn.Module, given: Mapping[str, torch.Tensor]) -> str:
+    """Say of which network tensors are that do not fit one."""
+    found = recognise({name: tuple(tensor.shape) for name, tensor in given.items()})
+    theirs, ours = None if found is None else network_name(found[0]), getattr(network.config, "NETWORK", None)
+    return "another network" if theirs in {None, ours} else f"{theirs}, and the recipe trains {ours}"
 
 
 def read_source(source: str) -> Mapping[str, torch.Tensor]:
@@ -83,7 +92,8 @@ def read_source(source: str) -> Mapping[str, torch.Tensor]:
     path = Path(source)
     if path.is_dir():
         path = path / BEST if (path / BEST).is_file() else path / LAST
-    if path.suffix == ".pt":
+    # Other files of that suffix are weights of others, which are judged before anything parses them.
+    if path.name in {BEST, LAST}:
         content = read_checkpoint(path)
         network: Mapping[str, torch.Tensor] = content.get("averaged", content["network"])
         return network

@@ -14,9 +14,10 @@ from pathlib import Path
 from restore_cli.errors import StorageError, UsageError, WeightsError
 from restore_cli.models import OTHERS, get_architecture, mult_adds_a_pixel
 from restore_cli.storage.files import replacing
-from restore_cli.weights.entry import WeightsEntry, entry_from_json, entry_to_json
+from restore_cli.tasks import get_task
+from restore_cli.weights.entry import WeightsEntry, did_you_mean, entry_from_json, entry_to_json
 from restore_cli.weights.file import Content, entry_in, read_content, recognise
-from restore_cli.weights.foreign import entry_of_foreign, name_of
+from restore_cli.weights.foreign import as_id, entry_of_foreign, name_of
 from restore_cli.weights.manifest import (
     MANIFEST_NAME,
     load_manifest,
@@ -105,6 +106,7 @@ def remove_weights(weights_id: str) -> WeightsEntry:
 
 
 def _entry(adding: Adding, content: Content) -> WeightsEntry:
+    _require_ids(adding)
     kind = recognise(content)
     found = entry_in(content, kind) or entry_of_foreign(content, task=adding.task)
     if found.arch == OTHERS:
@@ -114,8 +116,9 @@ def _entry(adding: Adding, content: Content) -> WeightsEntry:
         raise UsageError(
             f"{adding.path} is for {found.task}, not for {adding.task}", hint="correct --task or leave it out"
         )
+    _require_variant(found.task, adding.variant)
     weights_id = adding.id or name_of(adding.path) or found.id
-    # As JSON and back, since what is said here has not been checked yet.
+    # As JSON and back, since the licence has not been checked yet.
     said = replace(
         found,
         id=weights_id,
@@ -134,11 +137,28 @@ def _entry(adding: Adding, content: Content) -> WeightsEntry:
     return entry_from_json(entry_to_json(said), f"entry {weights_id!r}")
 
 
+def _require_ids(adding: Adding) -> None:
+    for option, name in (("--id", adding.id), ("--name", adding.model)):
+        if name is not None and name != as_id(name):
+            hint = (
+                f"write it in small letters, digits and single hyphens{f', such as {as_id(name)}' * bool(as_id(name))}"
+            )
+            raise UsageError(f"{option} {name!r} cannot be an id", hint=hint)
+
+
+def _require_variant(task: str, variant: str | None) -> None:
+    listed = (entry.variant for entry in load_manifest(package_manifest()).entries if entry.task == task)
+    known = sorted({word for word in (*get_task(task).variants, *listed) if word is not None})
+    if variant is not None and variant not in known:
+        msg = f"{task} has no special form {variant!r}{did_you_mean(variant, known)}"
+        raise UsageError(f"{msg} (known: {', '.join(known) or 'none'})", hint="correct --variant or leave it out")
+
+
 def _require_free(entry: WeightsEntry) -> None:
     listed = load_manifest(package_manifest())
     taken = {*listed.models, *(other.id for other in listed.entries)} & {entry.id, entry.model}
     if taken:
-        raise UsageError(f"{taken.pop()!r} is listed already", hint="choose another --id, and another --name")
+        raise UsageError(f"{taken.pop()!r} is listed already", hint="give it another name with --id")
     if entry.id in {other["id"] for other in _values()}:
         hint = f"choose another --id, or say `restore models remove {entry.id}` first"
         raise UsageError(f"{entry.id!r} was added already", hint=hint)

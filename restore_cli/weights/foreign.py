@@ -49,6 +49,13 @@ class Recognised:
     numbers: int
     dtypes: tuple[str, ...]
 
+    @property
+    def network(self) -> str:
+        """Return the network's name as people write it."""
+        from restore_cli.models import network_name
+
+        return str(getattr(self.config, "network", network_name(self.arch)))
+
 
 def entry_of(path: Path, *, task: str | None = None) -> WeightsEntry:
     """Return the entry that a weights file carries, the listed one of its bytes, or one made of what its tensors tell.
@@ -75,12 +82,11 @@ def entry_of_foreign(content: Content, *, task: str | None = None) -> WeightsEnt
     if found is None:
         _refuse(content)
     purpose = found.task or task
-    network = getattr(found.config, "network", found.arch.name)
     if purpose is None:
-        msg = f"{content.path} is a {network} for images that keep their size, and does not say what it is for"
+        msg = f"{content.path} is of {found.network}, which keeps an image's size, and does not say what it is for"
         raise UsageError(msg, hint=f"say it with `restore models add {content.path} --id NAME --task TASK`")
     if purpose == "sr" and found.config.scale == 1:
-        msg = f"{content.path} is a {network} that keeps an image's size, so it is not for sr"
+        msg = f"{content.path} is of {found.network} and keeps an image's size, so it is not for sr"
         raise UsageError(msg, hint="use it with the command it was trained for, such as denoise or dejpeg")
     name = name_of(content.path) or found.arch.name.replace("_", "-")
     return WeightsEntry(
@@ -168,4 +174,9 @@ def _refuse(content: Content) -> NoReturn:
 
 def name_of(path: Path) -> str:
     """Return a file's name as ids are written; empty where it has no letter or digit of theirs."""
-    return re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
+    return as_id(path.stem)
+
+
+def as_id(text: str) -> str:
+    """Return any text as ids are written; empty where it has no letter or digit of theirs."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -13,7 +13,7 @@ from restore_cli.benchmark.cases import PAPER_SIZE, QUICK_SIZE, cases_of, select
 from restore_cli.cli.app import run
 from restore_cli.cli.bench_options import ConditionOptions, MeasuringOptions, parse_growth, parse_size, settings_of
 from restore_cli.errors import UsageError
-from restore_cli.models import get_architecture
+from restore_cli.models import compact, get_architecture
 from restore_cli.models.crossformer.config import PUBLISHED
 from restore_cli.weights.manifest import load_manifest
 
@@ -199,6 +199,15 @@ def test_a_row_that_fails_is_shown_and_the_exit_code_tells(capsys: pytest.Captur
     assert "failed" in printed.out
     assert "358,243" in printed.out
     assert "ran out of memory" in printed.err
+
+
+@pytest.mark.slow
+def test_a_file_of_others_stands_beside_a_listed_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "theirs.pth"
+    torch.save({"params": compact.ARCH.build(compact.Config.tiny()).state_dict()}, path)
+    assert run(["bench", "-m", "ramit-lite-sr-x2", "--weights", str(path), "--runs", "0", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["id"] for row in rows] == ["ramit-lite-sr-x2", "theirs"]
 
 
 @pytest.mark.slow

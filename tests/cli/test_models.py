@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -254,7 +255,9 @@ def test_info_of_a_file_of_others_says_what_its_tensors_tell(run: Run) -> None:
     assert (item["tensors"], item["config"]) == (
         42, {"dim": 8, "growth": 4, "blocks": 1, "fold": 1, "doublings": 2, "channels": 3},
     )  # fmt: skip
-    assert "RRDBNet" not in run("models", "info", "4x_net.pth").err
+    shown = run("models", "info", "4x_net.pth").out
+    assert re.search(r"^network +RRDBNet$", shown, re.MULTILINE)
+    assert re.search(r"^citation +Real-ESRGAN: ", shown, re.MULTILINE)
 
 
 def test_a_file_that_was_added_is_listed_checked_and_run_by_its_name(run: Run, tmp_path: Path) -> None:
@@ -262,6 +265,8 @@ def test_a_file_that_was_added_is_listed_checked_and_run_by_its_name(run: Run, t
     ran = run("models", "add", path, "--task", "sr", "--licence", "CC-BY-4.0")
     kept = tmp_path / "data" / "restore-cli" / "4x-net.pth"
     assert ran.out == f"added  4x-net  {kept}\n"
+    assert "RRDBNet for sr x4, licence CC-BY-4.0" in ran.err
+    assert ran.err.endswith("to use it: restore sr -m 4x-net IMAGE\n")
     assert kept.read_bytes() == path.read_bytes()
     path.unlink()
     (item,) = [item for item in objects(run("models", "list", "--json").out) if item["id"] == "4x-net"]
@@ -285,7 +290,12 @@ def test_a_file_that_was_added_is_listed_checked_and_run_by_its_name(run: Run, t
     [
         (("--id", "ramit"), "'ramit' is listed already"),
         (("--id", "mine", "--name", "ramit-lite"), "'ramit-lite' is listed already"),
-        (("--id", "Not Kebab"), "field 'id' is 'Not Kebab'"),
+        (
+            ("--id", "Not Kebab"),
+            "--id 'Not Kebab' cannot be an id; write it in small letters, digits and single hyphens",
+        ),
+        (("--name", "a b"), "such as a-b"),
+        (("--variant", "foto"), "sr has no special form 'foto', did you mean 'photo'? (known: photo)"),
         (("--task", "denoise"), "is for sr, not for denoise"),
         (("--task", "dnoise"), "did you mean 'denoise'"),
         (("--licence", "two\nlines"), "not one line of printable text"),

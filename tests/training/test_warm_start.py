@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from restore_cli.errors import TrainingError
-from restore_cli.models import get_architecture
+from restore_cli.models import get_architecture, span
 from restore_cli.models.ramit.config import Config as RamitConfig
 from restore_cli.training.checkpoint import BEST, LAST, write_checkpoint
 from restore_cli.training.recipes import get_recipe
@@ -258,6 +258,13 @@ def test_a_network_of_another_size_is_refused(tmp_path: Path):
     write_checkpoint(tmp_path / BEST, {"network": arch.build(arch.config.tiny()).state_dict()})
     with pytest.raises(TrainingError, match="of another network"):
         warm_start(network_of("ramit-lite-sr-x2"), str(tmp_path), scale=2, channels=3)
+
+
+def test_a_network_of_others_that_the_recipe_does_not_train_is_refused_by_its_name(tmp_path: Path):
+    path = tmp_path / "4x.pth"
+    torch.save({"params": span.SPAN(span.Config.tiny()).state_dict()}, path)
+    with pytest.raises(TrainingError, match=r"4x\.pth is of SPAN, and the recipe trains RAMiT: .* tensors do not fit"):
+        warm_start(network_of("ramit-lite-sr-x2"), str(path), scale=2, channels=3)
 
 
 def test_what_is_no_source_is_refused_with_what_would_be(tmp_path: Path):

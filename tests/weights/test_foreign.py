@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from restore_cli.errors import ManifestError, UsageError, WeightsError
 from restore_cli.models import compact, drunet, fbcnn, get_architecture, nafnet, rrdbnet, span
+from restore_cli.training.warm_start import read_source
 from restore_cli.weights import file, foreign
 from restore_cli.weights.file import read_content
 from restore_cli.weights.foreign import entry_of
@@ -116,18 +117,35 @@ def bare(pickled: bytes) -> bytes:
     return start[:third] + pickled + pickle.dumps([], protocol=2)
 
 
-@pytest.mark.parametrize("key", ["params_ema", "params", "state_dict", "model", "generator", None])
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_call_in_a_file_of_before_torch_1_6_is_refused_and_nothing_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str | None, protocol: int
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    value = Calls() if key is None else {key: {"module.a": Calls()}}
-    path = laid(tmp_path / "a.pth", bare(pickle.dumps(value, protocol=protocol)))
-    for attempt in (lambda: entry_of(path), lambda: read_tensors(read_content(path))):
+def require_refused(path: Path, canary: Path) -> None:
+    """Check that nothing that meets a file first runs what is in it."""
+    for attempt in (lambda: entry_of(path), lambda: read_tensors(read_content(path)), lambda: read_source(str(path))):
         with pytest.raises(WeightsError, match=r"its pickle asks for .*nothing in it was run"):
             attempt()
-    assert not (tmp_path / CANARY).exists()
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("key", ["params_ema", "params", "state_dict", "model", "generator", None])
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+def test_a_call_among_the_tensors_of_a_real_network_is_refused_in_every_wrapper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str | None, prefix: str, suffix: str, zipped: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tensors: dict[str, object] = dict(network_of("compact", compact.Config.tiny()).state_dict())
+    named = {prefix + name: value for name, value in {**tensors, "trojan": Calls()}.items()}
+    path = laid(tmp_path / f"a{suffix}", saved(named if key is None else {"epoch": 3, key: named}, zipped=zipped))
+    require_refused(path, tmp_path / CANARY)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_call_in_place_of_the_tensors_of_before_torch_1_6_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = laid(tmp_path / "a.pth", bare(pickle.dumps(Calls(), protocol=protocol)))
+    require_refused(path, tmp_path / CANARY)
 
 
 def test_a_call_in_any_of_the_five_pickles_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
