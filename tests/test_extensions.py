@@ -1,9 +1,10 @@
-"""A network and a task of one file each, offered by an installed package, go wherever our own go."""
+"""The network and the task that README has, offered by an installed package, go wherever our own go."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,66 +15,8 @@ from PIL import Image
 
 from tests.conftest import ROOT
 
-NETWORK = '''
-"""One convolution, then pixels are shuffled."""
-
-from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import nn
-
-from restore_cli.models import Arch, JsonConfig, Preset
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(JsonConfig):
-    NETWORK: ClassVar[str] = "Toy"
-
-    width: int = 3
-    scale: int = 1
-    channels: int = 3
-
-    @classmethod
-    def tiny(cls):
-        return cls()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    arch: str = "toy"
-    width: int = 3
-
-    def config(self, *, task, scale, channels):
-        return Config(width=self.width, scale=scale, channels=channels)
-
-
-class Toy(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        self.conv = nn.Conv2d(config.channels, config.channels * config.scale**2, config.width, padding="same")
-        self.shuffle = nn.PixelShuffle(config.scale)
-
-    def forward(self, x):
-        return self.shuffle(self.conv(x))
-
-
-ARCH = Arch(name="toy", config=Config, build=Toy, multiple_of=1, global_attention=False, paper="none")
-PRESETS = (Preset(family="toy", network=Network(), batch=2, patch=16, rate=1e-3, steps=3),)
-'''
-TASK = '''
-"""Images that are half as bright."""
-
-from restore_cli.tasks import Task
-
-TASK = Task(
-    name="fade",
-    title="fading",
-    metrics=("psnr", "ssim"),
-    suffix="_bright",
-    crop_border=lambda scale: 0,
-    degrade=lambda clean, options, generator: clean * 0.5,
-)
-'''
+README = (ROOT / "restore_cli" / "README.md").read_text(encoding="utf-8")
+NETWORK, TASK = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 ENTRY_POINTS = """[restore_cli.networks]
 toy = outside.toy
 [restore_cli.tasks]
@@ -144,10 +87,19 @@ def test_a_network_of_an_installed_package_is_trained_run_scored_and_measured(pa
 
 
 @pytest.mark.slow
-def test_a_task_of_an_installed_package_is_trained_for_and_scored(package: Path, images: Path):
+def test_a_task_of_an_installed_package_is_trained_for_run_and_scored(package: Path, images: Path):
     run_all(
-        package, *train("toy-fade", images), ["eval", "fade", "--weights", "toy.safetensors", "--clean", str(images)]
+        package,
+        *train("toy-fade", images),
+        ["fade", "--weights", "toy.safetensors", str(images / "0.png")],
+        ["eval", "fade", "--weights", "toy.safetensors", "--clean", str(images)],
     )
+    assert (images / "0_bright.png").is_file()
+
+
+def test_a_task_of_an_installed_package_has_a_command(package: Path):
+    shown = run_all(package, ["fade", "--help"])
+    assert "Restore images by the task fade." in shown
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from restore_cli.cli.output import Output
 from restore_cli.cli.signals import interruption_exit_code, is_interruption, leave
 from restore_cli.errors import RestoreError, UsageError
 from restore_cli.inference.threads import settle_threads
+from restore_cli.tasks import task_names
 
 _INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt, whichever signal raised it
 # Python looks for cycles after 700 objects; a plan of ten thousand images holds far more, and no cycles.
@@ -51,21 +52,31 @@ COMMANDS = {
 """Name of a command: the module in this folder that has it, and the first line of its help."""
 
 
+def _all_commands() -> dict[str, tuple[str, str]]:
+    """Return these, and one for each task that has none here, as those of installed packages."""
+    others = {task: ("restore", f"Restore images by the task {task}.") for task in task_names()}
+    return COMMANDS | {task: command for task, command in others.items() if task not in COMMANDS}
+
+
 class _LazyCommands(Mapping[str, Any]):
     """The commands by name, each built when it is asked for."""
 
     def __getitem__(self, name: str) -> Any:
-        module, _ = COMMANDS[name]
         holder = typer.Typer(rich_markup_mode=None)
-        holder.add_typer(importlib.import_module(f"restore_cli.cli.{module}").app)
+        if name in COMMANDS:
+            holder.add_typer(importlib.import_module(f"restore_cli.cli.{COMMANDS[name][0]}").app)
+        else:
+            from restore_cli.cli.restore import command_of_task
+
+            holder.add_typer(command_of_task(name, help_line=_all_commands()[name][1]))
         group: Any = get_command(holder)
         return group.commands[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(COMMANDS)
+        return iter(_all_commands())
 
     def __len__(self) -> int:
-        return len(COMMANDS)
+        return len(_all_commands())
 
 
 class _LazyGroup(TyperGroup):
@@ -77,20 +88,20 @@ class _LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 -- Typer's signature
         """Return the names of the commands in the order of the help."""
-        return list(COMMANDS)
+        return list(_all_commands())
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that was typed, or say what to type."""
-        if args[0] in COMMANDS or args[0].startswith("-"):
+        if args[0] in COMMANDS or args[0].startswith("-") or args[0] in task_names():
             return super().resolve_command(ctx, args)
         from restore_cli.cli.mistakes import no_command
 
-        raise no_command(args, COMMANDS)
+        raise no_command(args, _all_commands())
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 -- Typer's signature
         """Write the names of the commands and their lines to `formatter`."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in _all_commands().items()])
 
 
 app = typer.Typer(

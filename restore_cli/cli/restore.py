@@ -203,6 +203,20 @@ def deblur(
     restore_batch(weights.request("deblur", variant=kind), paths, files, run, messages, right=right)
 
 
+def command_of_task(name: str, *, help_line: str) -> typer.Typer:
+    """Return the command of a task that has no options of its own."""
+
+    def restore_task(
+        paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: RunOptions, messages: MessageOptions
+    ) -> None:
+        restore_batch(weights.request(name), paths, files, run, messages)
+
+    holder = typer.Typer()
+    restore_task.__doc__ = help_line
+    command(holder, name, examples=f"restore {name} photo.jpg\nrestore {name} in/ out/")(restore_task)
+    return holder
+
+
 def restore_batch(
     weights: WeightsRequest,
     paths: list[str],
