@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 _FAST_LENGTHS = 16  # a Fourier transform of a length with a large prime in it is slow
+_PATH_POINTS = 96  # of a shaken camera
 
 
 def draw_uniform(count: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
@@ -80,14 +81,13 @@ def disc_kernels(radius: torch.Tensor, size: int) -> torch.Tensor:
     return _normalised(torch.sigmoid((radius.view(-1, 1, 1) - distance) / 0.3))
 
 
-def trajectory_kernels(extent: torch.Tensor, size: int, generator: torch.Generator, steps: int = 96) -> torch.Tensor:
+def trajectory_kernels(extent: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
     """Build the blur of a shaken camera: a smooth random path of given extent, drawn with soft points.
 
     Args:
         extent: Longest side of each path's bounding box in pixels, below `size` - 2, shape (N,).
         size: Side of the kernels, odd.
         generator: Source of the paths.
-        steps: Points of a path.
 
     Returns:
         Shape (N, size, size), summing to one, centred on the path's centre of mass.
@@ -99,15 +99,15 @@ def trajectory_kernels(extent: torch.Tensor, size: int, generator: torch.Generat
     # A velocity with inertia and small random pushes gives curves; without inertia it would be a random cloud.
     heading = draw_uniform(count, 0.0, 2.0 * math.pi, generator)
     restlessness = draw_log_uniform(count, 0.01, 0.25, generator)
-    pushes = torch.randn(count, steps, generator=generator, device=device) * restlessness.view(-1, 1)
+    pushes = torch.randn(count, _PATH_POINTS, generator=generator, device=device) * restlessness.view(-1, 1)
     direction = heading.view(-1, 1) + pushes.cumsum(dim=1)
-    speed = 0.3 + torch.rand(count, steps, generator=generator, device=device)
-    path = torch.stack([direction.sin() * speed, direction.cos() * speed], dim=-1).cumsum(dim=1)  # (N, steps, 2)
+    speed = 0.3 + torch.rand(count, _PATH_POINTS, generator=generator, device=device)
+    path = torch.stack([direction.sin() * speed, direction.cos() * speed], dim=-1).cumsum(dim=1)  # (N, points, 2)
     path = path - path.mean(dim=1, keepdim=True)
     span = (path.amax(dim=1) - path.amin(dim=1)).amax(dim=1)
     path = path * (extent / span.clamp_min(1e-6)).view(-1, 1, 1)
     axis = torch.arange(size, device=device, dtype=torch.float32) - size // 2
-    rows = (-((axis.view(1, 1, -1) - path[..., 0:1]) ** 2) / 0.5).exp()  # (N, steps, size)
+    rows = (-((axis.view(1, 1, -1) - path[..., 0:1]) ** 2) / 0.5).exp()  # (N, points, size)
     columns = (-((axis.view(1, 1, -1) - path[..., 1:2]) ** 2) / 0.5).exp()
     return _normalised(torch.einsum("nsh,nsw->nhw", rows, columns))
 

@@ -150,13 +150,12 @@ class Prefetcher:
     Args:
         make: Makes the batch of a step; called in the thread only.
         first: The first step.
-        ahead: Batches kept ready.
     """
 
-    def __init__(self, make: Callable[[int], Batch], first: int, ahead: int = AHEAD) -> None:
+    def __init__(self, make: Callable[[int], Batch], first: int) -> None:
         self._make = make
         self._first = first
-        self._ready: queue.Queue[Batch | Exception] = queue.Queue(ahead)
+        self._ready: queue.Queue[Batch | Exception] = queue.Queue(AHEAD)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
 

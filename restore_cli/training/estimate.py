@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,17 +101,11 @@ def measure_seconds(session: Session, machine: Machine) -> float:
         validate_every=_PROBE_STEPS,
         save_seconds=math.inf,
     )
-    speeds: list[float] = []
-
-    def note(interval: Interval) -> None:
-        speeds.append(interval.images_per_second)
-
+    timed: list[Interval] = []
     with TemporaryDirectory() as folder:
-        loop = Loop(
-            state, session.maker, None, Processes(), Path(folder), options, on_interval=note, stop=threading.Event()
-        )
-        loop.run()
-    seconds_per_pixel = 1.0 / (max(speeds) * first.patch**2)
+        place, stop = Path(folder), threading.Event()
+        Loop(state, session.maker, None, Processes(), place, options, on_interval=timed.append, stop=stop).run()
+    seconds_per_pixel = 1.0 / (max(interval.images_per_second for interval in timed) * first.patch**2)
     pixels = sum(stretch.steps * stretch.batch * stretch.patch**2 for stretch in stretches)
     return pixels * seconds_per_pixel
 
@@ -129,7 +122,7 @@ def _step_bytes(network: nn.Module, session: Session, share: int, patch: int) ->
         network.zero_grad(set_to_none=True)
         torch.autograd.backward(functional.l1_loss(network(degraded), clean))
 
-    return round(_peak(step) + (AHEAD + 1) * share * sample_bytes)
+    return round(UNSEEN_SHARE * peak_bytes(step) + (AHEAD + 1) * share * sample_bytes)
 
 
 def _validation_bytes(network: nn.Module, channels: int, size: tuple[int, int]) -> int:
@@ -139,8 +132,4 @@ def _validation_bytes(network: nn.Module, channels: int, size: tuple[int, int]) 
         with torch.no_grad():
             network(degraded)
 
-    return round(_peak(run))
-
-
-def _peak(work: Callable[[], object]) -> float:
-    return UNSEEN_SHARE * peak_bytes(work)
+    return round(UNSEEN_SHARE * peak_bytes(run))

@@ -72,7 +72,7 @@ class LoopOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class _Numbers:
-    """What all processes together came to in an interval, and what any of them settings."""
+    """What all processes together came to in an interval, and what any of them wants."""
 
     loss: float
     gradient_norm: float

@@ -22,6 +22,8 @@ _NARROWEST = 8
 # Of x <- a x + (b x x' + c (x x')^2) x, the quintic that pulls singular values in (0, 1] to about 1 fastest.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
+# Memories of the running averages of a matrix's gradients, and of Adam's two; what Adam's divisor is at least.
+_MOMENTUM, _BETAS, _EPS = 0.95, (0.9, 0.999), 1e-8
 # The root mean square of Adam's steps, per unit of its rate, in the training of most networks.
 _ADAM_STEP = 0.2
 
@@ -32,21 +34,10 @@ class Muon(torch.optim.Optimizer):
     Args:
         params: Of a network, in the order of its modules.
         lr: Learning rate, of both.
-        momentum: Memory of the running average of a matrix's gradients.
-        betas: Memories of Adam's two running averages.
-        eps: What Adam's divisor is at least.
     """
 
-    def __init__(
-        self,
-        params: Iterable[nn.Parameter],
-        lr: float,
-        *,
-        momentum: float = 0.95,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-    ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps})
+    def __init__(self, params: Iterable[nn.Parameter], lr: float) -> None:
+        super().__init__(params, {"lr": lr})
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -81,15 +72,14 @@ class Muon(torch.optim.Optimizer):
         """Move matrices of one shape, all in one product."""
         gradients = [_gradient(parameter) for parameter in parameters]
         averages = [self._kept(parameter, "momentum") for parameter in parameters]
-        torch._foreach_lerp_(averages, gradients, 1.0 - group["momentum"])
-        ahead = torch._foreach_lerp(gradients, averages, group["momentum"])  # Nesterov's
+        torch._foreach_lerp_(averages, gradients, 1.0 - _MOMENTUM)
+        ahead = torch._foreach_lerp(gradients, averages, _MOMENTUM)  # Nesterov's
         directions = orthogonalised(torch.stack([gradient.flatten(1) for gradient in ahead]))
         size = group["lr"] * _ADAM_STEP * max(directions.shape[1:]) ** 0.5
         for parameter, direction in zip(parameters, directions, strict=True):
             parameter.sub_(direction.view_as(parameter), alpha=size)
 
     def _step_others(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
-        beta_mean, beta_square = group["betas"]
         adamw(
             list(parameters),
             [_gradient(parameter) for parameter in parameters],
@@ -99,11 +89,11 @@ class Muon(torch.optim.Optimizer):
             [self.state[parameter].setdefault("steps", torch.zeros(())) for parameter in parameters],
             foreach=True,
             amsgrad=False,
-            beta1=beta_mean,
-            beta2=beta_square,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
             lr=group["lr"],
             weight_decay=0.0,
-            eps=group["eps"],
+            eps=_EPS,
             maximize=False,
         )
 

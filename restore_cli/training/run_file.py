@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from restore_cli.errors import TrainingError
+from restore_cli.models import NetworkChoice, presets_module
 from restore_cli.storage.files import replacing
-from restore_cli.training.networks import network_from_json
 from restore_cli.training.recipes import Frozen, Optimisation, Phase, Recipe
 from restore_cli.training.request import TrainRequest
 
 NAME = "run.json"
 
+_FIRST_ARCH = "ramit"  # of runs begun before networks named their architecture
 _ASKED = {"recipe": "the recipe", "config": "the network", "images": "the images", "data_digest": "the images"}
 
 
@@ -110,6 +111,23 @@ def checkout_commit() -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     return next((line.split()[0] for line in packed if line.endswith(f" {reference}")), None)
+
+
+def network_from_json(values: Mapping[str, Any]) -> NetworkChoice:
+    """Build from the object that `dataclasses.asdict` made, read back from JSON; RAMiT where no `arch` is named.
+
+    Raises:
+        TypeError: If a field is unknown.
+        ValueError: If the architecture is unknown or cannot be trained.
+    """
+    plain = _tupled(values)
+    arch = plain.get("arch", _FIRST_ARCH)
+    module = presets_module(arch)
+    if module is None:
+        msg = f"architecture {arch!r} has no presets to train it with"
+        raise ValueError(msg)
+    choice: NetworkChoice = module.Network(**plain)
+    return choice
 
 
 def _recipe_from_json(values: Mapping[str, Any]) -> Recipe:

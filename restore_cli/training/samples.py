@@ -20,20 +20,19 @@ from restore_cli.training.validation import to_8bit
 SAMPLES = 24
 
 
-def write_samples(session: Session, path: Path, *, overwrite: bool = False) -> None:
+def write_samples(session: Session, path: Path) -> None:
     """Draw samples of a training into a page, its first ones.
 
     Args:
         session: A training that is ready to start.
         path: Where the page goes.
-        overwrite: Replace a file that exists.
 
     Raises:
         TrainingError: If an image cannot be read.
-        TargetExistsError: If the file exists and is not to be replaced.
+        TargetExistsError: If the file exists.
         StorageError: If the page cannot be written.
     """
-    publish(samples_page(session).encode("utf-8"), path, overwrite=overwrite)
+    publish(samples_page(session).encode("utf-8"), path, overwrite=False)
 
 
 def samples_page(session: Session) -> str:

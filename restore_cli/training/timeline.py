@@ -80,9 +80,7 @@ def timeline_of_epochs(phases: Sequence[Phase], epochs: int, samples: float) -> 
     return _timeline(phases, lengths)
 
 
-def retimed(
-    timeline: Timeline, step: int, seconds_left: float, seconds_per_pixel: float, seconds_per_step: float = 0.0
-) -> Timeline:
+def retimed(timeline: Timeline, step: int, seconds_left: float, seconds_per_pixel: float) -> Timeline:
     """Lay the rest of a timeline anew, so that it takes the time that is left.
 
     Args:
@@ -90,7 +88,6 @@ def retimed(
         step: Steps done.
         seconds_left: Time until training is to end.
         seconds_per_pixel: Measured time of a step divided by the degraded pixels of its batch.
-        seconds_per_step: What a step costs besides, whatever its size.
 
     Returns:
         The same up to `step`; behind it the same phases, with at least one step in all.
@@ -102,7 +99,7 @@ def retimed(
     if not rest:
         return timeline
     spans = [stretch.end - max(stretch.start, reached) for stretch in rest]
-    costs = [seconds_per_step + seconds_per_pixel * stretch.batch * stretch.patch**2 for stretch in rest]
+    costs = [seconds_per_pixel * stretch.batch * stretch.patch**2 for stretch in rest]
     cost = sum(span * each for span, each in zip(spans, costs, strict=True))
     density = usable / cost if cost > 0 else 0.0
     lengths = [round(span * density) for span in spans]

@@ -12,8 +12,8 @@ from restore_cli.models import get_architecture
 from restore_cli.models.crossformer_ir.presets import Network as CrossFormer
 from restore_cli.models.ramit.presets import Network as Ramit
 from restore_cli.tasks import task_names
-from restore_cli.training.networks import network_from_json
 from restore_cli.training.recipes import default_recipe, get_recipe, recipe_names
+from restore_cli.training.run_file import network_from_json
 
 
 @pytest.mark.parametrize("name", recipe_names())
