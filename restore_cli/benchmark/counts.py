@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from restore_cli.benchmark.cases import ANY_TASK, Case, Size, paper_size
 from restore_cli.models import Arch, Config, count_flops, get_architecture
+from restore_cli.tiling.grid import round_up
 from restore_cli.weights.foreign import entry_of
 from restore_cli.weights.load import load_weights
 
@@ -68,7 +69,7 @@ class Counts:
 def geometry_of(size: Size, *, scale: int, multiple_of: int) -> Geometry:
     """Work out what goes in and what comes out for a wanted output of `size` (height, width)."""
     height, width = size[0] // scale, size[1] // scale
-    padded = (_round_up(height, multiple_of), _round_up(width, multiple_of))
+    padded = (round_up(height, multiple_of), round_up(width, multiple_of))
     return Geometry(input=(height, width), padded=padded, output=(height * scale, width * scale))
 
 
@@ -163,7 +164,3 @@ def _mult_adds_at(size: Size, arch: Arch, config: Config) -> int | None:
     if arch.mult_adds is None:
         return None
     return arch.mult_adds(config, *geometry_of(size, scale=config.scale, multiple_of=1).input)
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

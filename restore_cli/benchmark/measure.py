@@ -1,6 +1,6 @@
 """Measure one case in this process: peak memory, latency, energy, and the machine's ceilings beside them.
 
-Meant for a fresh process (see `apart`): memory that an earlier case touched and gave back would hide this one's.
+Meant for a fresh process (see `process`): memory that an earlier case touched and gave back would hide this one's.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ rows.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import typer
 
 from restore_cli.cli.bench_options import (
@@ -60,7 +62,8 @@ def bench(
     earlier = None if reported.against is None else load_earlier(reported.against)
     out = messages.open()
     settings = settings_of(conditions, measuring)
-    with raise_on_signals(), ShownBench(out, settings) as shown:
+    with raise_on_signals(), ExitStack() as bar:
+        shown = ShownBench(out, settings, bar)
         report = measure(split(subjects.model), weights=subjects.weights or (), settings=settings, watcher=shown)
     comparison, refusal = None, None
     if earlier is not None:

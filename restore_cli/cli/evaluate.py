@@ -5,6 +5,7 @@ Stage 1, ASK: options to a call of `scoring.run.evaluate`, whose progress and re
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -219,8 +220,7 @@ def evaluate(
     from restore_cli.scoring.run import evaluate as evaluate_images
 
     out = messages.open()
-    watcher = ShownScoring(out)
-    with watcher:
+    with ExitStack() as bar:
         report = evaluate_images(
             task,
             images.clean,
@@ -242,7 +242,7 @@ def evaluate(
             html=results.html,
             save_images=results.save_images,
             overwrite=results.existing == "overwrite",
-            watcher=watcher,
+            watcher=ShownScoring(out, bar),
         )
     conclude(report, out)
     for file in (results.csv, results.html):

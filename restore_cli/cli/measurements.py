@@ -5,12 +5,11 @@ Stage 1, ASK, on its way back; loads torch.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 from restore_cli.benchmark.against import Comparison
 from restore_cli.benchmark.cases import BenchSettings, Case
@@ -28,22 +27,14 @@ from restore_cli.weights.manifest import WeightsEntry
 
 
 class ShownBench(BenchWatcher):
-    """Show a measurement while it runs; to be entered around it, for its bar."""
+    """Show a measurement while it runs; `bar` is left when it is over."""
 
-    def __init__(self, out: Output, settings: BenchSettings) -> None:
+    def __init__(self, out: Output, settings: BenchSettings, bar: ExitStack) -> None:
         self._out = out
         self._settings = settings
         self._begun = time.monotonic()
         self._done = self._total = 0
-        self._bar = contextlib.ExitStack()
-
-    def __enter__(self) -> ShownBench:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.close()
+        self._bar = bar
 
     def fits(self, path: Path, entry: WeightsEntry, digest: str) -> None:
         """Say that a file is of the network that was named."""

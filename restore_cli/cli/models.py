@@ -35,33 +35,17 @@ app = typer.Typer(
     "  restore models pull ramit-slim-sr-x4    fetches it for later, offline use",
 )
 
-Names = Annotated[
-    list[str],
-    typer.Argument(
-        autocompletion=complete_model,
-        metavar="ID...",
-        show_default=False,
-        help="Weights ids, or a model's name for all of its weights.",
-    ),
-]
+
+def _ids(metavar: str, text: str) -> Any:
+    return typer.Argument(autocompletion=complete_model, metavar=metavar, show_default=False, help=text)
+
+
+Name = Annotated[str, _ids("ID", "A weights id.")]
+Names = Annotated[list[str], _ids("ID...", "Weights ids, or a model's name for all of its weights.")]
 NamesOrFiles = Annotated[
-    list[str],
-    typer.Argument(
-        autocompletion=complete_model,
-        metavar="ID|FILE...",
-        show_default=False,
-        help="Weights ids, a model's name for all of its weights, or weights files.",
-    ),
+    list[str], _ids("ID|FILE...", "Weights ids, a model's name for all of its weights, or weights files.")
 ]
-OptionalNames = Annotated[
-    list[str] | None,
-    typer.Argument(
-        autocompletion=complete_model,
-        metavar="[ID...]",
-        show_default=False,
-        help="Weights ids; without any, all that are on this machine.",
-    ),
-]
+OptionalNames = Annotated[list[str] | None, _ids("[ID...]", "Weights ids; without any, all that are on this machine.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +155,7 @@ def add(
 
 @command(app, "remove", examples="restore models remove my-denoiser")
 def remove(
-    name: Annotated[str, typer.Argument(metavar="ID", autocompletion=complete_model, help="A weights id.")],
+    name: Name,
     messages: MessageOptions,
 ) -> None:
     """Take weights that were added out of the list, and remove their copy."""
@@ -228,7 +212,7 @@ def verify(messages: MessageOptions, names: OptionalNames = None) -> None:
 
 @command(app, "path", examples="restore models path ramit-slim-sr-x4")
 def path(
-    name: Annotated[str, typer.Argument(metavar="ID", autocompletion=complete_model, help="A weights id.")],
+    name: Name,
     messages: MessageOptions,
 ) -> None:
     """Print where a weights file lies on this machine."""

@@ -5,9 +5,7 @@ Stage 1, ASK, on its way back.
 
 from __future__ import annotations
 
-import contextlib
-from contextlib import AbstractContextManager
-from types import TracebackType
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING
 
 from restore_cli.cli.output import Output
@@ -30,24 +28,17 @@ if TYPE_CHECKING:
 
 
 class ShownScoring(ScoringWatcher):
-    """Show a scoring while it runs; to be entered around it, for its bar.
+    """Show a scoring while it runs.
 
     Args:
         out: Where.
+        bar: Left when it is over.
     """
 
-    def __init__(self, out: Output) -> None:
+    def __init__(self, out: Output, bar: ExitStack) -> None:
         self._out = out
         self._shown = self._total = 0
-        self._bar = contextlib.ExitStack()
-
-    def __enter__(self) -> ShownScoring:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.close()
+        self._bar = bar
 
     def transfer(self, name: str) -> AbstractContextManager[Progress | None]:
         """Show a download."""
