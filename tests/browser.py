@@ -52,6 +52,7 @@ class Browser:
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "DOM", "Network"):
             self.send(f"{domain}.enable")
+        self.send("Page.setLifecycleEventsEnabled", enabled=True)
         self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
         )
@@ -83,8 +84,10 @@ class Browser:
 
     def open(self, address: str) -> None:
         """Go to a page and wait until it is loaded."""
-        self.send("Page.navigate", url=address)
-        self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
+        loader = self.send("Page.navigate", url=address)["loaderId"]
+        loaded = {"name": "load", "loaderId": loader}
+        while not any(loaded.items() <= message.get("params", {}).items() for message in self.messages):
+            self.messages.append(self._read())
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of an expression in the page, awaited if it is a promise."""

@@ -30,10 +30,19 @@ _INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt, whichever signal 
 # Python looks for cycles after 700 objects; a plan of ten thousand images holds far more, and no cycles.
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
+_PLAINER = {
+    "Value error, ": "",
+    "Input should be less than or equal to": "it must be at most",
+    "Input should be greater than or equal to": "it must be at least",
+    "Input should be a valid integer, unable to parse string as an integer": "it must be a whole number",
+    "Input should be a valid number, unable to parse string as a number": "it must be a number",
+}
+"""Phrases of Typer's messages, and what is shown in their place."""
+
 COMMANDS = {
     "sr": ("restore", "Enlarge images 2, 3 or 4 times."),
     "denoise": ("restore", "Take noise out of images."),
-    "dejpeg": ("restore", "Take the artefacts of JPEG out of images, of whichever quality."),
+    "dejpeg": ("restore", "Take JPEG artefacts out of images, whatever their quality."),
     "derain": ("restore", "Take rain streaks out of images."),
     "lowlight": ("restore", "Lighten images taken in the dark."),
     "deblur": ("restore", "Sharpen images blurred by motion or lack of focus."),
@@ -41,11 +50,11 @@ COMMANDS = {
     "watch": ("watch", "Restore what arrives in a folder."),
     "status": ("status", "Count what is done, failed and begun in an output folder."),
     "compare": ("compare", "Show images before and after on a page, with a slider between them."),
-    "serve": ("serve", "Open a page to drop images on, and the same over HTTP, on this machine."),
+    "serve": ("serve", "Serve a page to drop images on, and the same over HTTP."),
     "models": ("models", "List, fetch, check and add weights."),
     "export": ("export", "Write weights as a smaller file, or for other programs."),
     "bench": ("bench", "Measure networks: parameters, Mult-Adds, FLOPs, latency, output rate, peak memory, energy."),
-    "eval": ("evaluate", "Score weights on images whose truth is known, beside a floor that needs none."),
+    "eval": ("evaluate", "Score weights on images whose truth is known, beside a baseline without a network."),
     "train": ("train", "Train a network from a folder of clean images, degraded on the fly."),
     "doctor": ("doctor", "Show what this machine has, what would be chosen, and whether it works."),
 }
@@ -79,12 +88,17 @@ class _LazyCommands(Mapping[str, Any]):
         return len(_all_commands())
 
 
+def commands() -> Mapping[str, Any]:
+    """Return the commands by name, each built when it is asked for."""
+    return _LazyCommands()
+
+
 class _LazyGroup(TyperGroup):
     """The program as a group whose commands are listed without being built."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands: Any = _LazyCommands()
+        self.commands: Any = commands()
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 -- Typer's signature
         """Return the names of the commands in the order of the help."""
@@ -140,7 +154,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     debug = "--debug" in arguments
     try:
-        code = app(args=list(arguments), prog_name="restore", standalone_mode=False)
+        code = app(args=_without_help_word(arguments), prog_name="restore", standalone_mode=False)
     except RestoreError as error:
         return _report(error, error, error.exit_code, debug=debug)
     except typer.TyperException as error:
@@ -159,6 +173,11 @@ def run(arguments: Sequence[str]) -> int:
     if code == _INTERRUPTED:
         return interruption_exit_code()
     return code if isinstance(code, int) else 0
+
+
+def _without_help_word(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `help COMMAND...` as `COMMAND... --help`, as other programs have it."""
+    return [*arguments[1:], "--help"] if arguments[:1] == ["help"] else list(arguments)
 
 
 def main() -> None:
@@ -180,5 +199,7 @@ def _one_line(error: typer.TyperException) -> str:
     """Put Typer's message, which may have several lines, and the way to the help into one line."""
     context = getattr(error, "ctx", None)
     place = "restore" if context is None else context.command_path
-    message = " ".join(error.format_message().split()).replace("Value error, ", "").rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")
+    for theirs, ours in _PLAINER.items():
+        message = message.replace(theirs, ours)
     return f"{message}; see '{place} --help'"

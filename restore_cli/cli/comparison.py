@@ -58,6 +58,7 @@ class ComparisonPage:
             before=None if job.is_in_place else job.file,
             after=None if job.to_stdout else result.target,
             name="standard input" if job.from_stdin else job.source.name,
+            weights=result.weights,
             seconds=result.seconds,
             notes=(*result.warnings, *(advice.text for advice in result.advice)),
         )

@@ -195,9 +195,9 @@ class ResultOptions:
     restore eval sr --scale 4 --clean Set5/HR --degraded Set5/LR    inputs from files, paired by name
     restore eval sr --clean HR/ -m ramit-1 -m ramit-slim --html report.html
     restore eval sr --clean HR/ -m ramit-lite-sr-x4 -m unet-sr-x4-photo     plain weights beside those for photos
-    restore eval denoise --sigma 25 --clean McMaster/ --pad symmetric --context global
+    restore eval denoise --sigma 25 --clean McMaster/ --pad symmetric
     restore eval dejpeg --quality 40 --clean McMaster/
-    restore eval derain --clean Rain100L/HQ --degraded Rain100L/LQ --json --csv scores.csv
+    restore eval derain --clean HQ/ --degraded LQ/ --csv scores.csv
     """,
 )
 def evaluate(
@@ -211,9 +211,9 @@ def evaluate(
     run: NetworkOptions,
     messages: MessageOptions,
 ) -> None:
-    """Score weights on images whose truth is known, beside a floor that needs none.
+    """Score weights on images whose truth is known, beside a baseline without a network.
 
-    The floor is bicubic enlarging for sr, the degraded image itself elsewhere. Every number carries the name of the
+    The baseline is bicubic enlarging for sr, the degraded image itself elsewhere. Every number carries the name of the
     protocol it was taken under; figures that were reported of the weights stand beside ours.
     """
     from restore_cli.cli.scores import ShownScoring, conclude

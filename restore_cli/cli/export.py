@@ -25,7 +25,7 @@ app = typer.Typer()
     "export",
     examples="""
     restore export ramit-1-sr-x4 --to safetensors --dtype int8    a quarter of the size; then: --weights FILE
-    restore export mine.safetensors --to safetensors --dtype float16 -o small.safetensors --check
+    restore export mine.safetensors --to safetensors --dtype float16 --check
     restore export ramit-lite-sr-x4 --to pt2                      a program of torch.export, for images of any size
     restore export ramit-lite-sr-x4 --to onnx                     the same for onnxruntime; needs the extra onnx
     """,

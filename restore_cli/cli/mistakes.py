@@ -5,13 +5,13 @@ Stage 1, ASK. Imported only when somebody has made the mistake.
 
 from __future__ import annotations
 
+import difflib
 import os
 import shlex
 from collections.abc import Collection, Sequence
 
 from restore_cli.errors import UsageError
 from restore_cli.imaging.formats import SUFFIXES
-from restore_cli.weights.entry import did_you_mean
 
 _OTHER_WORDS = {
     "sr": (
@@ -50,9 +50,6 @@ def no_command(words: Sequence[str], commands: Collection[str]) -> UsageError:
         commands: The commands there are.
     """
     first, *rest = words
-    if first in {"help", "?"}:
-        known = [word for word in rest if word in commands]
-        return UsageError("there is no command 'help'", hint=f"type `restore {' '.join([*known[:1], '--help'])}`")
     if first in {"version", "ver"}:
         return UsageError(f"there is no command {first!r}", hint="type `restore --version`")
     if _is_image(first):
@@ -64,8 +61,9 @@ def no_command(words: Sequence[str], commands: Collection[str]) -> UsageError:
         meant = first.lower()
     if meant is not None:
         return UsageError(f"there is no command {first!r}", hint=f"type `{shlex.join(['restore', meant, *rest])}`")
-    nearest = did_you_mean(first, commands)
-    return UsageError(f"there is no command {first!r}{nearest}", hint="type `restore --help` for all commands")
+    near = difflib.get_close_matches(first, sorted(commands), n=1)
+    typed = f"type `{shlex.join(['restore', near[0], *rest])}`, or " if near else ""
+    return UsageError(f"there is no command {first!r}", hint=f"{typed}see `restore --help` for all commands")
 
 
 def _is_image(word: str) -> bool:

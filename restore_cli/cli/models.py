@@ -17,7 +17,7 @@ import typer
 from restore_cli.cli.image_options import COMMON
 from restore_cli.cli.options import MessageOptions, Offline, complete_model
 from restore_cli.cli.output import Output
-from restore_cli.cli.registration import command, option
+from restore_cli.cli.registration import SectionedGroup, command, option
 from restore_cli.errors import DigestError, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ _ABSENT = "-"
 
 app = typer.Typer(
     name="models",
+    cls=SectionedGroup,
     rich_markup_mode=None,
     no_args_is_help=True,
     help="List, fetch, check and add weights.",
     epilog="\b\nExamples:\n"
-    "  restore models list                     what there is, and what is on this machine\n"
-    "  restore models pull ramit-slim-sr-x4    fetches it for later, offline use",
+    "  restore models list                     what there is, and where it lies\n"
+    "  restore models pull ramit-slim-sr-x4    fetches it, for use offline",
 )
 
 

@@ -113,8 +113,8 @@ Paths = Annotated[
     typer.Argument(
         metavar="INPUT... [OUTPUT]",
         show_default=False,
-        help="Images, folders, patterns, https addresses or -; the last of several is the output, one is restored "
-        "beside itself.",
+        help="Images, folders, patterns, addresses or -. The last of several is the output; one alone gets its result "
+        "beside it.",
     ),
 ]
 
@@ -130,7 +130,7 @@ class FileOptions(ImageOptions):
         False
     )
     in_place: Annotated[bool, option(FILES, "--in-place", "Replace the inputs by their results.")] = False
-    recursive: Annotated[bool, option(COMMON, "--recursive", "-r", "Restore the subfolders of folders too.")] = False
+    recursive: Annotated[bool, option(COMMON, "--recursive", "-r", "Restore subfolders too.")] = False
     include: Annotated[
         list[str] | None,
         option(FILES, "--include", "Restore only files whose name fits, such as 'IMG_*'.", metavar="PATTERN"),
@@ -160,9 +160,9 @@ class FileOptions(ImageOptions):
         str | None, option(FILES, "--suffix", "Put this behind the names of results.", metavar="TEXT")
     ] = None
     fail_fast: Annotated[bool, option(FILES, "--fail-fast", "Stop at the first image that fails.")] = False
-    retry_failed: Annotated[bool, option(FILES, "--retry-failed", "Try images again that ended the program twice.")] = (
-        False
-    )
+    retry_failed: Annotated[
+        bool, option(FILES, "--retry-failed", "Try images again that crashed the program twice.")
+    ] = False
     dry_run: Annotated[bool, option(COMMON, "--dry-run", "-n", "Show what would be done, and touch nothing.")] = False
     report: Annotated[
         str | None, option(FILES, "--report", "Write the JSON Lines to a new file or object too.", metavar="FILE")

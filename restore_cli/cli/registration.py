@@ -23,6 +23,9 @@ from typer.core import TyperCommand, TyperGroup
 
 Command = Callable[..., None]
 
+_WHOLE_SENTENCE = 200
+_WIDTH_OF_EXAMPLES = 76  # of 80 columns, of which the help indents them by four
+
 
 class SectionedCommand(TyperCommand):
     """Print the help of a command with its options under the headings they were declared with."""
@@ -47,6 +50,12 @@ class SectionedGroup(TyperGroup):
         """Write options and the commands below to `formatter`, a heading for each section."""
         _write_sections(self.get_params(ctx), ctx, formatter)
         self.format_commands(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the names of the commands below and their first sentences, in full, to `formatter`."""
+        lines = [(name, self.commands[name].get_short_help_str(_WHOLE_SENTENCE)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(lines)
 
 
 def _write_sections(parameters: list[Any], ctx: Any, formatter: Any) -> None:
@@ -131,7 +140,10 @@ def command_of_its_own(app: typer.Typer, *, examples: str) -> Callable[[Command]
 
 
 def _epilog(examples: str) -> str:
+    """Lay examples out for the end of a help; notes go below their commands where they are too long to stand beside."""
     lines = inspect.cleandoc(examples).splitlines()
+    if max(map(len, lines)) > _WIDTH_OF_EXAMPLES:
+        lines = [part for line in lines for part in re.sub(r"(?<=\S)  +", "\n    ", line).splitlines()]
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 

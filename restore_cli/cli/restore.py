@@ -55,8 +55,8 @@ class Sigma:
     app,
     "sr",
     examples="""
-    restore sr --scale 2 in/ out/                  restores a folder into another
-    restore sr --scale 4 --photo --beside *.jpg    for photos with noise and compression in them
+    restore sr --scale 2 in/ out/                  a folder into another
+    restore sr --scale 4 --photo --beside *.jpg    noisy or compressed photos
     """,
 )
 def sr(
@@ -86,7 +86,7 @@ def sr(
     restore denoise photo.png                     writes photo_denoised.png beside it
     restore denoise --sigma 25 scans/ clean/      restores a folder into another
     restore denoise --resume scans/ clean/        goes on where a run was cut off
-    restore denoise --sigma auto photo.png        tells how noisy it is
+    restore denoise --sigma auto photo.png        estimates the noise first, and tells it
     curl -s URL | restore denoise - - > out.png   from a pipe into a pipe
     restore denoise --beside --recursive a/ b/    writes a_denoised/ and b_denoised/
     """,
@@ -130,14 +130,14 @@ def denoise(
     app,
     "dejpeg",
     examples="""
-    restore dejpeg photo.jpg --format png    writes photo_dejpeg.png beside it, which loses nothing again
-    restore dejpeg --recursive web/ better/  a folder; each image of whichever quality, in colour or gray
+    restore dejpeg photo.jpg --format png    writes photo_dejpeg.png, without new loss
+    restore dejpeg --recursive web/ better/  restores a folder, colour and gray
     """,
 )
 def dejpeg(
     paths: Paths, *, files: FileOptions, weights: WeightsOptions, run: SameSizeOptions, messages: MessageOptions
 ) -> None:
-    """Take the artefacts of JPEG out of images, of whichever quality."""
+    """Take JPEG artefacts out of images, whatever their quality."""
     restore_batch(weights.request("dejpeg"), paths, files, run, messages)
 
 
@@ -162,9 +162,9 @@ def lowlight(
     "deblur",
     examples="""
     restore deblur street.jpg                                writes street_deblurred.jpg beside it
-    restore deblur --kind defocus -m restormer in/ out/      for a lens out of focus; fetches weights, once
-    restore deblur --kind dual-pixel -m restormer left.png --right right.png -o sharp.png
-    restore deblur --kind dual-pixel -m restormer left/ --right right/ sharp/    views of one name make a pair
+    restore deblur --kind defocus -m restormer in/ out/      for a lens out of focus; downloads weights once
+    restore deblur --kind dual-pixel -m restormer left.png --right right.png
+    restore deblur --kind dual-pixel -m restormer left/ --right right/ sharp/    pairs views by name
     """,
 )
 def deblur(

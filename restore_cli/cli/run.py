@@ -25,6 +25,7 @@ app = typer.Typer()
     restore run denoise,sr:2 photo.jpg              writes photo_denoised_x2.jpg beside it
     restore run denoise:25,sr:4 scans/ large/       with a noise level; a folder into another
     restore run dejpeg:strength=0.7,sr:2 in/ out/   70 % of what dejpeg does, 30 % of the input, then enlarged
+    restore run dejpeg,sr:2:photo photo.jpg         with the network for photos
     restore run derain,sr:2@ramit-1 --resume in/ out/    with other weights; goes on where a run was cut off
     """,
 )
@@ -34,8 +35,8 @@ def run(
         typer.Argument(
             metavar="STEPS",
             show_default=False,
-            help="Tasks with commas between them, such as denoise:25,sr:2; behind a colon the level or auto, "
-            "the factor, or strength=0..1, behind an @ the model or weights.",
+            help="Tasks with commas between them, such as denoise:25,sr:2. After a colon: the noise level or auto, "
+            "the factor, photo, real, defocus, or strength=0..1; after an @ the model or weights.",
         ),
     ],
     paths: Paths,

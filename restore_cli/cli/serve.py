@@ -25,11 +25,10 @@ SERVER = "Server"
     app,
     "serve",
     examples="""
-    restore serve                                  opens http://127.0.0.1:7860 to this machine
+    restore serve                                  opens http://127.0.0.1:7860
     restore serve --port 8000 --max-upload 20M     takes smaller images only
-    restore serve --host 0.0.0.0                   to other machines too, with a token that it prints
-    curl --data-binary @photo.jpg 'http://127.0.0.1:7860/v1/restore?task=denoise' -o clean.jpg
-    curl -F image=@photo.jpg -F task=sr -F scale=2 http://127.0.0.1:7860/v1/restore -o large.jpg
+    restore serve --host 0.0.0.0                   serves other machines too, with a token
+    curl -F image=@photo.jpg -F task=sr localhost:7860/v1/restore -o large.jpg
     """,
 )
 def serve(
@@ -38,7 +37,7 @@ def serve(
         option(SERVER, "--host", "Listen here; any but this machine's own address needs a token.", metavar="ADDRESS"),
     ] = "127.0.0.1",
     port: Annotated[
-        int, option(SERVER, "--port", "Listen on this port; 0 is a free one.", min=0, max=65535)
+        int, option(SERVER, "--port", "Listen on this port; 0 is a free one.", metavar="N", min=0, max=65535)
     ] = DEFAULT_PORT,
     token: Annotated[
         str | None,
@@ -70,7 +69,7 @@ def serve(
     network: NetworkOptions,
     messages: MessageOptions,
 ) -> None:
-    """Open a page to drop images on, and the same over HTTP, on this machine."""
+    """Serve a page to drop images on, and the same over HTTP."""
     out = messages.open()
 
     def started(address: str, token: str | None) -> None:

@@ -33,12 +33,15 @@ app.add_typer(commands, name="train")
 @command_of_its_own(
     commands,
     examples="""
-        restore train --task sr --scale 2 --data photos --val held-out --minutes 30 --out runs/x2
-        restore train --task sr --scale 4 --warm-start runs/x2 --data photos --val held-out --out runs/x4
+        restore train --task sr --scale 2 --minutes 30 \\
+            --data photos --val held-out --out runs/x2
+        restore train --task sr --scale 4 --warm-start runs/x2 \\
+            --data photos --val held-out --out runs/x4
         restore train --resume --out runs/x2
         restore train export runs/x2 -o x2.safetensors
         restore train report runs/x2
-        torchrun --nproc-per-node 2 -m restore_cli train --recipe ramit-sr-x2 --data DIV2K --val val --out runs/p""",
+        torchrun --nproc-per-node 2 -m restore_cli train --recipe ramit-sr-x2 \\
+            --data DIV2K --val val --out runs/p""",
 )
 def train(
     ctx: typer.Context,
@@ -85,7 +88,8 @@ def train(
     examples="""
         restore train export runs/x2 -o x2.safetensors      then: restore sr --weights x2.safetensors photo.jpg
         restore train export runs/x2 --id my-x2 --licence CC0-1.0
-        restore train export runs/x2 --half --id ramit-lite-sr-x2 --licence MIT --bundle .""",
+        restore train export runs/x2 --half --bundle . \\
+            --id ramit-lite-sr-x2 --licence MIT""",
 )
 def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="Folder of a run.")],

@@ -17,13 +17,15 @@ from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command, option
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.errors import ImageError, UsageError
+from restore_cli.jobs.steps import parse_steps
 
 app = typer.Typer()
 
 _LOOK_SECONDS = 0.5
-_RESTORING = ("sr", "denoise", "dejpeg", "derain", "lowlight", "deblur")
+_RESTORING = ("sr", "denoise", "dejpeg", "derain", "lowlight", "deblur", "run")
 # They say where results go or what is done again, which is settled here.
 _SETTLED_HERE = frozenset({"--output", "-o", "--beside", "--in-place", "--resume", "--existing", "--dry-run", "-n"})
+_ANY_IMAGE = "image.png"
 _ENDS_THE_WATCH = frozenset({3, 4, 129, 130, 143})
 
 
@@ -31,8 +33,9 @@ _ENDS_THE_WATCH = frozenset({3, 4, 129, 130, 143})
     app,
     "watch",
     examples="""
-    restore watch inbox/ done/ denoise                restores every image that arrives in inbox/
+    restore watch inbox/ done/ denoise                restores each image that arrives
     restore watch inbox/ done/ sr --scale 2 --strip   takes all options of the command
+    restore watch inbox/ done/ run denoise,sr:2       several tasks, one after the other
     restore watch --once inbox/ done/ derain          restores what is there, then ends
     """,
     passes_on=True,
@@ -50,7 +53,7 @@ def watch(
         typer.Argument(
             metavar="COMMAND...",
             show_default=False,
-            help="The command to restore with (sr, denoise, ...) and its options.",
+            help="The command to restore with (sr, denoise, run, ...) and its options.",
         ),
     ],
     settle: Annotated[
@@ -111,6 +114,25 @@ def _check(folder: Path, output: Path, words: list[str]) -> None:
     for word in words:
         if word.partition("=")[0] in _SETTLED_HERE:
             raise UsageError(f"{word} is settled by the watch itself", hint="leave it out")
+    _check_options(words)
+
+
+def _check_options(words: list[str]) -> None:
+    """Refuse options that do not exist now, not when the first image arrives.
+
+    Raises:
+        UsageError: If a path is among them, or a step of a chain makes no sense.
+        typer.TyperException: If an option does not exist, or a value of it.
+    """
+    from restore_cli.cli.app import commands
+
+    name, *options = words
+    with commands()[name].make_context(f"restore {name}", [*options, _ANY_IMAGE]) as context:
+        given, steps = context.params["paths"], context.params.get("steps")
+    if given != [_ANY_IMAGE]:
+        raise UsageError(f"{given[0]} would be restored again and again", hint="only options go behind the command")
+    if steps is not None:
+        parse_steps(steps)
 
 
 def _restore(arguments: list[str], images: list[Path]) -> int:

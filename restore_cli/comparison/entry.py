@@ -84,6 +84,7 @@ class Entry:
         change: What was changed.
         whole: The whole image.
         place: The place that changed most, None where that is the whole image.
+        weights: Id of the weights that restored it, None where that is unknown.
         seconds: How long it took to restore, None where that is unknown.
         scores: How near both are to the truth, None without one.
         notes: What was decided or lost on the way, a line each.
@@ -97,6 +98,7 @@ class Entry:
     change: Change
     whole: ImageView
     place: ImageView | None
+    weights: str | None = None
     seconds: float | None = None
     scores: Scores | None = None
     notes: tuple[str, ...] = ()

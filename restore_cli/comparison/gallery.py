@@ -65,6 +65,7 @@ class Gallery:
         before: Path | None,
         after: Path | None,
         name: str | None = None,
+        weights: str | None = None,
         seconds: float | None = None,
         notes: tuple[str, ...] = (),
         scores: Scores | None = None,
@@ -76,6 +77,7 @@ class Gallery:
             before: Where the image before lies, None for nowhere.
             after: Where the image after lies, None for nowhere.
             name: What the page calls it; None for its key.
+            weights: Id of the weights that restored it.
             seconds: How long it took to restore.
             notes: What was decided or lost on the way.
             scores: How near both are to the truth, where there is one.
@@ -89,7 +91,14 @@ class Gallery:
         except (ImageError, MemoryError):  # the image itself is written; only its view is missing
             return None
         entry = replace(
-            entry, name=name or key, before=before, after=after, seconds=seconds, notes=notes, scores=scores
+            entry,
+            name=name or key,
+            before=before,
+            after=after,
+            weights=weights,
+            seconds=seconds,
+            notes=notes,
+            scores=scores,
         )
         with self._lock:
             self._taken += 1

@@ -9,6 +9,7 @@ import base64
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -38,7 +39,9 @@ def comparison_page(entries: Sequence[Entry], folder: Path, *, facts: Sequence[s
     if left_out:
         count = f"the {len(entries)} most changed of {len(entries) + left_out} images"
     facts_items = "".join(f"<li>{escape(printable(fact))}</li>" for fact in (count, *facts))
-    cards = "".join(_card(entry, folder) for entry in entries)
+    # The heading names the weights; where images have different ones, each names its own too.
+    differ = len({entry.weights for entry in entries}) > 1
+    cards = "".join(_card(entry if differ else replace(entry, weights=None), folder) for entry in entries)
     body = (
         f'<header><h1>Before and after</h1><ul class="facts">{facts_items}</ul></header>'
         f'<div class="pairs{" few" if len(entries) <= _FEW else ""}">{cards}</div>'
@@ -51,7 +54,7 @@ def _card(entry: Entry, folder: Path) -> str:
     full = "", ""
     if entry.whole.reduced and all(_is_shown(path) for path in (entry.before, entry.after)):
         full = _address(entry.before, folder), _address(entry.after, folder)
-    panes = [_pane("Most changed place", entry.place)] if entry.place is not None else []
+    panes = [_pane("Most changed area", entry.place)] if entry.place is not None else []
     panes.append(_pane("Whole image", entry.whole, full))
     items = "".join(f"<li>{item}</li>" for item in [*_numbers(entry), *_links(entry, folder)])
     name = printable(entry.name)
@@ -77,6 +80,8 @@ def _numbers(entry: Entry) -> list[str]:
         f"<b>{' to '.join(sizes)}</b> pixels",
         f"changed by <b>{entry.change.mean:.2f}</b> of 255 on average, <b>{entry.change.largest:.0f}</b> at most",
     ]
+    if entry.weights is not None:
+        numbers.append(escape(entry.weights))
     if entry.seconds is not None:
         numbers.append(f"<b>{entry.seconds:.1f}</b> s")
     if entry.scores is not None:

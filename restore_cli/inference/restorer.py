@@ -261,8 +261,8 @@ class Restorer:
         if wanted < pixels.shape[2]:
             gray = pixels[..., :1]
             if not (pixels == gray).all():
-                msg = f"it is in color, and {self._weights.entry.id} is for gray images"
-                raise ImageError(msg, hint="leave --gray out, or take weights for color")
+                msg = f"it is in colour, and {self._weights.entry.id} is for gray images"
+                raise ImageError(msg, hint="leave --gray out, or choose weights for colour")
             return np.ascontiguousarray(gray)
         return np.repeat(pixels, wanted, axis=2) if wanted > pixels.shape[2] else pixels
 

@@ -8,6 +8,7 @@ and time have stood still for a while.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,7 +89,8 @@ class Arrivals:
                         status = entry.stat()
                     except OSError:  # gone since it was listed
                         continue
-                    stamps[entry.name] = status.st_ino, status.st_size, status.st_mtime_ns
+                    if stat.S_ISREG(status.st_mode):
+                        stamps[entry.name] = status.st_ino, status.st_size, status.st_mtime_ns
         except OSError as error:
             msg = f"{self._folder}: it cannot be listed: {error.strerror or error}"
             raise StorageError(msg, hint="look whether it is still there") from error

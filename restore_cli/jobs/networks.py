@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from restore_cli.inference.restorer import Restorer
     from restore_cli.jobs.flight import JobResult
     from restore_cli.jobs.targets import ImageJob
+    from restore_cli.metrics.noise_level import NoiseEstimate
     from restore_cli.weights.manifest import WeightsEntry
 
 LOOKED_AT_FIRST = 3
@@ -91,11 +92,13 @@ class LoadedNetwork:
     Args:
         plan: How it runs.
         restorer: The network.
+        noise: What was estimated of the noise in the one image of the plan; None where nobody asked for it.
     """
 
-    def __init__(self, plan: JobPlan, restorer: Restorer) -> None:
+    def __init__(self, plan: JobPlan, restorer: Restorer, *, noise: NoiseEstimate | None = None) -> None:
         self._plan = plan
         self._restorer = restorer
+        self._noise = noise
 
     @property
     def default(self) -> WeightsEntry:
@@ -112,7 +115,7 @@ class LoadedNetwork:
 
     def choose(self, image: DecodedImage) -> Choice:  # noqa: ARG002 -- as the others
         """Return its weights."""
-        return Choice(entry=self.default)
+        return Choice(entry=self.default, noise=self._noise)
 
     def restorer(self, entry: WeightsEntry, stop: threading.Event | None = None) -> Restorer:  # noqa: ARG002 -- likewise
         """Return it."""

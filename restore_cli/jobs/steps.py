@@ -10,11 +10,14 @@ from restore_cli.errors import UsageError
 from restore_cli.jobs.choose import LARGEST_SIGMA, Chooser, WeightsRequest
 from restore_cli.tasks import get_task, task_names
 from restore_cli.weights.entry import WeightsEntry
+from restore_cli.weights.manifest import load_manifest
 
 _SCALES = (2, 3, 4)
 _LARGEST_FACTOR = 16
 _STRENGTH = "strength="
 _AUTO: Literal["auto"] = "auto"
+_FORMS = {"sr": ("photo",), "denoise": ("real",), "deblur": ("motion", "defocus")}
+_EXAMPLES = {"sr": "sr:2", "denoise": "denoise:25, denoise:auto"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,7 @@ class Step:
         sigma: Strength of the noise on the 0..255 scale, "auto" to estimate it in what comes in, None where the network
             finds it itself.
         strength: Share of the result in what goes on, 0..1; the rest is what came in.
+        variant: Special form of the task ("photo", "real", "defocus"); None for the usual one.
         model: A model's name or a weights id; None for the bundled weights.
     """
 
@@ -36,6 +40,7 @@ class Step:
     scale: int = 1
     sigma: float | Literal["auto"] | None = None
     strength: float = 1.0
+    variant: str | None = None
     model: str | None = None
 
     def entry(self) -> WeightsEntry:
@@ -45,15 +50,18 @@ class Step:
             UsageError: If nothing serves it.
             WeightsError: If nothing is bundled for it.
         """
-        return Chooser(WeightsRequest(task=self.task, model=self.model, scale=self.scale, sigma=self.sigma)).default
+        request = WeightsRequest(
+            task=self.task, model=self.model, scale=self.scale, sigma=self.sigma, variant=self.variant
+        )
+        return Chooser(request).default
 
 
 def parse_steps(text: str) -> tuple[Step, ...]:
     """Read the steps of a chain.
 
     Args:
-        text: Tasks with commas between them; behind colons the factor of sr, the noise level of denoise or auto, and
-            the strength of all but sr; behind an @ a model or a weights id.
+        text: Tasks with commas between them; behind colons the factor of sr, the noise level of denoise or auto, the
+            special form (photo, real, defocus), and the strength of all but sr; behind an @ a model or a weights id.
 
     Raises:
         UsageError: If it says something else.
@@ -63,6 +71,8 @@ def parse_steps(text: str) -> tuple[Step, ...]:
         [('denoise', 1, 25.0, None), ('sr', 2, None, 'ramit-lite')]
         >>> [(step.sigma, step.strength) for step in parse_steps("denoise:25:strength=0.5,derain:strength=0.8")]
         [(25.0, 0.5), (None, 0.8)]
+        >>> [(step.scale, step.variant) for step in parse_steps("deblur:defocus,sr:2:photo")]
+        [(1, 'defocus'), (2, 'photo')]
     """
     steps = tuple(_step(part.strip()) for part in text.split(","))
     if prod(step.scale for step in steps) > _LARGEST_FACTOR:
@@ -84,42 +94,75 @@ def _step(text: str) -> Step:
     if (at and not model) or "" in values:
         raise UsageError(f"the step {text!r} ends too early", hint="write it as sr:2 or denoise:25@ramit")
     strength = 1.0
-    if values and values[-1].startswith(_STRENGTH):
-        strength = _strength(task, values.pop().removeprefix(_STRENGTH), text)
-    if task == "denoise" and values == [_AUTO]:
-        return Step(text=text, task=task, sigma=_AUTO, strength=strength, model=model or None)
-    number = _number(":".join(values), text)
-    if task == "sr":
-        if number is not None and number not in _SCALES:
-            raise UsageError(f"the step {text!r} enlarges by no factor there is", hint="write sr:2, sr:3 or sr:4")
-        return Step(text=text, task=task, scale=_SCALES[-1] if number is None else int(number), model=model or None)
-    if task == "denoise":
-        if number is not None and not 0.0 <= number <= LARGEST_SIGMA:
-            raise UsageError(
-                f"the step {text!r} has no noise level from 0 to 50", hint="write denoise, denoise:25 or denoise:auto"
-            )
-        return Step(text=text, task=task, sigma=number, strength=strength, model=model or None)
-    if number is not None:
-        raise UsageError(f"the step {text!r} takes no number", hint=f"write {task}")
-    return Step(text=text, task=task, strength=strength, model=model or None)
+    sigma: Literal["auto"] | None = None
+    forms: list[str] = []
+    numbers: list[float] = []
+    for value in values:
+        if value.startswith(_STRENGTH):
+            strength = _strength(task, value.removeprefix(_STRENGTH), text)
+        elif value in _FORMS.get(task, ()):
+            forms.append(value)
+        elif task == "denoise" and value == _AUTO:
+            sigma = _AUTO
+        else:
+            numbers.append(_number(value, text))
+    if len(forms) > 1 or len(numbers) + (sigma is not None) > 1:
+        raise UsageError(f"the step {text!r} says one thing twice", hint="write it as sr:2:photo or denoise:25")
+    number = numbers[0] if numbers else None
+    return Step(
+        text=text,
+        task=task,
+        scale=_scale(task, number, model, text),
+        sigma=sigma or _sigma(task, number, text),
+        strength=strength,
+        variant=forms[0] if forms else None,
+        model=model or None,
+    )
+
+
+def _scale(task: str, number: float | None, model: str, text: str) -> int:
+    """Return how many times a step enlarges: as it says, or as its weights do, or as the task does."""
+    default = get_task(task).default_scale
+    if default == 1:
+        if number is not None and task != "denoise":
+            raise UsageError(f"the step {text!r} takes no number", hint=f"write {task}")
+        return 1
+    if number is None:
+        return next((entry.scale for entry in load_manifest().entries if entry.id == model), default)
+    if number not in _SCALES:
+        raise UsageError(f"the step {text!r} enlarges by no factor there is", hint="write sr:2, sr:3 or sr:4")
+    return int(number)
+
+
+def _sigma(task: str, number: float | None, text: str) -> float | None:
+    """Return the noise level of a step, None where its network finds it itself."""
+    if task != "denoise" or number is None:
+        return None
+    if not 0.0 <= number <= LARGEST_SIGMA:
+        raise UsageError(
+            f"the step {text!r} has no noise level from 0 to 50", hint="write denoise, denoise:25 or denoise:auto"
+        )
+    return number
 
 
 def _strength(task: str, value: str, text: str) -> float:
     """Return how much of a step's result is taken."""
     if get_task(task).default_scale != 1:
         raise UsageError(f"the step {text!r} enlarges, and takes no strength", hint=f"write {task}:2")
-    strength = _number(value, text)
-    if strength is None or not 0.0 <= strength <= 1.0:
+    try:
+        strength = float(value)
+    except ValueError:
+        strength = -1.0
+    if not 0.0 <= strength <= 1.0:
         raise UsageError(f"the step {text!r} has no strength from 0 to 1", hint=f"write {task}:strength=0.5")
     return strength
 
 
-def _number(value: str, text: str) -> float | None:
-    if not value:
-        return None
+def _number(value: str, text: str) -> float:
     try:
         return float(value)
     except ValueError as error:
-        raise UsageError(
-            f"the step {text!r} has no number behind its colon", hint="write sr:2 or denoise:25"
-        ) from error
+        task = text.partition(":")[0]
+        forms = "".join(f", {task}:{form}" for form in _FORMS.get(task, ()))
+        hint = f"write {_EXAMPLES.get(task, f'{task}:strength=0.5')}{forms}"
+        raise UsageError(f"the step {text!r} takes no {value!r}", hint=hint) from error

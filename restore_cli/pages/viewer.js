@@ -1,4 +1,5 @@
 "use strict";
+const FIT_HEIGHT = "max(18rem, 100vh - 22rem)";  // with its heading, its buttons and the slider an image fits the window
 // Brings viewers to life: the slider, the parts, the zoom. Each <div class="viewer"> is set up once, by attachViewer.
 function attachViewer(viewer) {
   const stage = viewer.querySelector(".stage");
@@ -14,6 +15,9 @@ function attachViewer(viewer) {
     const width = Math.min(stage.clientWidth, pane.offsetWidth);
     const at = stage.scrollLeft + (slider.value / 100) * width;
     pane.style.setProperty("--split", `${at}px`);
+    for (const [side, room] of [["before", at], ["after", width - at]]) {
+      pane.querySelector(`.${side}-tag`).classList.toggle("covered", room < 80);
+    }
     slider.setAttribute("aria-valuetext", `${Math.round(slider.value)} % before`);
   }
 
@@ -33,12 +37,16 @@ function attachViewer(viewer) {
 
   function draw() {
     const pane = shown();
+    const across = (stage.scrollLeft + stage.clientWidth / 2) / stage.scrollWidth;
+    const down = (stage.scrollTop + stage.clientHeight / 2) / stage.scrollHeight;
     const after = pane.querySelector(".after");
     const [width, height] = [after.getAttribute("width"), after.getAttribute("height")];
     const pixels = width / (window.devicePixelRatio || 1);
-    pane.style.setProperty("--width", zoom ? `${pixels * zoom}px` : `min(100%, ${(75 * width) / height}vh)`);
+    pane.style.setProperty("--width", zoom ? `${pixels * zoom}px` : `min(100%, ${width / height} * ${FIT_HEIGHT})`);
     pane.classList.toggle("large", zoom > 1);
     stage.classList.toggle("zoomed", zoom > 0);
+    stage.scrollLeft = across * stage.scrollWidth - stage.clientWidth / 2;  // what was in the middle stays there
+    stage.scrollTop = down * stage.scrollHeight - stage.clientHeight / 2;
     if (zoom) pane.querySelectorAll("img").forEach(load);
     split();
   }

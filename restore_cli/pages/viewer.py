@@ -67,7 +67,8 @@ def _pane(name: str, pane: Pane) -> str:
         f"{_attribute('src', source)}{_attribute('data-full', full)}>"
         for side, source, full in (("before", pane.before, pane.full_before), ("after", pane.after, pane.full_after))
     )
-    return f'<div class="pane">{images}<i class="line" aria-hidden="true"></i></div>'
+    tags = "".join(f'<span class="tag {side}-tag" aria-hidden="true">{side}</span>' for side in ("before", "after"))
+    return f'<div class="pane">{images}{tags}<i class="line" aria-hidden="true"></i></div>'
 
 
 def _attribute(name: str, value: str) -> str:

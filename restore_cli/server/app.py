@@ -19,7 +19,7 @@ from restore_cli.pages.document import read_text
 from restore_cli.server.guard import Guard, refusal
 from restore_cli.server.openapi import openapi_document
 from restore_cli.server.page import page_markup, page_text
-from restore_cli.server.request import list_tasks, parse_request
+from restore_cli.server.request import in_parameters, list_tasks, parse_request
 from restore_cli.server.upload import UploadError, read_upload, require_length
 from restore_cli.server.worker import ImageQueue, RestoredFile, Ticket, Work
 
@@ -116,7 +116,8 @@ class _Routes:
         return JSONResponse(openapi_document())
 
     async def tasks(self, _request: Request) -> Response:
-        return JSONResponse({"tasks": await asyncio.to_thread(list_tasks)})
+        offered = await asyncio.to_thread(list_tasks)
+        return JSONResponse({"tasks": offered, "max_upload": self._settings.most_bytes})
 
     async def restore(self, request: Request) -> Response:
         """Restore an image and answer with it; who hangs up has it cancelled."""
@@ -211,6 +212,7 @@ def _answer_of(ticket: Ticket) -> Response:
 
 def _image_answer(result: RestoredFile) -> Response:
     height, width = result.size
+    noise = {} if result.noise is None else {"X-Restore-Noise": f"{result.noise:.1f}"}
     return Response(
         result.data,
         media_type=_MEDIA_TYPES[result.format],
@@ -219,6 +221,7 @@ def _image_answer(result: RestoredFile) -> Response:
             "X-Restore-Seconds": f"{result.seconds:.3f}",
             "X-Restore-Size": f"{width}x{height}",
             "X-Restore-Warnings": json.dumps(result.warnings),
+            **noise,
         },
     )
 
@@ -232,8 +235,8 @@ def answer_of_error(error: RestoreError) -> JSONResponse:
 def _error_json(error: RestoreError) -> dict[str, object]:
     if not isinstance(error, UsageError | ImageError):
         return {"error": {"message": "the server cannot restore images now", "hint": "look at `restore doctor` there"}}
-    message = error.message.removeprefix("standard input: ")
-    return {"error": {"message": message, "hint": error.hint}}
+    message = in_parameters(error.message.removeprefix("standard input: "))
+    return {"error": {"message": message, "hint": None if error.hint is None else in_parameters(error.hint)}}
 
 
 def _gone() -> JSONResponse:

@@ -7,6 +7,8 @@ from typing import Any
 from restore_cli._version import __version__
 from restore_cli.imaging.formats import WRITABLE_FORMATS
 from restore_cli.jobs.choose import LARGEST_SIGMA
+from restore_cli.server.request import KINDS, LARGEST_SIDE
+from restore_cli.settings import USUAL_QUALITY
 from restore_cli.tasks import task_names
 
 _ERRORS = {
@@ -19,9 +21,21 @@ _ERRORS = {
 }
 
 
+_HEADERS = {
+    "X-Restore-Weights": "Id of the weights that made it.",
+    "X-Restore-Seconds": "How long it took.",
+    "X-Restore-Size": "WIDTHxHEIGHT of the result.",
+    "X-Restore-Warnings": "What was decided or lost on the way: a JSON list of sentences.",
+    "X-Restore-Noise": "With sigma=auto, the level that was estimated.",
+}
+
+
 def openapi_document() -> dict[str, Any]:
     """Return the document that lies at /openapi.json."""
-    image = {"content": {"image/*": {"schema": {"type": "string", "contentMediaType": "image/*"}}}}
+    image = {
+        "headers": {name: {"schema": {"type": "string"}, "description": text} for name, text in _HEADERS.items()},
+        "content": {"image/*": {"schema": {"type": "string", "contentMediaType": "image/*"}}},
+    }
     sent = {"parameters": _parameters(), "requestBody": _body()}
     id_parameter = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
     return {
@@ -60,11 +74,20 @@ def _operation(summary: str, answers: dict[str, Any], **rest: Any) -> dict[str, 
 
 
 def _parameters() -> list[dict[str, Any]]:
+    switch = {"type": "boolean", "default": False}
+    side = {"type": "integer", "minimum": 1, "maximum": LARGEST_SIDE}
     schemas: dict[str, dict[str, Any]] = {
         "task": {"type": "string", "enum": list(task_names())},
         "weights": {"type": "string", "description": "A model or an id of /v1/tasks; the bundled ones if absent."},
-        "scale": {"type": "integer", "minimum": 2, "maximum": 4, "default": 4, "description": "Of sr."},
-        "sigma": {"type": "number", "minimum": 0, "maximum": LARGEST_SIGMA, "description": "Of denoise."},
+        "scale": {"type": "integer", "minimum": 2, "maximum": 4, "description": "Of sr: as the weights, or 4."},
+        "photo": {**switch, "description": "Of sr: for photos with noise and compression in them."},
+        "sigma": {
+            "oneOf": [{"type": "number", "minimum": 0, "maximum": LARGEST_SIGMA}, {"const": "auto"}],
+            "description": "Of denoise: level of the noise, or auto to estimate it; if absent the network finds it.",
+        },
+        "gray": {"type": "boolean", "description": "Of denoise: the gray or the colour network; each image decides."},
+        "real": {**switch, "description": "Of denoise: for the noise of real cameras."},
+        "kind": {"type": "string", "enum": list(KINDS), "default": KINDS[0], "description": "Of deblur: the cause."},
         "strength": {
             "type": "number",
             "minimum": 0,
@@ -72,9 +95,20 @@ def _parameters() -> list[dict[str, Any]]:
             "default": 1,
             "description": "Of all but sr: the share of the result, the rest being the image as it came.",
         },
-        "photo": {"type": "boolean", "description": "Of sr: for photos with noise and compression in them."},
-        "format": {"type": "string", "enum": [name.lower() for name in WRITABLE_FORMATS]},
-        "quality": {"type": "integer", "minimum": 1, "maximum": 100, "default": 95},
+        "tta": {**switch, "description": "The mean over eight flips and rotations: eight times the work."},
+        "format": {
+            "type": "string",
+            "enum": [name.lower() for name in WRITABLE_FORMATS],
+            "description": "Of the result; as the image if absent, GIF and BMP becoming PNG.",
+        },
+        "quality": {"type": "integer", "minimum": 1, "maximum": 100, "default": USUAL_QUALITY},
+        "lossless": {**switch, "description": "Write WebP, HEIF and JPEG XL without loss."},
+        "strip": {**switch, "description": "Leave EXIF, XMP, IPTC, texts and DPI out of the result."},
+        "background": {"type": "string", "default": "white", "description": "Behind transparency: white, #336699."},
+        "width": {**side, "description": "Resize the result to this width."},
+        "height": {**side, "description": "Resize the result to this height; with width, into both."},
+        "long_side": {**side, "description": "Resize the result so that its longer side has this size."},
+        "allow_damaged": {**switch, "description": "Read what there is of a damaged image."},
     }
     return [
         {"name": name, "in": "query", "required": name == "task", "schema": schema} for name, schema in schemas.items()

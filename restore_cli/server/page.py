@@ -21,9 +21,12 @@ def page_markup() -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>restore</title>'
         '<link rel="stylesheet" href="page.css"><link rel="icon" href="data:,"></head><body><main>'
         f"{page_text('page.html')}"
-        '<template id="result"><article class="result"><h2></h2><p class="state" role="status"></p>'
-        '<div class="buttons"><button type="button" class="cancel">Cancel</button>'
-        f'<a class="save" hidden>Download</a></div><div class="view" hidden>{viewer("image", [pane])}</div></article>'
+        '<template id="result"><article class="result"><div class="head"><div><h2></h2>'
+        '<p class="state" role="status"></p></div>'
+        '<div class="buttons"><button type="button" class="cancel">Cancel</button><a class="save" hidden>Download</a>'
+        '<button type="button" class="remove" hidden>Remove</button></div></div>'
+        '<progress max="1" aria-label="Progress" hidden></progress><p class="note notes"></p>'
+        f'<div class="view" hidden>{viewer("image", [pane])}</div></article>'
         f'</template><footer class="faint">Made by restore {__version__}.</footer></main>'
         '<script src="page.js"></script></body></html>\n'
     )

@@ -36,7 +36,11 @@ def require_length(request: Request, most_bytes: int) -> None:
     """
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > most_bytes + _FORM_BYTES:
-        raise UploadError(413, f"the image is larger than the {most_bytes} bytes allowed")
+        raise _too_long(most_bytes)
+
+
+def _too_long(most_bytes: int) -> UploadError:
+    return UploadError(413, f"the image is larger than the {most_bytes / 2**20:.4g} MiB this server takes")
 
 
 async def read_upload(request: Request, most_bytes: int, seconds: float) -> tuple[bytes, dict[str, str]]:
@@ -60,7 +64,7 @@ async def read_upload(request: Request, most_bytes: int, seconds: float) -> tupl
     if not data:
         raise UploadError(400, "no image was sent")
     if len(data) > most_bytes:
-        raise UploadError(413, f"the image is larger than the {most_bytes} bytes allowed")
+        raise _too_long(most_bytes)
     return data, fields
 
 
@@ -72,7 +76,7 @@ async def _read_body(request: Request, most_bytes: int, seconds: float) -> bytea
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > most_bytes:
-                    raise UploadError(413, f"the image is larger than the {most_bytes} bytes allowed")
+                    raise _too_long(most_bytes)
     except TimeoutError as error:
         raise UploadError(408, f"the image did not arrive in {time.monotonic() - started:.0f} seconds") from error
     except ClientDisconnect as error:

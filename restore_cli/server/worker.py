@@ -20,10 +20,11 @@ from typing import Literal
 from restore_cli.errors import ImageError, RestoreError
 from restore_cli.imaging.formats import format_of_bytes
 from restore_cli.inference.restorer import Restorer
+from restore_cli.jobs.choose import sigma_warning
 from restore_cli.jobs.flight import JobResult
 from restore_cli.jobs.networks import LoadedNetwork
 from restore_cli.jobs.pipeline import run_jobs
-from restore_cli.server.request import RestoreRequest
+from restore_cli.server.request import RestoreRequest, in_parameters
 from restore_cli.settings import ReadSettings, RunSettings
 from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.load import load_weights
@@ -46,6 +47,7 @@ class RestoredFile:
         seconds: Time spent on it.
         size: (height, width).
         warnings: What was decided or lost on the way, a line each.
+        noise: Estimated level of the noise in the image on the 0..255 scale, None where nobody asked for it.
     """
 
     data: bytes
@@ -54,6 +56,7 @@ class RestoredFile:
     seconds: float
     size: tuple[int, int]
     warnings: tuple[str, ...]
+    noise: float | None = None
 
 
 class StoppedError(Exception):
@@ -99,7 +102,7 @@ class RecentNetworks:
     def __init__(self, read: ReadSettings, run: RunSettings) -> None:
         self._read = read
         self._run = run
-        self._loaded: OrderedDict[tuple[str, float | None, float], Restorer] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, RunSettings], Restorer] = OrderedDict()
 
     def restore(self, request: RestoreRequest, data: bytes, stop: threading.Event, report: Report) -> RestoredFile:
         """Restore one image to the bytes the command line would write.
@@ -114,21 +117,26 @@ class RecentNetworks:
             StoppedError: If `stop` was set.
             RestoreError: As the command line tells it.
         """
-        entry = request.entry(data, self._read)
-        run = replace(self._run, sigma=request.sigma, strength=request.strength)
-        restorer = self._restorer(entry, run)
-        plan = request.plan(data, self._read, run)
+        read = replace(self._read, allow_damaged=request.allow_damaged)
+        choice = request.choose(data, read)
+        level = None if request.weights.sigma == "auto" else request.weights.sigma
+        run = replace(self._run, sigma=level, strength=request.strength, tta=request.tta or self._run.tta)
+        restorer = self._restorer(choice.entry, run)
+        plan = request.plan(data, read, run)
         results: list[JobResult] = []
         written: list[bytes] = []
         run_jobs(
             plan,
-            LoadedNetwork(plan, restorer),
+            LoadedNetwork(plan, restorer, noise=choice.noise),
             on_result=results.append,
             stop=stop,
             deliver=written.append,
             progress=lambda _job, progress: report(progress.share),
         )
         (result,) = results
+        warnings = [*result.warnings, *(advice.text for advice in result.advice)]
+        if (line := sigma_warning(choice.entry, level)) is not None:
+            warnings.insert(0, line)
         if result.error is not None:
             raise result.error
         if result.status != "ok" or result.size_out is None:
@@ -136,14 +144,15 @@ class RecentNetworks:
         return RestoredFile(
             data=written[0],
             format=format_of_bytes(written[0]) or "PNG",
-            weights=entry.id,
+            weights=choice.entry.id,
             seconds=result.seconds,
             size=result.size_out,
-            warnings=(*result.warnings, *(advice.text for advice in result.advice)),
+            warnings=tuple(map(in_parameters, warnings)),
+            noise=choice.sigma,
         )
 
     def _restorer(self, entry: WeightsEntry, run: RunSettings) -> Restorer:
-        key = entry.id, run.sigma, run.strength
+        key = entry.id, run
         if key not in self._loaded:
             self._loaded[key] = Restorer(load_weights(entry, offline=True), run)
             while len(self._loaded) > _KEPT_NETWORKS:

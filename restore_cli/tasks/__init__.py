@@ -47,6 +47,7 @@ class Task:
     Attributes:
         name: The name of the command and of the manifest's `task` field ("sr", "denoise", ...).
         title: A short phrase for help and tables.
+        action: What it does, as a person asks for it ("Remove noise"); "" for the title.
         metrics: Names of its scores, the first decides ("psnr_y", "ssim_y" or "psnr", "ssim").
         suffix: What is put behind the stem of an output ("_denoised"), "{scale}" standing for the factor ("_x{scale}").
         crop_border: Takes the scale, returns the pixels cut off each side before scoring.
@@ -75,6 +76,7 @@ class Task:
     variants: tuple[str, ...] = field(default=())
     default_scale: int = 1
     default_variant: str | None = None
+    action: str = ""
 
 
 def task_names() -> tuple[str, ...]:

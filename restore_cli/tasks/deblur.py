@@ -66,6 +66,7 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
 TASK = Task(
     name="deblur",
     title="deblurring",
+    action="Sharpen what is blurred",
     metrics=("psnr", "ssim"),
     suffix="_deblurred",
     crop_border=lambda _scale: 0,

@@ -80,6 +80,7 @@ def _degraded(
 TASK = Task(
     name="dejpeg",
     title="removal of JPEG artefacts",
+    action="Remove JPEG artefacts",
     metrics=("psnr", "ssim"),
     suffix="_dejpeg",
     crop_border=lambda _scale: 0,

@@ -170,6 +170,7 @@ def _camera_noise(clean: torch.Tensor, noise: torch.Tensor, generator: torch.Gen
 TASK = Task(
     name="denoise",
     title="denoising",
+    action="Remove noise",
     metrics=("psnr", "ssim"),
     suffix="_denoised",
     crop_border=lambda _scale: 0,

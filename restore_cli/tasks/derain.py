@@ -95,6 +95,7 @@ def _streaks(height: int, width: int, angle: torch.Tensor, generator: torch.Gene
 TASK = Task(
     name="derain",
     title="deraining",
+    action="Remove rain",
     metrics=("psnr_y", "ssim_y"),
     suffix="_derained",
     crop_border=lambda _scale: 0,

@@ -118,6 +118,7 @@ def _lamps(clean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 TASK = Task(
     name="lowlight",
     title="low-light enhancement",
+    action="Brighten a dark image",
     metrics=("psnr", "ssim"),
     suffix="_lowlight",
     crop_border=lambda _scale: 0,

@@ -179,6 +179,7 @@ def _compress_some(images: torch.Tensor, generator: torch.Generator) -> tuple[to
 TASK = Task(
     name="sr",
     title="super-resolution",
+    action="Enlarge",
     metrics=("psnr_y", "ssim_y"),
     suffix="_x{scale}",
     crop_border=lambda scale: scale,

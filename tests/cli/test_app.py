@@ -15,6 +15,7 @@ import typer
 from restore_cli.cli import app, restore
 from restore_cli.cli.app import COMMANDS
 from tests.cli.conftest import Run, command, environment, run_apart
+from tests.flags import commands
 
 
 def test_the_list_of_commands_says_what_each_says_of_itself(here: Path):
@@ -70,6 +71,18 @@ def test_every_command_shows_examples(run: Run, name: str, flag: str):
     assert f"Examples:\n    restore {name}" in ran.out
 
 
+@pytest.mark.parametrize("words", [(), ("sr",), ("models", "pull")])
+def test_help_may_be_a_word(run: Run, words: tuple[str, ...]):
+    assert run("help", *words).out == run(*words, "--help").out
+
+
+def test_help_fits_eighty_columns(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [name.split()[1:] for name, _ in commands()]
+    long = [line for words in names for line in run(*words, "--help").out.splitlines() if len(line) > 80]
+    assert not long
+
+
 def test_help_puts_options_under_headings(run: Run):
     help_text = run("sr", "--help").out
     headings = ["Options:", "Reading and writing:", "Network:", "Messages:"]
@@ -80,16 +93,16 @@ def test_help_puts_options_under_headings(run: Run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["srr"], "there is no command 'srr', did you mean 'sr'?; type `restore --help`"),
+        (["srr"], "there is no command 'srr'; type `restore sr`, or see `restore --help`"),
         (["photo.jpg"], "photo.jpg is an image, not a command; type `restore sr photo.jpg` to enlarge it"),
         (["."], ". is a folder, not a command; type `restore sr .`"),
         (["upscale", "my photo.jpg"], "there is no command 'upscale'; type `restore sr 'my photo.jpg'`"),
-        (["help"], "there is no command 'help'; type `restore --help`"),
-        (["help", "sr"], "there is no command 'help'; type `restore sr --help`"),
+        (["help", "srr"], "there is no command 'srr'"),
         (["SR"], "there is no command 'SR'; type `restore sr`"),
         (["sr", "--sale", "2", "a.png"], "No such option: --sale"),
         (["sr", "--scal", "2", "a.png"], "No such option: --scal"),
-        (["sr", "--scale", "5", "a.png"], "Invalid value for '--scale'"),
+        (["sr", "--scale", "5", "a.png"], "Invalid value for '--scale': it must be at most 4; see 'restore sr --help'"),
+        (["sr", "--scale", "x", "a.png"], "Invalid value for '--scale': it must be a whole number"),
         (["sr", "--existing", "ask", "a.png"], "'ask' is not one of 'error', 'skip', 'overwrite', 'rename'"),
         (["sr"], "Missing argument 'INPUT... [OUTPUT]'; see 'restore sr --help'"),
         (["deblur", "--kind", "shake", "a.png"], "'shake' is not one of 'motion', 'defocus'"),

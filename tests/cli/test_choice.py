@@ -170,7 +170,7 @@ class TestGray:
         image("a.png")
         ran = run("denoise", "--weights", tiny("denoise", scale=1, channels=1), "a.png")
         assert ran.code == 1
-        assert "a.png: it is in color, and ramit-tiny-denoise is for gray images; leave --gray out" in ran.err
+        assert "a.png: it is in colour, and ramit-tiny-denoise is for gray images; leave --gray out" in ran.err
 
     def test_a_gray_image_stays_gray_through_a_network_for_color(self, run: Run, tiny: Tiny):
         image("a.png", mode="L")

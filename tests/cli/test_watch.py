@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.cli.conftest import Run, command, environment, image
 
@@ -29,6 +30,15 @@ def test_what_is_there_is_restored_and_after_a_restart_only_what_is_new(run: Run
     assert Path("out/a.png").stat().st_mtime_ns == first.st_mtime_ns
     assert "out/b.png" in again.out
     assert "out/a.png" not in again.out
+
+
+def test_a_chain_may_be_watched_with(run: Run):
+    image("in/a.png", size=(16, 12))
+
+    ran = run("watch", "--once", "--settle", "0", "in", "out", "run", "denoise,sr:2", "--device", "cpu")
+
+    assert ran.code == 0, ran.err
+    assert Image.open("out/a.png").size == (32, 24)
 
 
 def test_a_bad_image_and_a_namesake_cost_only_themselves(run: Run, tiny: Callable[..., Path]):
@@ -52,11 +62,15 @@ def test_a_bad_image_and_a_namesake_cost_only_themselves(run: Run, tiny: Callabl
         (("in", "in", "sr"), "images cannot arrive where results go"),
         (("in", "out", "bench"), "'bench' restores nothing"),
         (("in", "out", "sr", "--in-place"), "--in-place is settled by the watch itself"),
-        (("in", "out", "sr", "--scale", "9"), "--scale"),
+        (("in", "out", "sr", "--scale", "9"), "Invalid value for '--scale': it must be at most 4"),
+        (("in", "out", "sr", "--scal", "2"), "No such option: --scal"),
+        (("in", "out", "sr", "--scale", "2", "b.png"), "b.png would be restored again and again"),
+        (("in", "out", "run", "denoise,paint"), "unknown step 'paint'"),
+        (("in", "out", "run"), "would"),
     ],
 )
-def test_what_makes_no_sense_is_refused(run: Run, words: tuple[str, ...], fault: str):
-    image("in/a.png")
+def test_what_makes_no_sense_is_refused_before_anything_arrives(run: Run, words: tuple[str, ...], fault: str):
+    Path("in").mkdir()
 
     ran = run("watch", "--once", "--settle", "0", *words)
 

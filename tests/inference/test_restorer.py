@@ -109,7 +109,7 @@ def test_a_gray_image_through_an_rgb_network_is_the_luma_of_three_equal_channels
 
 def test_a_gray_network_takes_gray_and_refuses_rgb(gray_denoiser: Restorer):
     assert gray_denoiser.restore_image(DecodedImage(pixels=noise(9, 9, 1))).pixels.shape == (9, 9, 1)
-    with pytest.raises(ImageError, match="it is in color, and tiny-random is for gray images"):
+    with pytest.raises(ImageError, match="it is in colour, and tiny-random is for gray images"):
         gray_denoiser.restore_image(DecodedImage(pixels=noise(9, 9, 3)))
 
 

@@ -65,6 +65,7 @@ def test_only_images_in_sight_count(tmp_path: Path) -> None:
     arrivals = Arrivals(tmp_path, settle_seconds=0, clock=clock)
     for name in (".hidden.png", "notes.txt", "a.png.part", "empty.png", "b.JPG"):
         (tmp_path / name).write_bytes(b"" if name == "empty.png" else b"1")
+    (tmp_path / "folder.png").mkdir()
     names(arrivals)
 
     assert names(arrivals) == ["b.JPG"]
