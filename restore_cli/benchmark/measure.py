@@ -79,7 +79,7 @@ def measure(case: Case, settings: BenchSettings, on_step: OnStep) -> Measurement
         if not is_out_of_memory(error):
             raise
         msg = f"{choose_device(settings.device).device} ran out of memory with a batch of {case.batch}"
-        raise DeviceError(msg, hint="take a smaller --size or --batch") from error
+        raise DeviceError(msg, hint="use a smaller --size or --batch") from error
 
 
 def run_and_report(workload: Workload, settings: BenchSettings, meter: EnergyMeter, on_step: OnStep) -> Measurement:

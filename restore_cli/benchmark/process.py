@@ -89,7 +89,7 @@ def _first_line(error: BaseException) -> str:
 
 def _describe_exit(code: int | None) -> str:
     if code == -getattr(signal, "SIGKILL", 9):
-        return "the measuring process was killed, most likely for want of memory; take a smaller --size or --batch"
+        return "the measuring process was killed, most likely for want of memory; use a smaller --size or --batch"
     if code is not None and code < 0:
         return f"the measuring process was ended by signal {-code}"
     return f"the measuring process ended with exit code {code}"

@@ -276,4 +276,4 @@ def _context(text: str) -> Context | Literal["auto"]:
     for name in known:
         if name == text:
             return name
-    raise UsageError(f"unknown context {text!r}", hint=f"take {', '.join(known)}")
+    raise UsageError(f"unknown context {text!r}", hint=f"use {', '.join(known)}")

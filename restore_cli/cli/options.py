@@ -113,8 +113,8 @@ Paths = Annotated[
     typer.Argument(
         metavar="INPUT... [OUTPUT]",
         show_default=False,
-        help="Images, folders, patterns, addresses or -. The last of several is the output; one alone gets its result "
-        "beside it.",
+        help="Images, folders, patterns, addresses or -; of several the last is the output, else it goes beside the "
+        "input.",
     ),
 ]
 
@@ -298,11 +298,11 @@ class NetworkOptions:
             UsageError: If an option names nothing known, or two contradict each other.
         """
         if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device) is None:
-            raise UsageError(f"unknown device {self.device!r}", hint="take auto, cpu, cuda, cuda:1 or mps")
+            raise UsageError(f"unknown device {self.device!r}", hint="use auto, cpu, cuda, cuda:1 or mps")
         tile = parse_tile(self.tile)
         if isinstance(tile, int) and tile <= self.overlap:
             msg = f"tiles of {tile} pixels do not advance at an overlap of {self.overlap}"
-            raise UsageError(msg, hint="take a larger --tile or a smaller --overlap")
+            raise UsageError(msg, hint="use a larger --tile or a smaller --overlap")
         if isinstance(tile, int) and self.context not in {"auto", "tile"}:
             msg = f"--context {self.context} needs the whole image, --tile cuts it"
             raise UsageError(msg, hint="leave one of them out")
@@ -424,5 +424,5 @@ def parse_tile(text: str) -> Tile:
     if text == "off":
         return "off"
     if not text.isdecimal() or int(text) == 0:
-        raise UsageError(f"--tile {text} is no size", hint="take auto, off or a number of pixels")
+        raise UsageError(f"--tile {text} is no size", hint="use auto, off or a number of pixels")
     return int(text)

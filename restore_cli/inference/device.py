@@ -74,12 +74,12 @@ def choose_device(setting: str) -> DeviceChoice:
     kind, _, index = setting.partition(":")
     if kind not in {"cpu", "cuda", "mps"} or (":" in setting and not (kind == "cuda" and index.isdecimal())):
         msg = f"unknown device {setting!r}"
-        raise UsageError(msg, hint="take auto, cpu, cuda, cuda:<number> or mps")
+        raise UsageError(msg, hint="use auto, cpu, cuda, cuda:<number> or mps")
     if kind == "cuda":
         return _cuda_device(setting, int(index or 0))
     if kind == "mps" and not torch.backends.mps.is_available():
-        msg = f"device mps is not there; there is {', '.join(available_devices())}"
-        raise DeviceError(msg, hint="take --device auto")
+        msg = f"device mps is not available; available: {', '.join(available_devices())}"
+        raise DeviceError(msg, hint="use --device auto")
     return DeviceChoice(device=torch.device(kind), reason="asked for")
 
 
@@ -104,7 +104,7 @@ def choose_dtype(setting: str, device: torch.device, measured_good: tuple[str, .
     if setting != "auto":
         if setting not in _DTYPES:
             msg = f"unknown dtype {setting!r}"
-            raise UsageError(msg, hint=f"take auto, {', '.join(_DTYPES)}")
+            raise UsageError(msg, hint=f"use auto, {', '.join(_DTYPES)}")
         reason = (
             "asked for" if setting in measured_good else "asked for, though not measured to be good for this network"
         )
@@ -175,8 +175,8 @@ def _best_device() -> DeviceChoice:
 def _cuda_device(setting: str, index: int) -> DeviceChoice:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if index >= count:
-        msg = f"device {setting} is not there; there is {', '.join(available_devices())}"
-        raise DeviceError(msg, hint="take --device auto")
+        msg = f"device {setting} is not available; available: {', '.join(available_devices())}"
+        raise DeviceError(msg, hint="use --device auto")
     return DeviceChoice(device=torch.device(f"cuda:{index}"), reason=f"asked for, {torch.cuda.get_device_name(index)}")
 
 

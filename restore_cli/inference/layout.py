@@ -139,19 +139,19 @@ def check_settings(settings: RunSettings, arch: Arch) -> None:
     _check_known("padding", settings.pad, get_args(Padding))
     if settings.context in {"local", "mixed"} and arch.global_attention and not arch.in_bands:
         msg = f"{arch.name} has no --context {settings.context}"
-        raise UsageError(msg, hint="take auto, global or tile")
+        raise UsageError(msg, hint="use auto, global or tile")
     if not 0.0 <= settings.strength <= 1.0:  # false for NaN too
-        raise UsageError(f"a strength of {settings.strength:g} does not exist", hint="take a number from 0 to 1")
+        raise UsageError(f"a strength of {settings.strength:g} does not exist", hint="use a number from 0 to 1")
     if settings.overlap < 0:
         msg = f"an overlap of {settings.overlap} pixels does not exist"
-        raise UsageError(msg, hint="take 0 or more")
+        raise UsageError(msg, hint="use 0 or more")
     if isinstance(settings.tile, str):
         _check_known("tile", settings.tile, ("auto", "off"))
         return
     least = smallest_tile(settings.overlap, arch.multiple_of)
     if round_up(max(settings.tile, 1), arch.multiple_of) < least or settings.tile <= settings.overlap:
         msg = f"tiles of {settings.tile} pixels do not advance at an overlap of {settings.overlap}"
-        raise UsageError(msg, hint=f"take --tile {least} or more, or less --overlap")
+        raise UsageError(msg, hint=f"use --tile {least} or more, or less --overlap")
     if settings.context not in {"auto", "tile"} and arch.global_attention:
         msg = f"--context {settings.context} needs the whole image, --tile cuts it"
         raise UsageError(msg, hint="leave one of them out")
@@ -309,7 +309,7 @@ def _shortage(height: int, width: int, memory: MemoryModel) -> str:
 def _check_known(what: str, setting: str, known: tuple[str, ...]) -> None:
     if setting not in known:
         msg = f"unknown {what} {setting!r}"
-        raise UsageError(msg, hint=f"take {', '.join(known)}")
+        raise UsageError(msg, hint=f"use {', '.join(known)}")
 
 
 def pad_to_multiple(pixels: FloatImage, multiple_of: int, mode: Padding, margin: int = 0) -> FloatImage:

@@ -98,6 +98,7 @@ class Chooser:
     """
 
     def __init__(self, request: WeightsRequest) -> None:
+        _require_sigma(request.sigma)
         self._request = request = _completed(request)
         if request.path is not None and not request.path.is_file():
             raise WeightsError(f"{request.path} is no file", hint="look at --weights")
@@ -218,7 +219,7 @@ def sigma_warning(entry: WeightsEntry, sigma: float | None) -> str | None:
     if sigma is None:
         return None
     if entry.sigma_range is None:
-        return f"{entry.id} takes no noise level: --sigma changes nothing"
+        return f"{entry.id} takes no noise level, and --sigma changes nothing"
     low, high = entry.sigma_range
     if low <= sigma <= high:
         return None
@@ -231,6 +232,12 @@ def trained_sigma(entry: WeightsEntry) -> str:
     """Return the noise levels that weights were trained for as people write them, "25" or "0 to 50"."""
     low, high = entry.sigma_range or (0.0, 0.0)
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _require_sigma(sigma: object) -> None:
+    if sigma is None or sigma == "auto" or (isinstance(sigma, int | float) and 0.0 <= sigma <= LARGEST_SIGMA):
+        return
+    raise UsageError(f"sigma {sigma!r} is neither a number from 0 to {LARGEST_SIGMA:g} nor 'auto'")
 
 
 def _completed(request: WeightsRequest) -> WeightsRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -46,22 +47,25 @@ class ServeSettings:
         most_bytes: Of one upload.
         places: How many images may be uploaded, waiting or worked on at once.
         upload_seconds: How long an upload may take.
+        ending_seconds: How long the image in work has once the server is asked to end.
     """
 
     token: str | None = None
     most_bytes: int = 100 * 1024 * 1024
     places: int = 16
     upload_seconds: float = 60.0
+    ending_seconds: float = 5.0
 
 
-def create_app(settings: ServeSettings, work: Work) -> Guard:
+def create_app(settings: ServeSettings, work: Work, ending: threading.Event | None = None) -> Guard:
     """Return the server as an ASGI program.
 
     Args:
         settings: How it treats those who ask.
         work: Restores one image; called in a thread of its own, for one image at a time.
+        ending: Set when the server is asked to end: what waits is sent away, what is worked on has a few seconds.
     """
-    routes = _Routes(settings, work)
+    routes = _Routes(settings, work, ending or threading.Event())
     app = Starlette(
         routes=[
             Route("/", routes.page),
@@ -85,20 +89,27 @@ def create_app(settings: ServeSettings, work: Work) -> Guard:
 class _Routes:
     """What each address answers."""
 
-    def __init__(self, settings: ServeSettings, work: Work) -> None:
+    def __init__(self, settings: ServeSettings, work: Work, ending: threading.Event) -> None:
         self._settings = settings
+        self._ending = ending
         self._work = work
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         """Work as long as the server runs."""
         self._worker = ImageQueue(self._work, places=self._settings.places)
-        running = asyncio.create_task(self._worker.run())
+        tasks = [asyncio.create_task(self._worker.run()), asyncio.create_task(self._end_in_time())]
         try:
             yield
         finally:
-            running.cancel()
+            for task in tasks:
+                task.cancel()
             self._worker.close()
+
+    async def _end_in_time(self) -> None:
+        while not self._ending.is_set():
+            await asyncio.sleep(_LOOK_SECONDS)
+        await self._worker.end(self._settings.ending_seconds)
 
     async def page(self, _request: Request) -> Response:
         return HTMLResponse(page_markup())
@@ -130,7 +141,7 @@ class _Routes:
             if await request.is_disconnected():
                 self._worker.cancel(ticket)
                 break
-        answer = _answer_of(ticket)
+        answer = self._answer_of(ticket)
         self._worker.cancel(ticket)
         return answer
 
@@ -153,7 +164,7 @@ class _Routes:
         ticket = self._worker.find(request.path_params["id"])
         if ticket is None:
             return _gone()
-        return _answer_of(ticket) if ticket.is_over else refusal(409, "the image is not done yet")
+        return self._answer_of(ticket) if ticket.is_over else refusal(409, "the image is not done yet")
 
     async def cancel(self, request: Request) -> Response:
         """Stop an image, or forget its result."""
@@ -169,10 +180,8 @@ class _Routes:
             require_length(request, self._settings.most_bytes)
         except UploadError as error:
             return refusal(error.status, str(error))
-        if not self._worker.reserve():
-            answer = refusal(503, "the server has its hands full", "try again in a while")
-            answer.headers["Retry-After"] = str(self._worker.retry_seconds)
-            return answer
+        if self._ending.is_set() or not self._worker.reserve():
+            return self._busy()
         ticket: Ticket | None = None
         try:
             settings = self._settings
@@ -187,6 +196,21 @@ class _Routes:
                 self._worker.give_back()
         return ticket
 
+    def _answer_of(self, ticket: Ticket) -> Response:
+        if ticket.error is not None:
+            return answer_of_error(ticket.error)
+        if ticket.result is not None:
+            return _image_answer(ticket.result)
+        return self._busy() if self._ending.is_set() else refusal(410, "the image was cancelled")
+
+    def _busy(self) -> Response:
+        """Return the answer that asks to come back."""
+        if self._ending.is_set():
+            return refusal(503, "the server is being stopped", "send the image again once it runs")
+        answer = refusal(503, "the server has its hands full", "try again in a while")
+        answer.headers["Retry-After"] = str(self._worker.retry_seconds)
+        return answer
+
     async def _reported(self, ticket: Ticket) -> AsyncIterator[str]:
         while True:
             changed, state = ticket.changed, ticket.state
@@ -200,14 +224,6 @@ class _Routes:
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), _ALIVE_SECONDS)
-
-
-def _answer_of(ticket: Ticket) -> Response:
-    if ticket.error is not None:
-        return answer_of_error(ticket.error)
-    if ticket.result is None:
-        return refusal(410, "the image was cancelled")
-    return _image_answer(ticket.result)
 
 
 def _image_answer(result: RestoredFile) -> Response:

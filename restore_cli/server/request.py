@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from restore_cli.errors import UsageError
+from restore_cli.errors import UsageError, WeightsError
 from restore_cli.imaging.background import color_named
 from restore_cli.jobs.choose import LARGEST_SIGMA, Choice, Chooser, WeightsRequest
 from restore_cli.jobs.plan import JobPlan, format_named
@@ -70,7 +70,10 @@ class RestoreRequest:
         Raises:
             UsageError: If nothing serves the request, or only weights that are not on this machine.
         """
-        chooser = Chooser(self.weights)
+        try:
+            chooser = Chooser(self.weights)
+        except WeightsError as error:  # nothing is bundled for it: no fault of this machine
+            raise UsageError(error.message, hint="name weights of /v1/tasks") from error
         choice = chooser.choose_for(_job_of(data), read) or Choice(entry=chooser.default)
         if locate(choice.entry) is None:
             hint = f"fetch them with `restore models pull {choice.entry.id}`"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import secrets
 import socket
+import threading
 from collections.abc import Callable
+from types import FrameType
 
 from restore_cli.errors import DeviceError, UsageError
 from restore_cli.settings import MAX_PIXELS, ReadSettings, RunSettings
@@ -64,7 +66,15 @@ def serve(
     if not token and host not in LOOPBACK:
         token = secrets.token_urlsafe(24)
     settings = ServeSettings(token=token or None, most_bytes=max_upload, places=queue)
-    program = create_app(settings, RecentNetworks(ReadSettings(max_pixels=max_pixels), run or RunSettings()).restore)
+    networks = RecentNetworks(ReadSettings(max_pixels=max_pixels), run or RunSettings())
+    ending = threading.Event()
+    program = create_app(settings, networks.restore, ending)
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            ending.set()  # the images in hand are ended first, and uvicorn waits for their answers
+            super().handle_exit(sig, frame)
+
     with _listening(host, port) as listener:
         if started is not None:
             name = f"[{host}]" if ":" in host else host
@@ -77,7 +87,7 @@ def serve(
             timeout_keep_alive=15,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -7,6 +7,7 @@ bounded: so many images wait, and so many results that nobody fetches are kept.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import threading
 import time
@@ -231,6 +232,18 @@ class ImageQueue:
                 self._new.clear()
                 await self._new.wait()
             await self._work_on(self._waiting.popleft())
+
+    async def end(self, seconds: float) -> None:
+        """Send away what waits, and what is worked on if it takes longer than so many seconds."""
+        for ticket in list(self._waiting):
+            self.cancel(ticket)
+        running = [ticket for ticket in self._tickets.values() if not ticket.is_over]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for ticket in running:
+                    await ticket.changed.wait()
+        for ticket in running:
+            ticket.stop.set()
 
     def close(self) -> None:
         """Stop everything; the image in the network is left within moments."""

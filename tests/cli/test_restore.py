@@ -343,11 +343,11 @@ class TestOptionsAreCheckedFirst:
         ("options", "said"),
         [
             (["--tile", "16"], "tiles of 16 pixels do not advance at an overlap of 32"),
-            (["--tile", "large"], "--tile large is no size; take auto, off or a number of pixels"),
+            (["--tile", "large"], "--tile large is no size; use auto, off or a number of pixels"),
             (["--tile", "256", "--context", "global"], "--context global needs the whole image"),
             (["--tile", "256", "--context", "mixed"], "--context mixed needs the whole image"),
             (["--max-memory", "much"], "'much' is no amount of memory such as 512M or 2G"),
-            (["--device", "gpu"], "unknown device 'gpu'; take auto, cpu, cuda, cuda:1 or mps"),
+            (["--device", "gpu"], "unknown device 'gpu'; use auto, cpu, cuda, cuda:1 or mps"),
             (["--format", "gif"], "images are not written as 'gif'"),
             (["--sigma", "60"], "Invalid value for '--sigma'"),
             (["--beside", "-o", "x.png"], "--output and --beside contradict each other"),

@@ -24,20 +24,20 @@ without_mps = pytest.mark.skipif(torch.backends.mps.is_available(), reason="ther
 
 @pytest.mark.parametrize("setting", ["gpu", "cuda:", "cuda:x", "cpu:0", "mps:1", "", "CUDA"])
 def test_an_unknown_device_is_a_usage_error_that_says_what_there_is(setting: str):
-    with pytest.raises(UsageError, match="take auto, cpu, cuda"):
+    with pytest.raises(UsageError, match="use auto, cpu, cuda"):
         choose_device(setting)
 
 
 @without_cuda
 @pytest.mark.parametrize("setting", ["cuda", "cuda:0", "cuda:3"])
 def test_an_absent_card_is_a_device_error_that_names_what_is_there(setting: str):
-    with pytest.raises(DeviceError, match=f"device {setting} is not there; there is .*cpu"):
+    with pytest.raises(DeviceError, match=f"device {setting} is not available; available: .*cpu"):
         choose_device(setting)
 
 
 @without_mps
 def test_an_absent_apple_gpu_is_a_device_error():
-    with pytest.raises(DeviceError, match="device mps is not there"):
+    with pytest.raises(DeviceError, match="device mps is not available"):
         choose_device("mps")
 
 
@@ -69,7 +69,7 @@ def test_cuda_keeps_to_float32_where_bfloat16_was_not_measured():
 
 
 def test_an_unknown_dtype_is_a_usage_error():
-    with pytest.raises(UsageError, match="take auto, float32, bfloat16, float16"):
+    with pytest.raises(UsageError, match="use auto, float32, bfloat16, float16"):
         choose_dtype("half", CPU, ("float32",))
 
 

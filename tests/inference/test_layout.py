@@ -145,16 +145,16 @@ def test_a_whole_image_that_was_asked_for_never_becomes_tiles():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (RunSettings(tile=32), "do not advance at an overlap of 32; take --tile 40"),
+        (RunSettings(tile=32), "do not advance at an overlap of 32; use --tile 40"),
         (RunSettings(tile=0), "tiles of 0 pixels"),
         (RunSettings(tile=-64), "tiles of -64 pixels"),
         (RunSettings(tile=64, overlap=64), "do not advance"),
         (RunSettings(overlap=-1), "overlap of -1"),
-        (RunSettings(tile="of"), "unknown tile 'of'; take auto, off"),  # type: ignore[arg-type]
-        (RunSettings(context="all"), "unknown context 'all'; take auto, mixed, local, global, tile"),  # type: ignore[arg-type]
-        (RunSettings(pad="zero"), "unknown padding 'zero'; take reflect, symmetric"),  # type: ignore[arg-type]
+        (RunSettings(tile="of"), "unknown tile 'of'; use auto, off"),  # type: ignore[arg-type]
+        (RunSettings(context="all"), "unknown context 'all'; use auto, mixed, local, global, tile"),  # type: ignore[arg-type]
+        (RunSettings(pad="zero"), "unknown padding 'zero'; use reflect, symmetric"),  # type: ignore[arg-type]
         (RunSettings(tile=64, context="global"), "--context global needs the whole image"),
-        (RunSettings(context="local"), "toy has no --context local; take auto, global or tile"),
+        (RunSettings(context="local"), "toy has no --context local; use auto, global or tile"),
     ],
 )
 def test_impossible_settings_are_refused_with_a_way_out(settings: RunSettings, says: str):

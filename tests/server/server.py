@@ -37,8 +37,17 @@ def work(request, data, stop, tell):
 
 listener = socket.create_server(("127.0.0.1", 0))
 print(f"http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
-settings = ServeSettings(token=sys.argv[1] or None, most_bytes=1 << 20, places=int(sys.argv[2]), upload_seconds=2.0)
-uvicorn.Server(uvicorn.Config(create_app(settings, work), log_level="error")).run(sockets=[listener])
+ending = threading.Event()
+
+class EndingServer(uvicorn.Server):
+    def handle_exit(self, sig, frame):
+        ending.set()
+        super().handle_exit(sig, frame)
+
+settings = ServeSettings(
+    token=sys.argv[1] or None, most_bytes=1 << 20, places=int(sys.argv[2]), upload_seconds=2.0, ending_seconds=0.5
+)
+EndingServer(uvicorn.Config(create_app(settings, work, ending), log_level="error")).run(sockets=[listener])
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
 import time
@@ -206,6 +207,22 @@ def test_the_openapi_document_names_every_route(server: Server):
             answer = server.ask(method.upper(), path.replace("{id}", "none"))
             assert answer.status != 405
             assert "nothing this server knows" not in answer.body.decode()
+
+
+def test_who_waits_while_it_stops_is_told_and_a_short_image_is_finished(tmp_path: Path):
+    with toy_server(tmp_path) as server, ThreadPoolExecutor(3) as pool:
+        answers = []
+        for length in (b"4", b"100000", b"1"):  # a fifth of a second, an hour, and one behind them
+            answers.append(pool.submit(server.ask, "POST", RESTORE, length))
+            time.sleep(0.1)
+        server.process.send_signal(signal.SIGTERM)
+        finished, *sent_away = [answer.result(60) for answer in answers]
+
+        assert finished.status == 200
+        assert [answer.status for answer in sent_away] == [503, 503]
+        assert {answer.message for answer in sent_away} == {"the server is being stopped"}
+        _, complaints = server.process.communicate(timeout=60)
+        assert complaints == ""
 
 
 def test_it_stops_with_an_image_in_hand(tmp_path: Path):
