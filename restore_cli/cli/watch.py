@@ -18,11 +18,11 @@ from restore_cli.cli.registration import command, option
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.errors import ImageError, UsageError
 from restore_cli.jobs.steps import parse_steps
+from restore_cli.tasks import task_names
 
 app = typer.Typer()
 
 _LOOK_SECONDS = 0.5
-_RESTORING = ("sr", "denoise", "dejpeg", "derain", "lowlight", "deblur", "run")
 # They say where results go or what is done again, which is settled here.
 _SETTLED_HERE = frozenset({"--output", "-o", "--beside", "--in-place", "--resume", "--existing", "--dry-run", "-n"})
 _ANY_IMAGE = "image.png"
@@ -109,8 +109,9 @@ def _check(folder: Path, output: Path, words: list[str]) -> None:
         raise UsageError(f"{output} is no folder", hint="name another output")
     if output.resolve() == folder.resolve():
         raise UsageError("images cannot arrive where results go", hint="name another output folder")
-    if words[0] not in _RESTORING:
-        raise UsageError(f"{words[0]!r} restores nothing", hint=f"choose {', '.join(_RESTORING)}")
+    restoring = (*task_names(), "run")
+    if words[0] not in restoring:
+        raise UsageError(f"{words[0]!r} restores nothing", hint=f"choose {', '.join(restoring)}")
     for word in words:
         if word.partition("=")[0] in _SETTLED_HERE:
             raise UsageError(f"{word} is settled by the watch itself", hint="leave it out")
@@ -127,6 +128,8 @@ def _check_options(words: list[str]) -> None:
     from restore_cli.cli.app import commands
 
     name, *options = words
+    if words == ["run"]:
+        raise UsageError("run is told no steps", hint="write run denoise,sr:2")
     with commands()[name].make_context(f"restore {name}", [*options, _ANY_IMAGE]) as context:
         given, steps = context.params["paths"], context.params.get("steps")
     if given != [_ANY_IMAGE]:

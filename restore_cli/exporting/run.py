@@ -11,6 +11,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,9 @@ def export(
         >>> export("ramit-lite-sr-x2", "safetensors", dtype="int8", output=path).entry.made_from is not None
         True
     """
+    for what, given, known in (("form", form, _ENDINGS), ("dtype", dtype, get_args(StoredAs))):
+        if given not in known:
+            raise UsageError(f"unknown {what} {given!r}", hint=f"use {', '.join(known)}")
     if form != "safetensors" and dtype != "float32":
         raise UsageError("a program holds its numbers in float32", hint="leave --dtype out")
     entry, own_file = _entry_and_file(os.fspath(name))

@@ -79,7 +79,7 @@ def restore_files(
         output: A folder, or the file of a single image; None writes results beside their inputs, under another name.
         task: "sr", "denoise", ..., or several one after the other, as "denoise:25,sr:2".
         scale: 2, 3 or 4 for "sr"; None for 4, or what the weights say.
-        sigma: Level of the noise on the 0..255 scale; "auto" estimates it in each image.
+        sigma: Level of the noise, 0..50 on the 0..255 scale; "auto" estimates it in each image.
         variant: "photo" for sr, "real" for denoise, "motion", "defocus" or "dual-pixel" for deblur; None for the usual.
         gray: Whether to use the gray network of the task; None uses it for gray images.
         right: The right view, or the folder of right views, of "dual-pixel" images.

@@ -178,7 +178,7 @@ def restore(
             [0, 1]; a tensor of these dtypes, (H, W), (C, H, W) or (N, C, H, W); or a list of any of these.
         task: "sr", "denoise", "dejpeg", "derain", "lowlight", "deblur".
         scale: 2, 3 or 4 for "sr"; None for 4, or what the weights say.
-        sigma: Level of the noise on the 0..255 scale; "auto" estimates it in the image.
+        sigma: Level of the noise, 0..50 on the 0..255 scale; "auto" estimates it in the image.
         variant: "photo" for sr, "real" for denoise, "motion", "defocus" or "dual-pixel" for deblur; None for the usual.
         gray: Whether to use the gray network of the task; None uses it for gray images.
         strength: Share of the network's result in what comes out, 0..1, the rest being the input; not for "sr".

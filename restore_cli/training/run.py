@@ -112,7 +112,7 @@ def train(
         batch: Patches a step, in place of the recipe's.
         patch: Side of the patches in input pixels, in place of the recipe's.
         rate: Highest learning rate, in place of the recipe's.
-        optimiser: "muon" or "adam", in place of the recipe's.
+        optimiser: "adam", "adamw" or "muon", in place of the recipe's.
         warm_start: A weights file, a run's folder or a weights id to start from.
         seed: Seed of weights, crops and degradations.
         bf16: Run the network under bfloat16 autocast.

@@ -207,6 +207,14 @@ class WeightsEntry:
     training: Mapping[str, Any] | None = field(default=None, hash=False)
     made_from: Text | None = None
 
+    def __repr__(self) -> str:
+        """Return what tells it from others; all of it fills a page."""
+        factor = f" x{self.scale}" if self.scale > 1 else ""
+        variant = "" if self.variant is None else f" {self.variant}"
+        gray = " gray" if self.channels == 1 else ""
+        origin = "bundled" if self.bundled else "downloaded"
+        return f"<WeightsEntry {self.id}: {self.task}{factor}{gray}{variant}, {origin}>"
+
     @property
     def speed(self) -> Speed | None:
         """Return "fast" below 100,000 multiply-adds a pixel of the result, "medium" below a million, else "slow"."""

@@ -38,7 +38,8 @@ def test_a_chain_may_be_watched_with(run: Run):
     ran = run("watch", "--once", "--settle", "0", "in", "out", "run", "denoise,sr:2", "--device", "cpu")
 
     assert ran.code == 0, ran.err
-    assert Image.open("out/a.png").size == (32, 24)
+    with Image.open("out/a.png") as result:
+        assert result.size == (32, 24)
 
 
 def test_a_bad_image_and_a_namesake_cost_only_themselves(run: Run, tiny: Callable[..., Path]):
@@ -66,7 +67,7 @@ def test_a_bad_image_and_a_namesake_cost_only_themselves(run: Run, tiny: Callabl
         (("in", "out", "sr", "--scal", "2"), "No such option: --scal"),
         (("in", "out", "sr", "--scale", "2", "b.png"), "b.png would be restored again and again"),
         (("in", "out", "run", "denoise,paint"), "unknown step 'paint'"),
-        (("in", "out", "run"), "would"),
+        (("in", "out", "run"), "run is told no steps; write run denoise,sr:2"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_arrives(run: Run, words: tuple[str, ...], fault: str):
