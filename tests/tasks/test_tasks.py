@@ -11,11 +11,11 @@ from restore_cli.tasks import get_task, task_names
 
 
 def test_the_tasks_are_found():
-    assert task_names() == ("deblur", "dejpeg", "denoise", "derain", "lowlight", "sr")
+    assert set(task_names()) >= {"deblur", "dejpeg", "denoise", "derain", "lowlight", "sr"}
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="known: deblur, dejpeg, denoise, derain, lowlight, sr"):
+    with pytest.raises(ValueError, match=f"known: {', '.join(task_names())}"):
         get_task("dehaze")
 
 
