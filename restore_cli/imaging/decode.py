@@ -1,4 +1,4 @@
-"""The one gate through which image files come in: bytes to a `Image`, or one line that says why not.
+"""The one gate through which image files come in: bytes to a `DecodedImage`, or one line that says why not.
 
 Stage 3, READ. Whatever lies under an image's name is met here: folders, pipes, scripts, bombs, half a download. So
 the file is opened without waiting, recognised by its bytes (never by trying every decoder Pillow has: one of them
@@ -41,7 +41,7 @@ __all__ = ["MAX_PIXELS", "MOST_BYTES", "SUFFIXES", "decode", "decode_bytes", "re
 _MAX_BYTES_PER_PIXEL = 16
 _ROOM_FOR_METADATA_BYTES = 256 * 1024 * 1024
 _FIRST_BYTES = 4096
-# No coding holds more of a picture; below so many pixels, memory for them is no matter.
+# No coding holds more of an image; below so many pixels, memory for them is no matter.
 _MOST_DAMAGED_PIXELS_PER_BYTE, _FEW_PIXELS = 2048, 4_000_000
 
 MOST_BYTES = MAX_PIXELS * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
