@@ -15,6 +15,7 @@ from restore_cli.errors import UsageError, WeightsError
 from restore_cli.exporting import run as run_module
 from restore_cli.exporting.request import Exported
 from restore_cli.models import architecture_names, get_architecture
+from restore_cli.models.ramit.block import ReshapeLayerNorm
 from restore_cli.weights.file import entry_from_file
 from restore_cli.weights.load import load_weights, save_weights
 from restore_cli.weights.manifest import load_manifest
@@ -118,6 +119,11 @@ def test_a_program_runs_at_any_size_without_this_package_and_says_what_it_is(tmp
     image = torch.rand(1, 3, 40, 24, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         assert torch.allclose(program(image), original.network(image), atol=1e-4, rtol=0)
+
+
+def test_a_trace_holds_no_context_of_autocast_each_of_which_costs_torch_a_new_graph():
+    program = torch.export.export(ReshapeLayerNorm(4), (torch.zeros(1, 4, 2, 2),), strict=False)
+    assert not [node.target for node in program.graph.nodes if "autocast" in str(node.target)]
 
 
 def test_a_program_has_no_other_numbers_than_float32(tmp_path: Path):
