@@ -76,6 +76,13 @@ def look_at_the_page(browser: Browser, address: str, expected: bytes, width: int
     assert browser.complaints() == []
 
 
+def asked_for(browser: Browser, **choices: str) -> dict[str, str]:
+    """Return what the page would ask for once somebody has made some choices."""
+    for name, value in choices.items():
+        browser.evaluate(f"(e => {{ e.value = '{value}'; e.dispatchEvent(new Event('change')); }})(byId('{name}'))")
+    return dict(browser.evaluate("Object.fromEntries(chosen())"))
+
+
 def test_the_page_brings_its_token_cancels_and_tells_faults(tmp_path: Path):
     key = "abc"
     with toy_server(tmp_path, token=key) as server:
@@ -94,5 +101,20 @@ def test_the_page_brings_its_token_cancels_and_tells_faults(tmp_path: Path):
             browser.evaluate("restore(new File(['broken'], '<i>b.png')) && 0")
             browser.wait_for("document.querySelector('.state').textContent.includes('cannot restore')")
             assert browser.evaluate("document.querySelector('.result h2').textContent") == "<i>b.png"
+
+            assert asked_for(browser, task="denoise") == {"task": "denoise"}
+            assert asked_for(browser, noise="auto") == {"task": "denoise", "sigma": "auto"}
+            assert asked_for(browser, noise="set", sigma="12", strength="50") == {
+                "task": "denoise",
+                "sigma": "12",
+                "strength": "0.5",
+            }
+            assert asked_for(browser, task="sr", scale="3") == {"task": "sr", "scale": "3"}
+            assert asked_for(browser, weights="ramit-lite-sr-x2") == {"task": "sr", "weights": "ramit-lite-sr-x2"}
+
+            server.stop()
+            browser.evaluate("take([new File(['1'], 'late.png')])")
+            browser.wait_for("document.querySelector('.state').textContent.startsWith('the server does not answer')")
+            assert browser.unnamed_controls() == []
         finally:
             browser.close()
