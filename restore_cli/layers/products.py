@@ -102,16 +102,36 @@ def depthwise3x3(x: Tensor, taps: Tensor, bias: Tensor | None, *, gelu: bool = F
 def exp2_(x: Tensor) -> Tensor:
     """Raise two to every number of a contiguous tensor, in place and to the same bits on any number of threads.
 
-    Of all of torch's exponential functions the quickest on the CPU. But the last numbers of each thread's part that
-    fill no vector are rounded otherwise, so parts are cut here, where vectors end.
+    Of all of torch's exponential functions the quickest on the CPU.
     """
     if x.device.type != "cpu":
         return x.exp2_()
-    flat, threads = x.view(-1), torch.get_num_threads()
-    shared = len(flat) // (threads * _GRAIN) * threads * _GRAIN
-    for part in (flat[:shared], *torch.split(flat[shared:], _GRAIN)):
+    for part in _whole_vectors(x.view(-1)):
         part.exp2_()
     return x
+
+
+def silu(x: Tensor) -> Tensor:
+    """Apply SiLU: in place, to the same bits on any number of threads, on the CPU where nobody differentiates.
+
+    Args:
+        x: Dense in any order of its dimensions; needed by nobody else.
+    """
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return F.silu(x)
+    for part in _whole_vectors(torch.as_strided(x, (x.numel(),), (1,))):
+        F.silu(part, inplace=True)
+    return x
+
+
+def _whole_vectors(flat: Tensor) -> tuple[Tensor, ...]:
+    """Cut (P,) into parts that torch's threads share where vectors end.
+
+    Torch rounds the last numbers of each thread's part, where they fill no vector, otherwise than all the others.
+    """
+    threads = torch.get_num_threads()
+    shared = len(flat) // (threads * _GRAIN) * threads * _GRAIN
+    return (flat[:shared], *torch.split(flat[shared:], _GRAIN))
 
 
 def _reaches_onednn(x: Tensor) -> bool:

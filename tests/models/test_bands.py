@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from restore_cli.inference.footprint import peak_bytes
 from restore_cli.layers.bands import Band, Cells, Execution, bands, conv3x3
-from restore_cli.layers.products import exp2_
+from restore_cli.layers.products import exp2_, silu
 from restore_cli.models import Arch, architecture_names, get_architecture
 from restore_cli.models.ramit.bands import ChannelPass
 from restore_cli.models.ramit.block import ChannelSums, DRAMiTransformer
@@ -154,6 +154,30 @@ def test_powers_of_two_have_the_same_bits_on_any_number_of_threads_and_are_exact
 
     assert all(torch.equal(result, results[0]) for result in results[1:])
     torch.testing.assert_close(results[0].double(), 2.0 ** x.double(), rtol=2**-22, atol=0)
+
+
+@torch.inference_mode()
+@pytest.mark.usefixtures("keep_threads")
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_silu_has_the_same_bits_on_any_number_of_threads(memory_format: torch.memory_format):
+    x = torch.randn((1, 37, 61, 67), generator=torch.Generator().manual_seed(0)).to(memory_format=memory_format)
+    results = []
+    for threads in (1, 2, 3, 5):
+        torch.set_num_threads(threads)
+        results.append(silu(x.clone()))
+
+    assert all(torch.equal(result, results[0]) for result in results[1:])
+    torch.testing.assert_close(results[0], x * torch.sigmoid(x))
+
+
+def test_silu_leaves_what_is_differentiated_as_it_is():
+    x = torch.randn(8, requires_grad=True)
+    before = x.detach().clone()
+
+    silu(x).sum().backward()
+
+    assert torch.equal(x.detach(), before)
+    assert x.grad is not None
 
 
 @torch.inference_mode()

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
+from restore_cli.layers.products import silu
 from restore_cli.layers.tensors import require_images
 from restore_cli.models.unet.config import Config, Padding
 
@@ -50,7 +51,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, C, H, W) of the same shape."""
-        out: Tensor = x + self.second(F.silu(self.first(x)))
+        out: Tensor = x + self.second(silu(self.first(x)))
         return out
 
 
