@@ -11,6 +11,7 @@ import pytest
 from restore_cli.errors import DownloadError
 from restore_cli.jobs import addresses
 from restore_cli.storage.web import Patience, require_public
+from restore_cli.weights import download
 from tests.cli.conftest import Ran, Run, image
 from tests.weights.server import Server, serving
 
@@ -133,6 +134,57 @@ def test_each_fault_of_a_server_is_one_line_and_the_others_arrive(
     for line, (name, fault) in zip(errors, told.items(), strict=False):
         assert f"{server.url}/{name}.png: " in line
         assert fault in line
+
+
+def test_weights_come_from_an_address_and_offline_those_that_came_last(run: Run, tiny: Tiny, server: Server):
+    image("a.png")
+    file = tiny("denoise", scale=1)
+    body = file.read_bytes()
+    server.answers["/mine.safetensors"] = lambda request: request.whole(body)
+    url = f"{server.url}/mine.safetensors"
+    assert run("denoise", "--weights", file, "a.png", "-o", "here.png").code == 0
+    ran = run("denoise", "--weights", url, "a.png", "-o", "there.png")
+    assert ran.code == 0, ran.err
+    assert Path("there.png").read_bytes() == Path("here.png").read_bytes()
+
+    server.answers.clear()
+    asked = len(server.seen)
+    assert run("denoise", "--weights", url, "--offline", "a.png", "-o", "offline.png").code == 0
+    assert len(server.seen) == asked
+    ran = run("denoise", "--weights", f"{server.url}/other.safetensors", "--offline", "a.png", "-o", "x.png")
+    assert (ran.code, "was not fetched before, and --offline forbids it now" in ran.err) == (3, True)
+    ran = run("denoise", "--weights", url, "a.png", "-o", "x.png")  # what came last does not stand in for what is gone
+    assert (ran.code, f"{url}: the server answers 404 Not Found" in ran.err) == (3, True)
+
+
+def test_what_an_address_sends_in_place_of_weights_is_refused_in_one_line(
+    run: Run, tiny: Tiny, server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    image("a.png")
+    body = tiny("denoise", scale=1).read_bytes()
+    monkeypatch.setattr(download, "MAX_WEIGHTS_BYTES", len(body))
+    server.answers["/page.safetensors"] = lambda request: request.page(200)
+    server.answers["/cut.safetensors"] = lambda request: request.part(body, 9)
+    server.answers["/long.safetensors"] = lambda request: request.whole(body + b"x")
+    server.answers["/text.safetensors"] = lambda request: request.whole(b"not weights" * 9)
+    server.answers["/away.safetensors"] = lambda request: request.head(
+        302, Location="http://192.0.2.1/mine.safetensors", Content_Length=0
+    )
+    told = {
+        "page": "the server sends a web page instead of weights",
+        "cut": "(2 attempts)",
+        "long": "is more than any weights file has",
+        "text": "",
+        "away": "which is no https address",
+    }
+    monkeypatch.setattr(download, "Patience", lambda: Patience(timeout_s=5.0, attempts=2, backoff_s=0.0))
+    for name, fault in told.items():
+        ran = run("denoise", "-q", "--weights", f"{server.url}/{name}.safetensors", "a.png", "-o", "x.png")
+        assert (ran.code, len(ran.err.splitlines())) == (3, 1), ran.err
+        assert (f"{name}.safetensors" in ran.err, fault in ran.err) == (True, True), ran.err
+    assert not Path("x.png").exists()
+    ran = run("denoise", "--weights", "http://example.invalid/mine.safetensors", "a.png", "-o", "x.png")
+    assert (ran.code, "no https address" in ran.err) == (3, True)
 
 
 @pytest.mark.parametrize(
