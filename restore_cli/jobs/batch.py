@@ -19,6 +19,7 @@ from restore_cli.errors import RestoreError
 from restore_cli.jobs.bucket_results import url_of
 from restore_cli.jobs.choose import Chooser, WeightsRequest, task_of
 from restore_cli.jobs.flight import JobResult, Summary
+from restore_cli.jobs.ledger import Ledger
 from restore_cli.jobs.networks import LOOKED_AT_FIRST, LoadedNetwork, Networks, NetworkSource, Transfer, facts_of_run
 from restore_cli.jobs.plan import JobPlan, plan_images
 from restore_cli.jobs.resume import Ledgers, split_done
@@ -151,7 +152,8 @@ def plan_batch(request: BatchRequest) -> JobPlan:
         suffix = task_of(weights.task).suffix.format(scale=Chooser(weights).default.scale)
     paths = replace(request.paths, task_suffix=suffix)
     passed_over = PassedOver()
-    jobs, skipped = plan_images(paths, request.write, passed_over=passed_over)
+    ledgers: dict[Path, Ledger] = {}
+    jobs, skipped = plan_images(paths, request.write, passed_over=passed_over, ledgers=ledgers)
     if request.right is not None:
         jobs = pair_views(jobs, request.right)
     return JobPlan(
@@ -168,6 +170,7 @@ def plan_batch(request: BatchRequest) -> JobPlan:
         retry_failed=request.retry_failed,
         left_out=passed_over.count,
         warnings=tuple(passed_over.warnings),
+        ledgers=ledgers,
     )
 
 
@@ -178,7 +181,7 @@ def without_done(plan: JobPlan, networks: NetworkSource) -> JobPlan:
         WeightsError: If weights cannot be had.
         StorageError: If a ledger cannot be read.
     """
-    to_do, done = split_done(plan.jobs, Ledgers(networks.origins()))
+    to_do, done = split_done(plan.jobs, Ledgers(networks.origins(), plan.ledgers))
     return replace(plan, jobs=to_do, skipped=(*plan.skipped, *done) if plan.skipped else done)
 
 

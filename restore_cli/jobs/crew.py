@@ -201,7 +201,7 @@ class Foreman:
         self._most = min(wanted.most or wanted.count, len(plan.jobs))
         self._starting = set(range(self._size))
         order = Order(
-            plan=replace(plan, jobs=(), skipped=()),
+            plan=replace(plan, jobs=(), skipped=(), ledgers={}),
             first=tuple(first),
             origins=tuple(origins),
             follow=self._on_progress is not None,

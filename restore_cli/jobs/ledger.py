@@ -90,10 +90,9 @@ class Ledger:
         self._claims: set[str] = set()
         self._lock = threading.Lock()
 
-    def name_of(self, target: Path) -> str:
+    def name_of(self, target: Path | str) -> str:
         """Return what a target below the folder is called in the ledger."""
-        text = str(target)
-        return text[len(self._prefix) :] if text.startswith(self._prefix) else text
+        return str(target).removeprefix(self._prefix)
 
     def read(self) -> None:
         """Take in what was written since the last time, by whomever.
@@ -121,7 +120,7 @@ class Ledger:
                         if isinstance(name, str) and ("output" in line_json or "failed" in line_json):
                             yield name, None if "output" in line_json else str(line_json["failed"])
 
-    def knows(self, target: Path) -> bool:
+    def knows(self, target: Path | str) -> bool:
         """Return whether a file was ever written as `target`."""
         name = self.name_of(target)
         with self._lock:
@@ -138,7 +137,7 @@ class Ledger:
         """
         output = input_digest if in_place else digest_of_file(target)
         given = None if in_place else input_digest
-        facts = (self.name_of(target), given, origin.weights, origin.options, origin.version, output)
+        facts = (self.name_of(target), given, (origin.weights, origin.options, origin.version, output))
         with self._lock:
             return facts in self._proved
 
@@ -238,8 +237,9 @@ class Ledger:
         """Remember one line; what is no record of ours is passed over, since it can prove nothing."""
         try:
             name, given, weights, options, version, output = _fields_of(line_json)
-            self._proved.note((name, given, weights, options, version, output))
-            self._proved.note((name, None, weights, options, version, output))
+            made_with = weights, options, version, output
+            self._proved.note((name, given, made_with))
+            self._proved.note((name, None, made_with))
             self._known.note(name)
         except (KeyError, TypeError):
             return

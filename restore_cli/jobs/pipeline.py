@@ -291,7 +291,7 @@ def _ledgers_of(plan: JobPlan, networks: NetworkSource) -> Ledgers | None:
     """Return the ledgers of a plan's output folders, None where none is kept."""
     if not any(job.keeps_proof for job in one_a_folder(plan.jobs)):
         return None
-    return Ledgers(networks.origins() if plan.write.resume else ())
+    return Ledgers(networks.origins() if plan.write.resume else (), plan.ledgers)
 
 
 def _read(

@@ -19,7 +19,7 @@ from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.ledger import Ledger
 from restore_cli.jobs.sources import Found, ImageSource, PassedOver, Selection, Sources, expand_patterns, find_sources
 from restore_cli.jobs.steps import Step
-from restore_cli.jobs.targets import Destination, ImageJob, never_ours, plan_jobs, settle
+from restore_cli.jobs.targets import Destination, ImageJob, Place, never_ours, plan_jobs, settle
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
 from restore_cli.storage.files import is_address, is_in_bucket
 
@@ -47,6 +47,7 @@ class JobPlan:
             images one of which is suspected of ending its process.
         left_out: How many files of folders are no images, by name or content.
         warnings: What a person should know of what was found, a line each.
+        ledgers: Those of output folders that planning has read, so that they are not read again.
     """
 
     weights: WeightsRequest
@@ -63,6 +64,7 @@ class JobPlan:
     one_by_one: bool = False
     left_out: int = 0
     warnings: tuple[str, ...] = ()
+    ledgers: dict[Path, Ledger] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def task(self) -> str:
@@ -71,7 +73,11 @@ class JobPlan:
 
 
 def plan_images(
-    settings: PathSettings, write: WriteSettings, *, passed_over: PassedOver | None = None
+    settings: PathSettings,
+    write: WriteSettings,
+    *,
+    passed_over: PassedOver | None = None,
+    ledgers: dict[Path, Ledger] | None = None,
 ) -> tuple[Sequence[ImageJob], Sequence[ImageJob]]:
     """Turn paths into images to restore and images to skip, in the order of the work.
 
@@ -79,6 +85,7 @@ def plan_images(
         settings: Which files.
         write: How results are written.
         passed_over: Takes what is left out of folders.
+        ledgers: Takes the ledgers that are read, by their folders.
 
     Raises:
         UsageError: If the paths contradict each other, do not exist, or results would be lost; nothing was touched.
@@ -110,7 +117,7 @@ def plan_images(
     jobs = plan_jobs(sources, destination, allow_private=settings.allow_private, to_bucket=to_bucket)
     if settings.in_place:
         _require_format_kept(jobs)
-    is_ours = _Known() if write.resume else never_ours
+    is_ours = _Known({} if ledgers is None else ledgers) if write.resume else never_ours
     return settle(jobs, write.existing, settings.shard, is_ours=is_ours)
 
 
@@ -179,18 +186,19 @@ def _plan_streams(
 class _Known:
     """Tell what a ledger says was written by us, whatever has become of it."""
 
-    def __init__(self) -> None:
-        self._ledgers: dict[Path, Ledger] = {}
+    def __init__(self, ledgers: dict[Path, Ledger]) -> None:
+        self._ledgers = ledgers
 
-    def __call__(self, job: ImageJob) -> bool:
-        return job.home is not None and self.knows(job.home, job.target)
+    def __call__(self, place: Place) -> bool:
+        return place.home is not None and self.knows(place.home, place.target)
 
-    def knows(self, home: Path, target: Path) -> bool:
+    def knows(self, home: Path, target: Path | str) -> bool:
         """Return whether the ledger of a folder has a line for a target."""
-        if home not in self._ledgers:
-            self._ledgers[home] = Ledger(home)
-            self._ledgers[home].read()
-        return self._ledgers[home].knows(target)
+        ledger = self._ledgers.get(home)
+        if ledger is None:
+            ledger = self._ledgers[home] = Ledger(home)
+            ledger.read()
+        return ledger.knows(target)
 
 
 def _require_sense(settings: PathSettings, write: WriteSettings) -> None:
@@ -226,7 +234,7 @@ def _split(settings: PathSettings, *, resume: bool) -> tuple[Sequence[str], str 
         return settings.paths, settings.output
     *inputs, output = settings.paths
     is_new = output == STREAM or not os.path.exists(output) or os.path.isdir(output)  # noqa: PTH110, PTH112 - as above
-    if not is_new and not (resume and _Known().knows(Path(output).parent, Path(output))):
+    if not is_new and not (resume and _Known({}).knows(Path(output).parent, Path(output))):
         msg = f"{output} exists: is it the output or one more input?"
         hint = f"say `--output {output} --existing overwrite` to replace it, or `--beside` to restore it too"
         raise UsageError(msg, hint=hint)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,11 +36,12 @@ class Ledgers:
     Args:
         origins: What results are made with, one for each network that an image of the plan can get. Which one it gets
             depends on nothing but its bytes and the options, both of which a line holds; so any of them proves it.
+        ledgers: Those that were read before, by their folders.
     """
 
-    def __init__(self, origins: Iterable[Origin] = ()) -> None:
+    def __init__(self, origins: Iterable[Origin] = (), ledgers: Mapping[Path, Ledger] | None = None) -> None:
         self._origins = set(origins)
-        self._ledgers: dict[Path, Ledger] = {}
+        self._ledgers = dict(ledgers or {})
         self._parts: dict[Path, Parts] = {}
         self._attempts: dict[Path, Attempts] = {}
         self._begun: set[Path] = set()
@@ -51,11 +52,7 @@ class Ledgers:
 
     def of(self, job: ImageJob) -> Ledger | None:
         """Return the ledger a job's result is written down in, None for none."""
-        if job.home is None:
-            return None
-        if job.home not in self._ledgers:
-            self._ledgers[job.home] = Ledger(job.home)
-        return self._ledgers[job.home]
+        return None if job.home is None else self._ledger(job.home)
 
     def read(self, jobs: Sequence[ImageJob]) -> None:
         """Take in all ledgers of some jobs.
@@ -65,7 +62,7 @@ class Ledgers:
         """
         for home in dict.fromkeys(job.home for job in one_a_folder(jobs)):
             if home is not None:
-                self._ledgers.setdefault(home, Ledger(home)).read()
+                self._ledger(home).read()
         for job in {job.bucket: job for job in one_a_folder(jobs)}.values():
             if (parts := self._parts_of(job)) is not None:
                 parts.read(self._origins)
@@ -244,8 +241,17 @@ class Ledgers:
             with contextlib.suppress(RestoreError):  # results prove themselves, only more slowly
                 parts.flush()
 
+    def _ledger(self, home: Path) -> Ledger:
+        if home not in self._ledgers:
+            self._ledgers[home] = Ledger(home)
+        return self._ledgers[home]
+
     def _parts_of(self, job: ImageJob) -> Parts | None:
-        return None if job.bucket is None else self._parts.setdefault(job.bucket, Parts(job.bucket))
+        if job.bucket is None:
+            return None
+        if job.bucket not in self._parts:
+            self._parts[job.bucket] = Parts(job.bucket)
+        return self._parts[job.bucket]
 
     def _attempts_of(self, job: ImageJob) -> Attempts | None:
         return None if job.home is None else self._attempts.setdefault(job.home, Attempts(job.home))

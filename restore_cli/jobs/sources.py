@@ -128,6 +128,12 @@ class Sources(Sequence[ImageSource]):
         """Return these and others behind them."""
         return Sources((*self._found, *other._found))
 
+    def place(self, index: int) -> tuple[Path, str]:
+        """Return the input that an image was found through and its place below it, "" for the input itself."""
+        number, within = self._place(index)
+        found = self._found[number]
+        return found.root, "" if found.inners is None else found.inners[within]
+
     def folder(self, index: int) -> tuple[int, str]:
         """Return what is equal for the images of one folder alone: the input's number, and the path below it."""
         number, within = self._place(index)

@@ -8,6 +8,7 @@ refused here, before any work.
 from __future__ import annotations
 
 import os
+import stat
 import unicodedata
 from array import array
 from collections import defaultdict
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, NamedTuple, overload
 
 from restore_cli.errors import UsageError
 from restore_cli.jobs.bucket_results import url_of
@@ -92,6 +93,20 @@ class ImageJob:
         return self.home is not None or self.to_bucket
 
 
+class Place(NamedTuple):
+    """Where the result of one image goes, as text: what planning asks of every image, and cheaper than its job.
+
+    Attributes:
+        inner: As of the job.
+        target: The file to write.
+        home: As of the job.
+    """
+
+    inner: str
+    target: str
+    home: Path | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Destination:
     """Say where results go.
@@ -119,6 +134,7 @@ class Jobs(Sequence[ImageJob]):
     Args:
         sources: What to read.
         job_of: Returns the job of a source; as often as it is asked the same one.
+        place_of: Takes an input and the place of an image below it, and returns where its result goes.
         scattered: Results of one folder's images may go to several folders.
         picked: Which of the sources; None for all.
         targets: Other targets than those of `job_of`, by the source's place in `sources`.
@@ -128,6 +144,7 @@ class Jobs(Sequence[ImageJob]):
         self,
         sources: Sources,
         job_of: Callable[[ImageSource], ImageJob],
+        place_of: Callable[[Path, str], Place],
         *,
         scattered: bool = False,
         picked: Sequence[int] | None = None,
@@ -135,6 +152,7 @@ class Jobs(Sequence[ImageJob]):
     ) -> None:
         self._sources = sources
         self._job_of = job_of
+        self._place_of = place_of
         self._scattered = scattered
         self._picked = range(len(sources)) if picked is None else picked
         self._targets = targets or {}
@@ -161,6 +179,15 @@ class Jobs(Sequence[ImageJob]):
         """Yield the paths of all sources, picked or not, which is faster than making their jobs."""
         return self._sources.names()
 
+    def places(self) -> Iterator[Place]:
+        """Yield where the results of all go, which is faster than making their jobs."""
+        for index in self._picked:
+            root, inner = self._sources.place(index)
+            if not inner or self._scattered or index in self._targets:
+                yield _place_of_job(self._made(index))
+            else:
+                yield self._place_of(root, inner)
+
     def pick(self, indices: Sequence[int]) -> Jobs:
         """Return some of them, by their places."""
         picked = array("q", (self._picked[index] for index in indices))
@@ -186,7 +213,9 @@ class Jobs(Sequence[ImageJob]):
         return job if target is None else replace(job, target=target)
 
     def _with(self, *, picked: Sequence[int], targets: Mapping[int, Path]) -> Jobs:
-        return Jobs(self._sources, self._job_of, scattered=self._scattered, picked=picked, targets=targets)
+        return Jobs(
+            self._sources, self._job_of, self._place_of, scattered=self._scattered, picked=picked, targets=targets
+        )
 
 
 def one_a_folder(jobs: Sequence[ImageJob]) -> Sequence[ImageJob]:
@@ -199,7 +228,15 @@ def picked(jobs: Sequence[ImageJob], indices: Sequence[int]) -> Sequence[ImageJo
     return jobs.pick(indices) if isinstance(jobs, Jobs) else tuple(jobs[index] for index in indices)
 
 
-def never_ours(_job: ImageJob) -> bool:
+def _place_of_job(job: ImageJob) -> Place:
+    return Place(job.inner, str(job.target), job.home)
+
+
+def _places(jobs: Sequence[ImageJob]) -> Iterator[Place]:
+    return jobs.places() if isinstance(jobs, Jobs) else map(_place_of_job, jobs)
+
+
+def never_ours(_place: Place) -> bool:
     """Return that what lies at a target is not ours to replace."""
     return False
 
@@ -222,17 +259,21 @@ def plan_jobs(
     folders: dict[Path, tuple[Path, str]] = {}
     suffix = "" if destination.path is None else destination.suffix
 
+    def place_of(root: Path, inner: str) -> Place:
+        if root not in folders:
+            folder = _folder_of(root, destination)
+            folders[root] = folder, prefix_of(folder)
+        folder, prefix = folders[root]
+        below, slash, name = inner.rpartition("/")
+        target = prefix + below + slash + _result_name(name, destination, suffix)
+        return Place(inner, target, None if to_bucket else destination.path or folder)
+
     def job_of(source: ImageSource) -> ImageJob:
         if source.path is source.root or destination.kind == "in place":
             target, home = _target_of_file(source, destination)
         else:
-            if source.root not in folders:
-                folder = _folder_of(source.root, destination)
-                folders[source.root] = folder, prefix_of(folder)
-            folder, prefix = folders[source.root]
-            below, slash, name = source.inner.rpartition("/")
-            target = Path(prefix + below + slash + _result_name(name, destination, suffix))
-            home = destination.path or folder
+            _, text, home = place_of(source.root, source.inner)
+            target = Path(text)
         bucket = (destination.path if destination.kind == "folder" else target.parent) if to_bucket else None
         return ImageJob(
             source=source.path,
@@ -246,7 +287,7 @@ def plan_jobs(
             tag=source.tag,
         )
 
-    return Jobs(sources, job_of, scattered=destination.kind == "in place")
+    return Jobs(sources, job_of, place_of, scattered=destination.kind == "in place")
 
 
 def _target_of_file(source: ImageSource, destination: Destination) -> tuple[Path, Path | None]:
@@ -284,7 +325,7 @@ def settle(
     existing: Existing,
     shard: Shard | None = None,
     *,
-    is_ours: Callable[[ImageJob], bool] = never_ours,
+    is_ours: Callable[[Place], bool] = never_ours,
 ) -> tuple[Sequence[ImageJob], Sequence[ImageJob]]:
     """Make targets distinct and safe to write; return the jobs to work on and those to skip.
 
@@ -293,7 +334,7 @@ def settle(
         existing: What to do where a target exists that is not ours; "rename" also tells results apart that would meet.
         shard: Return only this part of the jobs. Targets must be distinct among all of them, and no input of any part
             is written over; outputs that exist are the business of the part they belong to.
-        is_ours: Tells whether what lies at a job's target is a result of ours, which may be replaced.
+        is_ours: Tells whether what lies at a target is a result of ours, which may be replaced.
 
     Raises:
         UsageError: If results would meet, an input would be overwritten, or a target exists and may not.
@@ -339,22 +380,23 @@ class _Looked:
     outputs: array[int]
 
 
-def _look_at(jobs: Sequence[ImageJob], shard: Shard | None, is_ours: Callable[[ImageJob], bool]) -> _Looked:
+def _look_at(jobs: Sequence[ImageJob], shard: Shard | None, is_ours: Callable[[Place], bool]) -> _Looked:
     """Look where results are to go.
 
     Raises:
         UsageError: If two would be written to one file.
     """
     looked = _Looked(mine=array("q"), existing=array("q"), others=array("q"), outputs=array("q"))
-    for index, job in enumerate(jobs if len(jobs) == 1 else _distinct(jobs)):
-        if shard is not None and not in_shard(job.inner, shard):
+    is_in_place = bool(jobs) and jobs[0].is_in_place
+    for index, place in enumerate(_places(jobs) if len(jobs) == 1 else _distinct(jobs)):
+        if shard is not None and not in_shard(place.inner, shard):
             continue
         looked.mine.append(index)
-        if job.is_in_place or (identity := _identity(job.target) or _identity(job.target, follow=False)) is None:
+        if is_in_place or (identity := _identity_there(place.target)) is None:
             continue
         looked.existing.append(index)
         looked.outputs.append(hash(identity))
-        if not is_ours(job):
+        if not is_ours(place):
             looked.others.append(index)
     return looked
 
@@ -391,15 +433,16 @@ def _require_folders(jobs: Sequence[ImageJob]) -> None:
             raise UsageError(f"{there} is a file, so nothing can be written below it", hint="choose another output")
 
 
-def _distinct(jobs: Sequence[ImageJob]) -> Iterator[ImageJob]:
-    """Yield all jobs, then refuse targets that meet: two passes over a million would cost a quarter more."""
+def _distinct(jobs: Sequence[ImageJob]) -> Iterator[Place]:
+    """Yield the places of all jobs, then refuse targets that meet: two passes over a million cost a quarter more."""
     known, repeated, folded = Prints(), Prints(), _Folded()
-    for job in jobs:
-        if known.add(name := folded(job.target)):
+    for place in _places(jobs):
+        if known.add(name := folded(place.target)):
             repeated.note(name)
-        yield job
+        yield place
     if not repeated.is_empty:
-        _require_distinct([job for job in jobs if folded(job.target) in repeated])
+        meeting = [index for index, place in enumerate(_places(jobs)) if folded(place.target) in repeated]
+        _require_distinct(picked(jobs, meeting))
 
 
 def _require_distinct(jobs: Sequence[ImageJob]) -> None:
@@ -472,7 +515,7 @@ class _Folded:
     def __init__(self) -> None:
         self._folders: dict[str, str] = {}
 
-    def __call__(self, path: Path) -> str:
+    def __call__(self, path: Path | str) -> str:
         folder, name = os.path.split(path)
         if folder not in self._folders:
             self._folders[folder] = _folded(str(Path(folder).absolute()))
@@ -483,9 +526,19 @@ def _folded(name: str) -> str:
     return name.lower() if name.isascii() else unicodedata.normalize("NFC", name.casefold())
 
 
-def _identity(path: Path | str, *, follow: bool = True) -> tuple[int, int] | None:
+def _identity_there(path: str) -> tuple[int, int] | None:
+    """Return what lies at a path, a link's target where it has one; asked once of nearly all."""
     try:
-        status = os.stat(path, follow_symlinks=follow)  # noqa: PTH116 - a million times, and of text
+        status = os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    is_link = stat.S_ISLNK(status.st_mode)
+    return (_identity(path) if is_link else None) or (status.st_dev, status.st_ino)
+
+
+def _identity(path: Path | str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a million times, and of text
     except (OSError, ValueError):  # ValueError: a name with a null character
         return None
     return status.st_dev, status.st_ino
