@@ -30,6 +30,7 @@ _INPUT, _WEIGHTS, _OPTIONS = "restore-input", "restore-weights", "restore-option
 _VERSION, _OUTPUT = "restore-version", "restore-output"
 
 _FOLDER = ".restore-ledger/"
+_PART_SUFFIX = ".jsonl.gz"
 _RECIPE_DIGITS = 16
 _MOST_LINES = 1000
 _MOST_SECONDS = 60.0
@@ -77,7 +78,8 @@ class Parts:
         Raises:
             StorageError: If parts cannot be read.
         """
-        parts = (one for one in listed(self._url, recursive=True) if one.name.startswith(_FOLDER))
+        parts = (one for one in listed(f"{self._url}/{_FOLDER}", recursive=True) if one.name.endswith(_PART_SUFFIX))
+        parts = (one._replace(name=_FOLDER + one.name) for one in parts)
         for line in self._lines_of(sorted(parts, key=lambda one: one.modified)):
             if isinstance(name := line.get("target"), str):
                 yield name, str(line["failed"]) if "failed" in line else None
@@ -92,7 +94,7 @@ class Parts:
         """
         with self._lock:
             return bool(given) and (
-                (self._name_of(target), given, origin.weights, origin.options, origin.version) in self._proved
+                (self.name_of(target), given, origin.weights, origin.options, origin.version) in self._proved
             )
 
     def add(
@@ -110,7 +112,7 @@ class Parts:
             StorageError: If a part is full and cannot be put.
         """
         record = {
-            "target": self._name_of(target),
+            "target": self.name_of(target),
             "input": input_digest,
             "weights": origin.weights,
             "options": origin.options,
@@ -122,7 +124,7 @@ class Parts:
 
     def add_failure(self, target: Path, error: str, *, input_digest: str) -> None:
         """Write down that an image failed; raises as `add` does."""
-        self._add("failed", {"target": self._name_of(target), "input": input_digest, "failed": error})
+        self._add("failed", {"target": self.name_of(target), "input": input_digest, "failed": error})
 
     def flush(self) -> None:
         """Put what is not yet in a part.
@@ -143,7 +145,7 @@ class Parts:
         for recipe, lines in list(self._lines.items()):
             text = "".join(json.dumps({"ledger": 1, **line}) + "\n" for line in lines)
             self._count += 1
-            url = f"{self._url}/{_FOLDER}{recipe}/{self._own}-{self._count}.jsonl.gz"
+            url = f"{self._url}/{_FOLDER}{recipe}/{self._own}-{self._count}{_PART_SUFFIX}"
             put_object(url, gzip.compress(text.encode("ascii")), {})
             del self._lines[recipe]
         self._since = time.monotonic()
@@ -158,7 +160,8 @@ class Parts:
                     if isinstance(line, dict):
                         yield line
 
-    def _name_of(self, target: Path) -> str:
+    def name_of(self, target: Path) -> str:
+        """Return what the object at a target is called in the ledger."""
         return url_of(target).removeprefix(f"{self._url}/")
 
 
@@ -221,7 +224,7 @@ def publish_in_bucket(
         found = find_object(url) if resume else None
         if found is None or not _is_ours(found.metadata) or known.items() <= found.metadata.items():
             raise
-        return put_object(url, data, known, replaces=found.e_tag)
+        return put_object(url, data, known, replaces=found.state)
 
 
 def _facts(origin: Origin, input_digest: str) -> dict[str, str]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from restore_cli._version import __version__
 from restore_cli.errors import ImageError, RestoreError
 from restore_cli.jobs.attempts import Attempts, DeadlyImageError
-from restore_cli.jobs.bucket_results import Parts, proof_of
+from restore_cli.jobs.bucket_attempts import BucketAttempts
+from restore_cli.jobs.bucket_results import Parts, proof_of, url_of
 from restore_cli.jobs.flight import JobResult
 from restore_cli.jobs.ledger import Ledger, Origin, digest_of_bytes, digest_of_file, digest_of_views
 from restore_cli.jobs.plan import JobPlan
@@ -43,7 +44,7 @@ class Ledgers:
         self._origins = set(origins)
         self._ledgers = dict(ledgers or {})
         self._parts: dict[Path, Parts] = {}
-        self._attempts: dict[Path, Attempts] = {}
+        self._attempts: dict[Path, Attempts | BucketAttempts] = {}
         self._begun: set[Path] = set()
 
     def accept(self, origin: Origin) -> None:
@@ -172,9 +173,11 @@ class Ledgers:
         Raises:
             StorageError: If that cannot be read.
         """
-        for home in dict.fromkeys(job.home for job in one_a_folder(jobs)):
-            if home is not None:
-                self._attempts.setdefault(home, Attempts(home)).read()
+        for attempts in dict.fromkeys(self._attempts_of(job) for job in one_a_folder(jobs)):
+            if attempts is not None:
+                attempts.read()
+            if isinstance(attempts, BucketAttempts):
+                attempts.expect(self._names_at(attempts, jobs))
 
     def refuse_deadly(self, job: ImageJob, input_digest: str) -> None:
         """Refuse an image that has ended its process as often as it may.
@@ -182,8 +185,8 @@ class Ledgers:
         Raises:
             DeadlyImageError: If it has.
         """
-        ledger, attempts = self.of(job), self._attempts_of(job)
-        if ledger is None or attempts is None or not attempts.ended_twice(ledger.name_of(job.target), input_digest):
+        attempts = self._attempts_of(job)
+        if attempts is None or not attempts.ended_twice(self._name_of(job), input_digest):
             return
         msg = f"{job.source_name}: it ended its process twice"
         raise DeadlyImageError(msg, hint="say --retry-failed to try it once more")
@@ -195,19 +198,20 @@ class Ledgers:
             ImageError: If its folder cannot be made under its name.
             StorageError: If it cannot be written down.
         """
-        ledger, attempts = self.of(job), self._attempts_of(job)
-        if ledger is None or attempts is None or job.home is None or job.target in self._begun:
+        attempts = self._attempts_of(job)
+        if attempts is None or job.target in self._begun:
             return
-        make_folder(job.home)
-        attempts.begin(ledger.name_of(job.target), input_digest)
+        if job.home is not None:
+            make_folder(job.home)
+        attempts.begin(self._name_of(job), input_digest)
         self._begun.add(job.target)
 
     def strike_out(self, job: ImageJob, input_digest: str) -> None:
         """Write down that an image has not ended the process; trouble is passed over, since that is no fault of it."""
-        ledger, attempts = self.of(job), self._attempts_of(job)
-        if ledger is None or attempts is None:
+        attempts = self._attempts_of(job)
+        if attempts is None:
             return
-        name = ledger.name_of(job.target)
+        name = self._name_of(job)
         if job.target in self._begun or attempts.is_open(name):
             self._begun.discard(job.target)
             with contextlib.suppress(RestoreError):
@@ -221,22 +225,23 @@ class Ledgers:
             input_digest: Digest of its source, "" where it could not be read.
             result: What became of it.
         """
+        if isinstance(result.error, DeadlyImageError):
+            return
         if (parts := self._parts_of(job)) is not None and isinstance(result.error, ImageError):
             with contextlib.suppress(RestoreError):
                 parts.add_failure(job.target, str(result.error), input_digest=input_digest)
-        ledger = self.of(job)
-        if ledger is None or job.home is None or isinstance(result.error, DeadlyImageError):
-            return
         if result.status != "stopped" or job.target in self._begun:
             self.strike_out(job, input_digest)
-        if isinstance(result.error, ImageError) and job.home.is_dir():
+        ledger = self.of(job)
+        if isinstance(result.error, ImageError) and ledger is not None and job.home is not None and job.home.is_dir():
             with contextlib.suppress(RestoreError):
                 ledger.add_failure(job.target, str(result.error), input_digest=input_digest)
 
     def close(self) -> None:
         """Let go of what tells which images were begun, and put what is not yet in a part of a bucket's ledger."""
         for attempts in self._attempts.values():
-            attempts.close()
+            with contextlib.suppress(RestoreError):  # a name too many costs an image its company, no more
+                attempts.close()
         for parts in self._parts.values():
             with contextlib.suppress(RestoreError):  # results prove themselves, only more slowly
                 parts.flush()
@@ -253,8 +258,21 @@ class Ledgers:
             self._parts[job.bucket] = Parts(job.bucket)
         return self._parts[job.bucket]
 
-    def _attempts_of(self, job: ImageJob) -> Attempts | None:
-        return None if job.home is None else self._attempts.setdefault(job.home, Attempts(job.home))
+    def _attempts_of(self, job: ImageJob) -> Attempts | BucketAttempts | None:
+        place = job.home or job.bucket
+        if place is None:
+            return None
+        if place not in self._attempts:
+            self._attempts[place] = Attempts(place) if job.bucket is None else BucketAttempts(url_of(place))
+        return self._attempts[place]
+
+    def _names_at(self, attempts: BucketAttempts, jobs: Sequence[ImageJob]) -> Iterator[str]:
+        return (self._name_of(job) for job in jobs if self._attempts_of(job) is attempts)
+
+    def _name_of(self, job: ImageJob) -> str:
+        """Return what a job's result is called in the ledger."""
+        named = self.of(job) or self._parts_of(job)
+        return str(job.target) if named is None else named.name_of(job.target)
 
 
 def _digest_of_input(job: ImageJob) -> str | None:

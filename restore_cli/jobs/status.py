@@ -7,13 +7,16 @@ ledger's word is taken; whether results are still what it says is `--resume`'s b
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from restore_cli.errors import UsageError
 from restore_cli.jobs.attempts import ATTEMPTS_NAME, Attempts
-from restore_cli.jobs.bucket_results import Parts
+from restore_cli.jobs.bucket_attempts import BucketAttempts
+from restore_cli.jobs.bucket_results import Parts, url_of
 from restore_cli.jobs.ledger import LEDGER_NAME, Ledger
+from restore_cli.jobs.prints import Prints
 from restore_cli.storage.files import is_in_bucket
 
 
@@ -36,35 +39,60 @@ def status_of(place: str) -> FolderStatus:
     """Read how far the images of an output folder are, which may lie in a bucket.
 
     An image counts once: as what was said of it last, and as begun only if it is neither done nor failed for good.
-    In a bucket nothing is said of those that were begun.
+    In a bucket images are begun several together.
 
     Raises:
         UsageError: If there is no ledger.
         StorageError: If it cannot be read.
     """
     folder = Path(place)
+    ledger: Ledger | Parts
+    attempts: Attempts | BucketAttempts
     if is_in_bucket(place):
-        outcomes = dict(Parts(folder).outcomes())
-        if not outcomes:
-            raise UsageError(f"{place} has no ledger", hint="name the output folder of a batch")
-        return _counted(outcomes, [])
-    if not any(os.path.lexists(folder / name) for name in (LEDGER_NAME, ATTEMPTS_NAME)):
-        raise UsageError(f"{folder} has no ledger", hint="name the output folder of a batch")
-    ledger, attempts = Ledger(folder), Attempts(folder)
-    outcomes = dict(ledger.outcomes())
+        ledger, attempts = Parts(folder), BucketAttempts(url_of(folder))
+    else:
+        ledger, attempts = Ledger(folder), Attempts(folder)
+    found = _counted(ledger.outcomes())
     attempts.read()
-    begun = []
     for name, attempt in attempts.open.items():
-        if name in outcomes and outcomes[name] is None:
+        if found.is_done(name):
             continue
         if attempt.ended_its_process:
-            outcomes[name] = "it ended its process twice"
+            found.failures[name] = "it ended its process twice"
         else:
-            outcomes.pop(name, None)
-            begun.append(name)
-    return _counted(outcomes, begun)
+            found.failures.pop(name, None)
+            found.begun.append(name)
+    has_ledger = found.written or found.failures or found.begun
+    if not has_ledger and not os.path.lexists(folder / LEDGER_NAME) and not os.path.lexists(folder / ATTEMPTS_NAME):
+        raise UsageError(f"{place} has no ledger", hint="name the output folder of a batch")
+    return FolderStatus(done=found.done, failures=found.failures, begun=tuple(found.begun))
 
 
-def _counted(outcomes: dict[str, str | None], begun: list[str]) -> FolderStatus:
-    failures = {name: error for name, error in outcomes.items() if error is not None}
-    return FolderStatus(done=len(outcomes) - len(failures), failures=failures, begun=tuple(begun))
+@dataclass(kw_only=True)
+class _Counted:
+    """What was said last of each image; of those that are done only prints are held, for there may be millions."""
+
+    written: int = 0
+    prints: Prints = field(default_factory=Prints)
+    failures: dict[str, str] = field(default_factory=dict)
+    begun: list[str] = field(default_factory=list)
+
+    def is_done(self, name: str) -> bool:
+        """Return whether an image was written, and nothing else was said of it since."""
+        return name not in self.failures and name in self.prints
+
+    @property
+    def done(self) -> int:
+        """Return how many images are done."""
+        return self.written - sum(name in self.prints for name in (*self.failures, *self.begun))
+
+
+def _counted(outcomes: Iterable[tuple[str, str | None]]) -> _Counted:
+    found = _Counted()
+    for name, error in outcomes:
+        if error is not None:
+            found.failures[name] = error
+        else:
+            found.failures.pop(name, None)
+            found.written += not found.prints.add(name)
+    return found

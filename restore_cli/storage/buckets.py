@@ -40,11 +40,11 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """An object that is there: its metadata, what names this very state of it, and the same as its server quotes it."""
+    """An object that is there: its metadata, what names this very state of it, and what its server calls it."""
 
     metadata: Mapping[str, str]
     tag: str | None
-    e_tag: str | None
+    state: Mapping[str, str]
 
 
 def listed(url: str, *, recursive: bool) -> Iterator[Listed]:
@@ -95,11 +95,19 @@ def find_object(url: str) -> Found | None:
                 raise
             return None
         metadata = {str(name).replace("_", "-"): str(value) for name, value in answer.attributes.items()}
-        return Found(metadata=metadata, tag=_bare(answer.meta["e_tag"]), e_tag=answer.meta["e_tag"])
+        # Google asks for the version where only this state is to be replaced, the others for the tag.
+        facts = {"e_tag": answer.meta["e_tag"], "version": answer.meta["version"]}
+        state = {name: fact for name, fact in facts.items() if fact is not None}
+        return Found(metadata=metadata, tag=_bare(answer.meta["e_tag"]), state=state)
 
 
 def put_object(
-    url: str, data: bytes, metadata: Mapping[str, str], *, overwrite: bool = False, replaces: str | None = None
+    url: str,
+    data: bytes,
+    metadata: Mapping[str, str],
+    *,
+    overwrite: bool = False,
+    replaces: Mapping[str, str] | None = None,
 ) -> str | None:
     """Put an object, whole, and return what names this very state of it.
 
@@ -108,14 +116,14 @@ def put_object(
         data: Its bytes.
         metadata: What is to be known of it.
         overwrite: Replace whatever is there.
-        replaces: Replace only what has this `e_tag`; None for nothing that is there.
+        replaces: Replace only what is in this `state`; None for nothing that is there.
 
     Raises:
         TargetExistsError: If something else is there.
         StorageError: If it cannot be written.
     """
     obstore, store, key = _opened(url)
-    mode: Any = "overwrite" if overwrite else "create" if replaces is None else {"e_tag": replaces}
+    mode: Any = "overwrite" if overwrite else "create" if replaces is None else dict(replaces)
     this_put = secrets.token_hex(8)
     attributes = {**metadata, _PUT: this_put}
     if url.lower().startswith("az://"):  # where names of metadata are those of C#
@@ -132,6 +140,17 @@ def put_object(
     return _bare(answer["e_tag"])
 
 
+def delete_object(url: str) -> None:
+    """Delete an object of ours, if it is still there.
+
+    Raises:
+        StorageError: If it cannot be deleted.
+    """
+    obstore, store, key = _opened(url)
+    with _faults(url), suppress(FileNotFoundError):
+        obstore.delete(store, key)
+
+
 def require_bucket(url: str) -> None:
     """Make sure that a folder can be written to and keeps what is there: some servers put over it whatever is asked.
 
@@ -139,15 +158,14 @@ def require_bucket(url: str) -> None:
         StorageError: If not.
     """
     probe = f"{url.rstrip('/')}/{_PROBE}-{secrets.token_hex(8)}"  # other machines may begin at this moment
-    obstore, store, key = _opened(probe)
     put_object(probe, b"", {}, overwrite=True)
     try:
         put_object(probe, b"", {})
     except TargetExistsError:
         return
     finally:
-        with suppress(StorageError), _faults(probe):  # some may put, and not delete
-            obstore.delete(store, key)
+        with suppress(StorageError):  # some may put, and not delete
+            delete_object(probe)
     msg = f"{url}: its server ignores If-None-Match, so that writers would put over each other's results"
     raise StorageError(msg, hint="write to a folder, or to a newer server")
 

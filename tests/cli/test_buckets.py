@@ -17,10 +17,12 @@ import pytest
 
 from restore_cli.errors import TargetExistsError
 from restore_cli.jobs import addresses, bucket_results
+from restore_cli.jobs.bucket_attempts import BucketAttempts
 from restore_cli.jobs.ledger import digest_of_bytes
 from restore_cli.storage import buckets
 from restore_cli.training import images
 from tests.cli.conftest import Ran, Run, image
+from tests.cli.test_status import run_deadly
 from tests.cli.test_workers import is_worker, killed_at_random
 from tests.cli.unsteady import Unsteady, unsteady
 from tests.weights.server import serving
@@ -233,6 +235,62 @@ def test_without_the_parts_each_object_proves_itself_and_is_written_into_a_new_p
     assert len(seen) == 4
     assert statuses(denoise(f"{bucket}/in", f"{bucket}/out", "--resume", "--json")) == ["skipped"] * 2
     assert len(seen) == 4
+
+
+def test_an_image_that_ends_its_process_twice_fails_and_the_others_arrive(run: Run, tiny: Tiny, bucket: str):
+    for name, width in (("a", 9), ("b", 13), ("c", 9)):
+        put(f"{bucket}/in/{name}.png", image(f"{name}.png", size=(width, 7)).read_bytes())
+    options = ("--threads", "1", "--jobs", "1", "--resume", "--json")
+    command = ("denoise", "--weights", tiny("denoise", scale=1), f"{bucket}/in", f"{bucket}/out", *options)
+    assert run_deadly(*command).code == -9
+    counted = json.loads(run("status", "--json", f"{bucket}/out").out)
+    assert (counted["failed"], "b.png" in counted["unfinished"]) == (0, True)
+    assert run_deadly(*command).code == -9
+    ran = run(*command)
+    assert (ran.code, by_name(ran)) == (1, {"a.png": "skipped", "b.png": "failed", "c.png": "ok"})
+    assert f"{bucket}/in/b.png: it ended its process twice; say --retry-failed" in ran.err
+    counted = json.loads(run("status", "--json", f"{bucket}/out").out)
+    assert (counted["done"], counted["failed"], counted["begun"]) == (2, 1, 0)
+    assert counted["failures"] == [{"target": "b.png", "error": "it ended its process twice"}]
+
+    assert run(*command).code == 1  # nobody has asked to try it again
+    assert run(*command, "--retry-failed").code == 0
+    assert run("status", f"{bucket}/out").out == "3 done, 0 failed, 0 begun\n"
+    assert run(*command).code == 0
+
+
+def test_images_are_named_together_before_they_meet_the_network(bucket: str):
+    def begun() -> list[list[str]]:
+        urls = [f"{bucket}/{one.name}" for one in buckets.listed(bucket, recursive=True)]
+        return sorted(json.loads(buckets.read_object(url, 1 << 20)[0])["targets"] for url in urls)
+
+    names = [f"{index:03}.png" for index in range(40)]
+    killed = BucketAttempts(bucket)
+    killed.read()
+    killed.expect(names)
+    puts = []
+    for name in names:
+        killed.begin(name, "sha256:1")
+        puts.append(begun())
+        assert name in puts[-1][0]
+    assert len({str(put) for put in puts}) == 3  # 16 by 16
+
+    after = BucketAttempts(bucket)
+    after.read()
+    after.expect(names)
+    assert after.is_open("039.png")
+    assert not after.ended_twice("039.png", "sha256:1")
+    after.begin("000.png", "sha256:0")
+    after.begin("039.png", "sha256:1")
+    assert begun() == [names[32:], ["039.png"]]
+    third = BucketAttempts(bucket)
+    third.read()
+    assert [name for name in names if third.ended_twice(name, "sha256:1")] == ["039.png"]
+    assert not third.ended_twice("039.png", "sha256:2")  # another image has come in its place
+    for name in names:
+        third.end(name, "sha256:1")
+    after.close()
+    assert begun() == []
 
 
 @pytest.fixture
