@@ -156,7 +156,7 @@ def restored_by_onnxruntime(path: Path, **inputs: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(session.run(None, {name: x.numpy() for name, x in inputs.items()})[0])
 
 
-QUICK = ("drunet", "swinir")
+QUICK = ("drunet", "swinir", "unet")
 
 
 @pytest.mark.parametrize(
