@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.containers.further_parts import without_claims
@@ -19,7 +19,7 @@ from restore_cli.imaging.containers.pillow import require_plugin
 from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.encode import encode
 from restore_cli.settings import ReadSettings
-from tests.imaging.files import chunk, exif_with, opened, pattern, saved
+from tests.imaging.files import builtin_srgb, chunk, exif_with, opened, pattern, saved
 
 VIDEO = struct.pack(">I", 24) + b"ftypmp42\0\0\0\0isommp42" + bytes(500)
 CONTAINER = "http://ns.google.com/photos/1.0/container/"
@@ -305,3 +305,105 @@ def test_the_cases_of_the_development_material_claim_nothing(shared: Path, name:
     image = decode(shared / "cases" / f"{name}.jpg")
     assert [part in line for line in image.warnings] == [True]
     assert not any(claim.encode() in (image.xmp or b"") for claim in CLAIMS)
+
+
+def with_blocks(*blocks: bytes) -> bytes:
+    """Return a GIF with extensions behind its image."""
+    return saved(pattern(), "GIF")[:-1] + b"".join(blocks) + b";"
+
+
+def application(name: bytes, body: bytes) -> bytes:
+    parts = [body[start : start + 255] for start in range(0, len(body), 255)]
+    return b"\x21\xff\x0b" + name + b"".join(bytes([len(part)]) + part for part in parts) + b"\0"
+
+
+UNKNOWN = {
+    "APP3 data (Meta)": with_segment(0xE3, b"Meta\0\0II*\0" + bytes(20)),
+    "APP2 data (FPXR)": with_segment(0xE2, b"FPXR\0\0\1" + bytes(20)),
+    "APP5 data": with_segment(0xE5, bytes(20)),
+    "APP12 data ([picture info])": with_segment(0xEC, b"[picture info]\r\nShutter=1"),
+    "a chunk npTc": with_chunk(b"npTc", bytes(32)),
+    "a chunk ABCD": with_riff_chunk(b"ABCD", bytes(32)),
+    "data of fractint003": with_blocks(application(b"fractint003", bytes(9))),
+    "a text drawn over it": with_blocks(b"\x21\x01\x0c" + bytes(12) + b"\x02Hi\0"),
+    "data behind the image": saved(pattern(), "JPEG") + b"\0\0AXS!" + bytes(30),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_nobody_knows_of_is_named_as_it_names_itself(name: str) -> None:
+    assert decode_bytes(UNKNOWN[name], "x").warnings == (f"it also holds {name}: left out",)
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_data_behind_an_image_is_named_unless_it_is_padding(format_name: str) -> None:
+    data = saved(pattern(), format_name)
+    assert decode_bytes(data + bytes(500) + b"\n", "x").warnings == ()
+    assert decode_bytes(data + b"a secret", "x").warnings == ("it also holds data behind the image: left out",)
+
+
+def test_of_many_parts_a_few_are_named_and_the_others_counted() -> None:
+    data = saved(pattern(), "PNG")
+    chunks = b"".join(chunk(bytes([97, 98, 65 + number, 97]), b"") for number in range(20))
+    (line,) = decode_bytes(data[:33] + chunks + data[33:], "x").warnings
+    assert line.startswith("it also holds a chunk abAa and a chunk abBa")
+    assert line.endswith(" and 12 more: left out")
+
+
+def test_what_tells_of_the_old_compression_or_is_a_smaller_copy_goes_without_a_word() -> None:
+    for data in (
+        with_segment(0xEC, b"Ducky\0\1\0\4\0\0\0\x3c\0\0"),
+        with_segment(0xE0, b"JFXX\0\x10" + bytes(30)),
+        with_chunk(b"tIME", bytes(7)),
+        with_chunk(b"bKGD", bytes(6)),
+    ):
+        assert decode_bytes(data, "x").warnings == ()
+
+
+def test_a_chunk_whose_name_makes_no_sense_is_told_as_damage() -> None:
+    assert decode_bytes(with_chunk(b"a\nb\0", b""), "x").warnings == (
+        "a damaged or oversized part of its metadata was left out",
+    )
+
+
+def test_comments_of_a_gif_are_kept() -> None:
+    long = b"x" * 300
+    blocks = (b"\x21\xfe\x06caf\xc3\xa9\0\0", b"\x21\xfe\xff" + long[:255] + b"\x2d" + long[255:] + b"\0")
+    image = decode_bytes(with_blocks(*blocks), "x")
+    assert image.text == (("Comment", "caf\u00e9"), ("Comment", long.decode()))
+    assert decode_bytes(encode(image, format="PNG"), "x").text == image.text
+    assert image.warnings == ()
+
+
+def test_xmp_iptc_and_the_profile_of_a_gif_are_kept() -> None:
+    record = b"\x1c\2\5\0\5Title"
+    end_of_xmp = bytes([1, *range(255, -1, -1), 0])
+    image = decode_bytes(
+        with_blocks(
+            b"\x21\xff\x0bXMP DataXMP" + packet() + end_of_xmp,
+            application(b"MGKIPTC0000", record),
+            application(b"ICCRGBG1012", builtin_srgb()),
+        ),
+        "x",
+    )
+    assert (image.xmp, image.iptc, image.warnings) == (without_claims(packet()), record, ())
+    assert image.icc_profile
+    assert not decode_bytes(with_blocks(), "x").icc_profile
+
+
+def test_the_profile_of_a_bitmap_is_followed() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    plain = saved(pattern(), "BMP")
+    for body, warned in ((builtin_srgb(), False), (profile, True), (b"", True)):
+        header = (
+            struct.pack("<I", 124)
+            + plain[18:54]
+            + bytes(16)
+            + b"DEBM"
+            + bytes(48)
+            + struct.pack("<4I", 0, 124, len(body), 0)
+        )
+        data = plain[:10] + struct.pack("<I", 14 + 124 + len(body)) + header + body + plain[54:]
+        image = decode_bytes(data, "x")
+        assert bool(image.warnings) == warned
+        assert np.array_equal(image.pixels, decode_bytes(plain, "x").pixels)

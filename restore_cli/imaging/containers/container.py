@@ -22,7 +22,17 @@ from restore_cli.imaging.containers.gif import dissect_gif
 from restore_cli.imaging.containers.jpeg import dissect_jpeg, is_gray_jpeg
 from restore_cli.imaging.containers.jxl import dissect_jxl
 from restore_cli.imaging.containers.netpbm import count_netpbm, is_netpbm_short, read_netpbm_header
-from restore_cli.imaging.containers.parts import DAMAGED, MOST_PARTS, TRUNCATED, Parts, UnreadableError, left_out
+from restore_cli.imaging.containers.parts import (
+    DAMAGED,
+    MOST_PARTS,
+    MOST_PROFILE_BYTES,
+    TRUNCATED,
+    Parts,
+    UnreadableError,
+    chunk_named,
+    data_behind,
+    left_out,
+)
 from restore_cli.imaging.containers.pillow import decoding, open_as
 from restore_cli.imaging.containers.png import dissect_png, is_gray_png, read_png_size
 from restore_cli.imaging.containers.tiff_image import dissect_tiff, is_gray_tiff
@@ -33,7 +43,10 @@ from restore_cli.storage.files import open_regular_file
 _HEAD_BYTES = 1 << 20
 _LOSSLESS_WEBP = b"VP8L"
 _WEBP_CODINGS = (_LOSSLESS_WEBP, b"VP8 ")
+_WEBP_CHUNKS = {*_WEBP_CODINGS, b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "}
+_WEBP_BESIDE = {b"C2PA": CREDENTIALS}
 _BMP_RUNS = (1, 2)
+_BMP_FILE_HEADER_BYTES, _BMP_HEADER_WITH_PROFILE_BYTES, _BMP_COLORS, _BMP_EMBEDDED = 14, 124, 14 + 56, b"DEBM"
 # Pillow decodes runs in Python, less than half a million a second.
 _MOST_RUN_BYTES = 1_000_000
 
@@ -150,6 +163,7 @@ def _dissect_webp(data: bytes) -> Parts:
     core = data[: 8 + length]
     kinds = list(_webp_kinds(core))
     coding = next((kind for kind in kinds if kind in _WEBP_CODINGS), None)
+    beside = frozenset(_WEBP_BESIDE.get(kind) or chunk_named(kind) for kind in {*kinds} - _WEBP_CHUNKS)
     return Parts(
         core=core,
         size=(height, width),
@@ -157,7 +171,7 @@ def _dissect_webp(data: bytes) -> Parts:
         frames=frames,
         lossless=coding == _LOSSLESS_WEBP,
         damage=damage,
-        warnings=left_out(frozenset({CREDENTIALS}) if b"C2PA" in kinds else frozenset()),
+        warnings=left_out(beside if frames > 1 else beside | data_behind(data[len(core) :])),
     )
 
 
@@ -180,6 +194,7 @@ def _dissect_bmp(data: bytes) -> Parts:
     else:
         width, height, _, bits, packing = struct.unpack_from("<iiHHI", data, 18)
     (start,) = struct.unpack_from("<I", data, 10)
+    icc_profile = _profile_of_bmp(data) if header_bytes >= _BMP_HEADER_WITH_PROFILE_BYTES else None
     if min(width, abs(height)) < 1:
         msg = f"{DAMAGED}: it does not say how large it is"
         raise UnreadableError(msg)
@@ -189,7 +204,22 @@ def _dissect_bmp(data: bytes) -> Parts:
         raise UnreadableError("its run-length coding is too long to be read")
     if packing not in _BMP_RUNS and start + row_bytes * abs(height) > len(data):
         damage = TRUNCATED
-    return Parts(core=data, size=(abs(height), width), frames=_count_by_lengths(data, b"BM", 0), damage=damage)
+    return Parts(
+        core=data,
+        size=(abs(height), width),
+        frames=_count_by_lengths(data, b"BM", 0),
+        damage=damage,
+        icc_profile=icc_profile,
+    )
+
+
+def _profile_of_bmp(data: bytes) -> bytes | None:
+    """Return the profile that a header of version 5 tells of, or None."""
+    place, length = struct.unpack_from("<II", data, _BMP_FILE_HEADER_BYTES + 112)
+    if data[_BMP_COLORS : _BMP_COLORS + 4] != _BMP_EMBEDDED or length > MOST_PROFILE_BYTES:
+        return None
+    start = _BMP_FILE_HEADER_BYTES + place
+    return data[start : start + length] or b"broken"
 
 
 def _count_by_lengths(data: bytes, magic: bytes, beside_bytes: int) -> int:

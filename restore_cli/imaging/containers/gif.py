@@ -1,17 +1,35 @@
-"""GIF files taken apart: the first image with what it needs, and a count of the others.
+"""GIF files taken apart: the first image with what it needs, what is said of it, and a count of the others.
 
 Stage 3, READ. The decoder sees a file of one image and no comments: it would join a comment block by block, each time
-copying all before, and count images by decoding them.
+copying all before, and count images by decoding them. Profile, XMP and IPTC lie in blocks of applications, the last as
+ImageMagick puts it.
 """
 
 from __future__ import annotations
 
 from restore_cli.imaging.containers.further_parts import CREDENTIALS
-from restore_cli.imaging.containers.parts import TOO_MANY_PARTS, TRUNCATED, Parts, UnreadableError, left_out
+from restore_cli.imaging.containers.parts import (
+    MOST_PROFILE_BYTES,
+    TOO_MANY_PARTS,
+    TRUNCATED,
+    Parts,
+    UnreadableError,
+    data_behind,
+    data_of,
+    left_out,
+    texts_of_comments,
+)
+from restore_cli.imaging.containers.photoshop import iptc_of_resources
 
 _IMAGE, _EXTENSION, _END, _PADDING = 0x2C, 0x21, 0x3B, 0x00
-_GRAPHIC_CONTROL, _APPLICATION = 0xF9, b"\xff\x0b"
-_MANIFEST = b"C2PA_GIF"
+_GRAPHIC_CONTROL, _COMMENT, _PLAIN_TEXT, _APPLICATION = 0xF9, 0xFE, 0x01, 0xFF
+_APPLICATION_BYTES = 11
+_PROFILE, _XMP, _IPTC, _RESOURCES = b"ICCRGBG1012", b"XMP DataXMP", b"MGKIPTC0000", b"MGK8BIM0000"
+# A packet is no sub-blocks; this, behind it, leads those who take it for some to its end.
+_END_OF_XMP = b"\x01\xff\xfe\xfd"
+# How often an animation is shown.
+_LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+_BESIDE = {b"C2PA_GIF": CREDENTIALS}
 _HEADER_BYTES = 13
 _NEXT_FILE = b"\0;GIF8"
 # Blocks hold 255 bytes at most, so this is a file of 255 MB.
@@ -40,7 +58,11 @@ def dissect_gif(data: bytes) -> Parts:
         gray=False,
         frames=max(1, walk.frames),
         damage=damage,
-        warnings=left_out(walk.further),
+        xmp=walk.said.get(_XMP),
+        icc_profile=walk.said.get(_PROFILE),
+        iptc=walk.said.get(_IPTC) or iptc_of_resources(walk.said.get(_RESOURCES, b"")),
+        text=texts_of_comments(walk.comments),
+        warnings=left_out(frozenset(walk.further)),
     )
 
 
@@ -54,7 +76,9 @@ class _Walk:
         self.frames = 0
         self.first: tuple[int, int] | None = None
         self.control = b""
-        self.further: frozenset[str] = frozenset()
+        self.comments: list[bytes] = []
+        self.said: dict[bytes, bytes] = {}  # by the names of applications
+        self.further: set[str] = set()
 
     def run(self) -> str | None:
         """Return what is missing, or None if the end mark was met."""
@@ -69,7 +93,10 @@ class _Walk:
             self._steps += 1
             block, start = data[position], position
             if block == _END:
-                self.frames += data.count(_NEXT_FILE, start - 1)  # as from a pipe
+                following = data.count(_NEXT_FILE, start - 1)  # as from a pipe
+                self.frames += following
+                if not following:
+                    self.further |= data_behind(data[start + 1 :])
                 return None
             if block == _PADDING:
                 position += 1
@@ -85,11 +112,32 @@ class _Walk:
                 position = self._behind_sub_blocks(position + 2)
                 if data[start + 1] == _GRAPHIC_CONTROL and self.first is None:
                     self.control = data[start:position]
-                if data.startswith(_APPLICATION + _MANIFEST, start + 1):
-                    self.further = frozenset({CREDENTIALS})
+                self._take_aside(data[start + 1], start + 2, position)
             else:
                 return TRUNCATED
         return TOO_MANY_PARTS
+
+    def _take_aside(self, kind: int, start: int, end: int) -> None:
+        """Keep what an extension says, or its name."""
+        if kind == _COMMENT:
+            self.comments.append(self._joined(start, end).rstrip(b"\0"))
+        elif kind == _PLAIN_TEXT:
+            self.further.add("a text drawn over it")
+        elif kind == _APPLICATION:
+            name, start = self._data[start + 1 : start + 1 + _APPLICATION_BYTES], start + 1 + _APPLICATION_BYTES
+            if name == _XMP:
+                self.said.setdefault(name, self._data[start:end].partition(_END_OF_XMP)[0])
+            elif name in (_PROFILE, _IPTC, _RESOURCES):
+                self.said.setdefault(name, self._joined(start, end)[:MOST_PROFILE_BYTES])
+            elif name not in _LOOPS:
+                self.further.add(_BESIDE.get(name[:8]) or data_of(name))
+
+    def _joined(self, position: int, end: int) -> bytes:
+        parts = []
+        while position < end and (length := self._data[position]):
+            parts.append(self._data[position + 1 : position + 1 + length])
+            position += length + 1
+        return b"".join(parts)
 
     def _behind_sub_blocks(self, position: int) -> int:
         data = self._data

@@ -38,22 +38,22 @@ from restore_cli.imaging.containers.further_parts import (
     parts_claimed,
 )
 from restore_cli.imaging.containers.parts import (
-    COMMENT,
     MOST_PARTS,
     MOST_PROFILE_BYTES,
-    MOST_TEXT_BYTES,
     TOO_MANY_PARTS,
     TRUNCATED,
     Parts,
     UnreadableError,
+    data_behind,
     left_out,
+    texts_of_comments,
 )
 from restore_cli.imaging.containers.photoshop import SIGNATURE, has_paths, iptc_of_resources
 from restore_cli.imaging.decoded_image import JpegFacts
 
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _START, _END, _START_OF_SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
-_APP0, _APP1, _APP2, _APP6, _APP11, _APP13, _APP14, _LAST_APP = 0xE0, 0xE1, 0xE2, 0xE6, 0xEB, 0xED, 0xEE, 0xEF
+_APP0, _APP1, _APP2, _APP6, _APP11, _APP12, _APP13, _APP14, _LAST_APP = *range(0xE0, 0xE3), 0xE6, *range(0xEB, 0xF0)
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _FIRST_ARITHMETIC_FRAME = 0xC9
 # In compressed data 0xFF is followed by 0x00, by a restart marker, or by more of its kind.
@@ -69,6 +69,9 @@ _BESIDE = {
     _APP11: {b"HDR_RI": GAIN_MAP},
 }
 _JUMBF, _MANIFEST = b"JP", b"c2pa"
+# What tells of the old compression, or is a smaller copy of the image: nothing that is missed.
+_STALE = {_APP0: (b"JFIF", b"JFXX"), _APP12: (b"Ducky",), _LAST_APP: (b"Q ",)}
+_NAME = re.compile(rb"[!-~][ -~]{0,30}[!-~]")
 # What may be a JPEG of its own behind the image.
 _BEHIND = frozenset({GAIN_MAP, DEPTH_MAP, MATTE, VIDEO, SOUND, EXTENDED_XMP})
 _ENTRIES_OF_IMAGES, _ENTRY_BYTES = 0xB002, 16
@@ -136,23 +139,9 @@ def dissect_jpeg(data: bytes) -> Parts:
         icc_profile=_joined_profile(found),
         iptc=iptc_of_resources(found.resources),
         dpi=found.dpi,
-        text=_texts_of(found.comments),
+        text=texts_of_comments(found.comments),
         warnings=left_out(further),
     )
-
-
-def _texts_of(comments: list[bytes]) -> tuple[tuple[str, str], ...]:
-    """Return comments as PNG names them, in the coding that most programs write, or else byte for sign."""
-    texts = []
-    room = MOST_TEXT_BYTES
-    for comment in comments:
-        room -= len(comment)
-        if comment and room >= 0:
-            try:
-                texts.append((COMMENT, comment.decode("utf-8")))
-            except UnicodeDecodeError:
-                texts.append((COMMENT, comment.decode("latin-1")))
-    return tuple(texts)
 
 
 def is_gray_jpeg(head: bytes) -> bool | None:
@@ -241,8 +230,15 @@ def _note(marker: int, body: bytes, found: _Found) -> None:
         found.comments.append(body.rstrip(b"\0"))
     elif marker == _APP11 and body.startswith(_JUMBF) and _MANIFEST in body:
         found.further |= {CREDENTIALS}
-    else:
-        found.further |= {name for start, name in _BESIDE.get(marker, {}).items() if body.startswith(start)}
+    elif _APP0 <= marker <= _LAST_APP and not body.startswith(_STALE.get(marker, ())):
+        known = {name for start, name in _BESIDE.get(marker, {}).items() if body.startswith(start)}
+        found.further |= known or {_unknown(marker, body)}
+
+
+def _unknown(marker: int, body: bytes) -> str:
+    """Name a segment by its number, and by the word it begins with if there is one."""
+    name = _NAME.match(body)
+    return f"APP{marker - _APP0} data" + (f" ({name[0].decode()})" if name else "")
 
 
 def _joined_profile(found: _Found) -> bytes | None:
@@ -260,7 +256,9 @@ def _further_parts(data: bytes, found: _Found) -> frozenset[str]:
     behind = data[found.end :] if found.end is not None else b""
     if not behind:
         return found.further
-    return found.further | further_parts(behind) | parts_claimed(found.xmp or b"")
+    named = further_parts(behind) | parts_claimed(found.xmp or b"")
+    is_known = named or found.images is not None or behind.startswith(_NEXT_IMAGE[2:])
+    return found.further | (named if is_known else data_behind(behind))
 
 
 def _count_of_images(data: bytes, found: _Found, further: frozenset[str]) -> int:

@@ -8,6 +8,7 @@ directory that points at itself or a profile that inflates for ever never reache
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # Chunks, segments or blocks of one file: far more than any program writes, few enough to be walked within seconds.
@@ -17,6 +18,10 @@ MOST_TEXT_BYTES = 1 << 20  # of one text, and of all texts together
 
 COMMENT = "Comment"
 """Keyword of the text that a JPEG holds without one, as PNG names it."""
+
+_BEHIND = "data behind the image"
+_MOST_TOLD = 8
+_PADDING = b"\0\xff\t\n\r "
 
 TRUNCATED = "it is truncated"
 DAMAGED = "it is damaged"
@@ -66,9 +71,46 @@ class Parts:
     warnings: tuple[str, ...] = ()
 
 
+def texts_of_comments(comments: Iterable[bytes]) -> tuple[tuple[str, str], ...]:
+    """Return comments as PNG names them, in the coding that most programs write, or else byte for sign."""
+    texts = []
+    room = MOST_TEXT_BYTES
+    for comment in comments:
+        room -= len(comment)
+        if comment and room >= 0:
+            try:
+                texts.append((COMMENT, comment.decode("utf-8")))
+            except UnicodeDecodeError:
+                texts.append((COMMENT, comment.decode("latin-1")))
+    return tuple(texts)
+
+
+def data_behind(rest: bytes) -> frozenset[str]:
+    """Name what lies behind an image's end, where nothing better is known of it; padding is nothing."""
+    return frozenset({_BEHIND} if rest.strip(_PADDING) else ())
+
+
 def left_out(names: frozenset[str]) -> tuple[str, ...]:
     """Say in one warning what is not kept; nothing for nothing."""
-    return (f"it also holds {' and '.join(sorted(names))}: left out",) if names else ()
+    told = sorted(names)
+    if len(told) > _MOST_TOLD:
+        told[_MOST_TOLD:] = [f"{len(told) - _MOST_TOLD} more"]
+    return (f"it also holds {' and '.join(told)}: left out",) if told else ()
+
+
+def chunk_named(kind: bytes) -> str:
+    """Name a chunk that nothing better is known of."""
+    return f"a chunk {_word(kind) or 'without a name'}"
+
+
+def data_of(program: bytes) -> str:
+    """Name what a program laid beside the image, by the program's name for it."""
+    return f"data of {_word(program) or 'a program without a name'}"
+
+
+def _word(name: bytes) -> str:
+    word = name.decode("ascii", "replace").strip(" \0")
+    return word if word.isascii() and word.isprintable() else ""
 
 
 def inflated(data: bytes, most_bytes: int) -> bytes:

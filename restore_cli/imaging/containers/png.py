@@ -30,6 +30,8 @@ from restore_cli.imaging.containers.parts import (
     TRUNCATED,
     Parts,
     UnreadableError,
+    chunk_named,
+    data_behind,
     inflated,
     left_out,
 )
@@ -56,7 +58,12 @@ _RAW_PROFILE = "Raw profile type"
 _EXIF_KEYWORD = f"{_RAW_PROFILE} exif"
 _MOST_TEXTS = 256
 # C2PA's manifests, and what Fireworks makes its PNG of.
-_BESIDE = {b"caBX": CREDENTIALS, b"mkBF": LAYERS}
+_BESIDE = {b"caBX": CREDENTIALS, b"mkBF": LAYERS, b"mkBS": LAYERS, b"mkTS": LAYERS}
+# How the old samples were stored or shown, smaller copies of them, and frames, which are counted.
+_STALE_CHUNKS = (
+    b"bKGD", b"hIST", b"sBIT", b"sPLT", b"tIME", b"mDCV", b"cLLI", b"mDCv", b"cLLi",
+    b"iDOT", b"fdAT", b"gIFg", b"vpAg", b"caNv", b"orNT", b"prVW",
+)  # fmt: skip
 _UNPRINTABLE = {*range(32), *range(127, 161)}
 _OUT_OF_ORDER = f"{DAMAGED}: its parts are out of order"
 _LEFT_OUT = "a damaged or oversized part of its metadata was left out"
@@ -177,17 +184,23 @@ def _walk(data: bytes, found: _Found) -> None:
             found.kinds.append(kind)
             found.pixel_bytes += length if kind == b"IDAT" else 0
             if kind == b"IEND":
-                found.following = data.count(_NEXT_FILE, position)
+                _look_behind(data, end + 4, found)
                 return
         elif not kind[0] & 0x20:
             msg = f"it needs a PNG part {kind.decode('ascii', 'replace')!r} that is not known"
             raise UnreadableError(msg)
         elif kind in _BESIDE:
             found.further.add(_BESIDE[kind])
-        elif not (whole and _take_aside(kind, data[position + 8 : end], found)):
+        elif not (whole and kind.isalpha() and _take_aside(kind, data[position + 8 : end], found)):
             found.left_out = True
         position = end + 4
     found.damage = TOO_MANY_PARTS
+
+
+def _look_behind(data: bytes, end: int, found: _Found) -> None:
+    found.following = data.count(_NEXT_FILE, end - len(_NEXT_FILE) + len(SIGNATURE))
+    if not found.following:
+        found.further |= data_behind(data[end:])
 
 
 def _take_aside(kind: bytes, body: bytes, found: _Found) -> bool:
@@ -209,13 +222,20 @@ def _take_aside(kind: bytes, body: bytes, found: _Found) -> bool:
             across, down, unit = struct.unpack(">IIB", body)
             found.dpi = (across * _INCHES_PER_METRE, down * _INCHES_PER_METRE) if unit == 1 else None
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
-            if len(found.text) >= _MOST_TEXTS:
-                return False
-            room = MOST_TEXT_BYTES - sum(len(value) for _, value in found.text)
-            found.text.append(_read_text(kind, body, room))
+            _take_text(kind, body, found)
+        elif kind not in _STALE_CHUNKS:
+            found.further.add(chunk_named(kind))
     except (ValueError, struct.error):
         return kind == b"iCCP"  # the colour rule has words of its own for a broken profile
     return True
+
+
+def _take_text(kind: bytes, body: bytes, found: _Found) -> None:
+    if len(found.text) >= _MOST_TEXTS:
+        msg = "it has too many texts"
+        raise ValueError(msg)
+    room = MOST_TEXT_BYTES - sum(len(value) for _, value in found.text)
+    found.text.append(_read_text(kind, body, room))
 
 
 def _take_color(kind: bytes, body: bytes, found: _Found) -> None:
