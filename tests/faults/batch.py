@@ -130,7 +130,7 @@ class Bench:
         self.images = images
         self.source, self.target = root / "in", root / "out"
         _import_all()
-        self._weights = weights or _stand_in(root)
+        self._weights = weights or stand_in(root)
         self._options = ["--threads", 1, "--json", *options]
         self.source.mkdir(parents=True)
         shuffle = np.random.default_rng(0)
@@ -198,7 +198,7 @@ def _import_all() -> None:
     import restore_cli.weights.store  # noqa: F401 - for those to come
 
 
-def _stand_in(root: Path) -> Path:
+def stand_in(root: Path) -> Path:
     """Write the tiniest weights, and let their network be replaced in all processes forked from now on."""
     from restore_cli.inference.restorer import Restorer
     from restore_cli.models import get_architecture

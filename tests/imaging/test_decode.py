@@ -16,6 +16,7 @@ from restore_cli.errors import DecodeError
 from restore_cli.imaging.containers.pillow import require_plugin
 from restore_cli.imaging.decode import SUFFIXES, decode, decode_bytes
 from restore_cli.imaging.decoded_image import DecodedImage
+from restore_cli.imaging.encode import encode
 from restore_cli.settings import ReadSettings
 from tests.imaging.files import builtin_srgb, chunk, exif_with, opened, packed, pattern, png, saved
 
@@ -457,3 +458,43 @@ def test_pixel_chunks_of_a_png_that_are_torn_apart_are_damage(between: bytes) ->
     with pytest.raises(DecodeError, match=r"^x\.png: it is damaged: its parts are out of order"):
         decode_bytes(torn, "x.png")
     assert np.array_equal(samples(decode_bytes(torn, "x.png", ReadSettings(allow_damaged=True)))[..., 0], pixels)
+
+
+@pytest.mark.parametrize(("across", "down"), [(1, 1), (2, 1), (10, 11), (0, 1)])
+def test_pixels_that_are_not_square_are_told(across: int, down: int) -> None:
+    data = saved(pattern(), "PNG")
+    png_file = data[:33] + chunk(b"pHYs", struct.pack(">IIB", across, down, 0)) + data[33:]
+    jpeg_file = bytearray(saved(pattern(), "JPEG"))
+    place = jpeg_file.index(b"JFIF\0") + 7
+    jpeg_file[place : place + 5] = struct.pack(">BHH", 0, across, down)
+    line = f"its pixels are not square ({across} across as long as {down} down): its result takes them for square"
+    for stored in (png_file, bytes(jpeg_file)):
+        image = decode_bytes(stored, "x")
+        assert image.warnings == ((line,) if (across, down) in {(2, 1), (10, 11)} else ())
+        assert image.dpi is None
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_heic_that_says_twice_which_way_is_up_is_turned_once(orientation: int) -> None:
+    pytest.importorskip("pillow_heif")
+    require_plugin("HEIF")
+    stored = pattern(40, 64)
+    image = decode_bytes(saved(stored, "HEIF", exif=exif_with(Orientation=orientation), quality=95), "x.heic")
+    upright = np.rot90(stored, {3: 2, 6: -1, 8: 1}[orientation])
+    for again in (image, decode_bytes(encode(image, format="HEIF"), "y.heic")):
+        assert again.pixels.shape == upright.shape
+        assert np.abs(again.pixels * 255 - upright).mean() < 10
+
+
+def test_a_jpeg_without_a_resolution_gets_none_that_is_forbidden() -> None:
+    written = encode(decode_bytes(saved(pattern(), "PNG"), "x"), format="JPEG")
+    place = written.index(b"JFIF\0") + 7
+    assert struct.unpack_from(">BHH", written, place) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF"])
+def test_gray_with_a_profile_of_three_colours_stays_gray(format_name: str) -> None:
+    gray = pattern(channels=1)[..., 0]
+    image = decode_bytes(saved(gray, format_name, icc_profile=builtin_srgb()), "x")
+    assert np.array_equal(np.rint(image.pixels[..., 0] * 255), gray)
+    assert opened(encode(image, format=format_name)).mode == "L"

@@ -407,3 +407,14 @@ def test_the_profile_of_a_bitmap_is_followed() -> None:
         image = decode_bytes(data, "x")
         assert bool(image.warnings) == warned
         assert np.array_equal(image.pixels, decode_bytes(plain, "x").pixels)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_iptc_that_a_tiff_stores_as_numbers_comes_out_in_its_order(order: str, swapped: bool) -> None:
+    record = b"\x1c\2\0\0\2\0\2\x1c\2\5\0\5Title\0\0\0"
+    numbers = np.frombuffer(record, (">" if (order == "<") == swapped else "<") + "u4").tolist()
+    buffer = io.BytesIO()
+    tags = [(33723, 4, len(numbers), numbers, True)]
+    tifffile.imwrite(buffer, pattern(), photometric="rgb", byteorder=order, extratags=tags, metadata=None)
+    assert decode_bytes(buffer.getvalue(), "x").iptc == record

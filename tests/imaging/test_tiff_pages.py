@@ -135,7 +135,15 @@ def test_a_raw_that_is_no_tiff_is_named_too(start: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "name"), [(50001, "WebP"), (50002, "JPEG XL"), (34712, "JPEG 2000"), (34887, "LERC"), (4711, "4711")]
+    ("number", "name"),
+    [
+        (50001, "WebP"),
+        (50002, "JPEG XL"),
+        (34712, "JPEG 2000"),
+        (34676, "LogLuv"),
+        (34887, "LERC"),
+        (4711, "4711"),
+    ],
 )
 def test_a_compression_that_is_not_read_is_named(number: int, name: str) -> None:
     data = retagged(tiff((WHOLE, {})), {259: number})

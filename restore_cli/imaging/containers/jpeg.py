@@ -46,6 +46,7 @@ from restore_cli.imaging.containers.parts import (
     UnreadableError,
     data_behind,
     left_out,
+    not_square,
     texts_of_comments,
 )
 from restore_cli.imaging.containers.photoshop import SIGNATURE, has_paths, iptc_of_resources
@@ -53,7 +54,8 @@ from restore_cli.imaging.decoded_image import JpegFacts
 
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _START, _END, _START_OF_SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
-_APP0, _APP1, _APP2, _APP6, _APP11, _APP12, _APP13, _APP14, _LAST_APP = *range(0xE0, 0xE3), 0xE6, *range(0xEB, 0xF0)
+_APP0, _APP1, _APP2, _APP6, _APP11 = 0xE0, 0xE1, 0xE2, 0xE6, 0xEB
+_APP12, _APP13, _APP14, _LAST_APP = 0xEC, 0xED, 0xEE, 0xEF
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _FIRST_ARITHMETIC_FRAME = 0xC9
 # In compressed data 0xFF is followed by 0x00, by a restart marker, or by more of its kind.
@@ -102,6 +104,7 @@ class _Found:
     images: int | None = None
     further: frozenset[str] = frozenset()
     dpi: tuple[float, float] | None = None
+    proportions: tuple[str, ...] = ()
     comments: list[bytes] = field(default_factory=list)
 
 
@@ -140,7 +143,7 @@ def dissect_jpeg(data: bytes) -> Parts:
         iptc=iptc_of_resources(found.resources),
         dpi=found.dpi,
         text=texts_of_comments(found.comments),
-        warnings=left_out(further),
+        warnings=(*found.proportions, *left_out(further)),
     )
 
 
@@ -216,6 +219,7 @@ def _take_aside(marker: int, body: bytes, found: _Found) -> bool:
         unit, across, down = struct.unpack_from(">BHH", body, 7)
         inches = {1: 1.0, 2: _CENTIMETRES_PER_INCH}.get(unit)
         found.dpi = None if inches is None else (across * inches, down * inches)
+        found.proportions = not_square(across, down) if inches is None else ()
         return False
     elif marker == _APP14:
         return False  # tells how four channels are to be understood

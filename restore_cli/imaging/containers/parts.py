@@ -98,6 +98,13 @@ def left_out(names: frozenset[str]) -> tuple[str, ...]:
     return (f"it also holds {' and '.join(told)}: left out",) if told else ()
 
 
+def not_square(across: int, down: int) -> tuple[str, ...]:
+    """Say that an image is meant to be seen in other proportions than its pixels have, which no result tells."""
+    if across == down or 0 in (across, down):
+        return ()
+    return (f"its pixels are not square ({across} across as long as {down} down): its result takes them for square",)
+
+
 def chunk_named(kind: bytes) -> str:
     """Name a chunk that nothing better is known of."""
     return f"a chunk {_word(kind) or 'without a name'}"

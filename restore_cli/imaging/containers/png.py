@@ -34,6 +34,7 @@ from restore_cli.imaging.containers.parts import (
     data_behind,
     inflated,
     left_out,
+    not_square,
 )
 from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, read_raw_iptc, read_raw_profile
 
@@ -85,6 +86,7 @@ class _Found:
     power: float | None = None
     primaries: Primaries | None = None
     dpi: tuple[float, float] | None = None
+    proportions: tuple[str, ...] = ()
     text: list[tuple[str, str]] = field(default_factory=list)
     pixel_bytes: int = 0
     rest: bytes = b""  # what there is of a last pixel chunk that was cut off
@@ -131,6 +133,7 @@ def dissect_png(data: bytes) -> Parts:
         warnings=(
             *([color_warning] if color_warning else []),
             *([_LEFT_OUT] if found.left_out else []),
+            *found.proportions,
             *left_out(frozenset(found.further)),
         ),
     )
@@ -221,6 +224,7 @@ def _take_aside(kind: bytes, body: bytes, found: _Found) -> bool:
         elif kind == b"pHYs":
             across, down, unit = struct.unpack(">IIB", body)
             found.dpi = (across * _INCHES_PER_METRE, down * _INCHES_PER_METRE) if unit == 1 else None
+            found.proportions = not_square(across, down) if unit != 1 else ()
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
             _take_text(kind, body, found)
         elif kind not in _STALE_CHUNKS:

@@ -45,7 +45,7 @@ _GRAY_PHOTOMETRICS = (0, 1)
 _COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 _RGB = 2
 _ALPHAS = (1, 2)  # multiplied in, or not
-_IPTC = 33723
+_IPTC, _RECORD = 33723, b"\x1c"
 _PHOTOSHOP_DOCUMENT, _MANIFEST = 37724, 52545
 # Scales, tie points and coordinate systems of GeoTIFF 1.1.
 _GEOREFERENCES = frozenset({33550, 33922, 34264, 34735})
@@ -97,7 +97,7 @@ def dissect_tiff(data: bytes, page: int = 0) -> Parts:
         exif=_exif_of(block) if described.values else None,
         xmp=directory.bytes_of(_Tag.XMLPacket) or first.bytes_of(_Tag.XMLPacket),
         icc_profile=directory.bytes_of(_Tag.InterColorProfile),
-        iptc=directory.bytes_of(_IPTC) or first.bytes_of(_IPTC),
+        iptc=_in_order(directory.bytes_of(_IPTC) or first.bytes_of(_IPTC)),
         dpi=_dpi_of(directory),
         warnings=(
             *([BROKEN_PART_OF_EXIF] if block.is_broken else []),
@@ -118,6 +118,13 @@ def _beside(tags: Mapping[int, Value], pages: Pages) -> frozenset[str]:
         GEOREFERENCING: bool(_GEOREFERENCES & tags.keys()),
     }
     return frozenset(name for name, is_there in found.items() if is_there)
+
+
+def _in_order(iptc: bytes | None) -> bytes | None:
+    """Return IPTC records in their order; some programs store them as numbers of four bytes, and swap those."""
+    if iptc is None or iptc[:1] == _RECORD or iptc[3:4] != _RECORD:
+        return iptc
+    return b"".join(iptc[start : start + 4][::-1] for start in range(0, len(iptc), 4))
 
 
 def _exif_of(block: Exif) -> bytes:
