@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from restore_cli.cli.output import Output
 from restore_cli.jobs.ledger import LEDGER_NAME
 from tests.cli.conftest import Ran, Run, command, environment, image, json_lines
 
@@ -145,6 +148,21 @@ class TestJson:
         ran = sr("big.png", "--tile", "64", "--overlap", "16")
         assert ran.code == 0, ran.err
         assert ran.err.index("big.png: in ") < ran.err.index(" tiles of ") < ran.err.index("big.png -> big_x2.png")
+
+    def test_one_large_image_breaks_its_silence_where_no_bar_is_drawn(self, sr: Run, monkeypatch: pytest.MonkeyPatch):
+        told, pauses = Output.image_at, [0.5]
+
+        def told_slowly(self: Output, name: str, share: float, more: str = "") -> None:
+            told(self, name, share, more)
+            if share and pauses:
+                time.sleep(pauses.pop())
+
+        monkeypatch.setattr(Output, "image_at", told_slowly)
+        monkeypatch.setitem(Output.__init__.__kwdefaults__, "silence_seconds", 0.1)  # a minute by default
+        image("big.png", size=(180, 100))
+        ran = sr("big.png", "--tile", "64", "--overlap", "16")
+        assert ran.code == 0, ran.err
+        assert re.search(r"^big\.png: \d+ %, .*, about .* left$", ran.err, re.MULTILINE), ran.err
 
     def test_a_report_holds_the_same_lines(self, sr: Run):
         image("a.png")
