@@ -17,9 +17,10 @@ from restore_cli.imaging.formats import SUFFIXES, WRITABLE_FORMATS, output_forma
 from restore_cli.jobs.addresses import found_in_bucket, source_at
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.ledger import Ledger
+from restore_cli.jobs.settle import never_ours, settle
 from restore_cli.jobs.sources import Found, ImageSource, PassedOver, Selection, Sources, expand_patterns, find_sources
 from restore_cli.jobs.steps import Step
-from restore_cli.jobs.targets import Destination, ImageJob, Place, never_ours, plan_jobs, settle
+from restore_cli.jobs.targets import Destination, ImageJob, Place, plan_jobs
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
 from restore_cli.storage.files import is_address, is_in_bucket
 
