@@ -1,7 +1,4 @@
-"""Deblurring: undo the blur of a shaken camera or of a lens out of focus.
-
-A few images of training are sharp, so that a network learns to leave those of a folder alone that were not shaken.
-"""
+"""Deblurring: undo the blur of a shaken camera or of a lens out of focus."""
 
 from __future__ import annotations
 
@@ -26,12 +23,11 @@ EXTENT_PIXELS = (3.0, 25.0)
 RADIUS_PIXELS = (0.8, 6.0)
 GAMMA = (1.8, 2.4)
 ENCODED_CHANCE = 0.3
-SHARP_CHANCE = 0.1
 NOISE_SIGMA_MAX = 2.0
 
 
 def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
-    """Blur most images, with a little noise: in linear light as a sensor does, or in encoded values as programs do.
+    """Blur images with a little noise: mostly in linear light as a sensor does, some in encoded values as programs do.
 
     Args:
         clean: float32 (N, C, H, W) in [0, 1]; H and W of at least 16 pixels.
@@ -56,10 +52,9 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
         raise ValueError(msg)
     gamma = draw_uniform(count, *GAMMA, generator).view(-1, 1, 1, 1)
     gamma = torch.where(draw_chance(count, ENCODED_CHANCE, generator), torch.ones_like(gamma), gamma)
-    blurred = filter_each(clean.clamp(0.0, 1.0) ** gamma, kernels).clamp_min(0.0) ** (1.0 / gamma)
-    image = torch.where(draw_chance(count, SHARP_CHANCE, generator), clean, blurred)
+    light = filter_each(clean.clamp(0.0, 1.0) ** gamma, kernels).clamp_min(0.0) ** (1.0 / gamma)
     sigma = (draw_uniform(count, 0.0, NOISE_SIGMA_MAX, generator) / 255.0).view(-1, 1, 1, 1)
-    noisy = image + sigma * torch.randn(clean.shape, generator=generator, device=clean.device)
+    noisy = light + sigma * torch.randn(clean.shape, generator=generator, device=clean.device)
     return to_8bit(noisy)
 
 

@@ -190,10 +190,8 @@ def test_blur_is_of_light_or_of_encoded_values():
 def test_blur_keeps_flat_images_and_smooths_detail(variant: str):
     flat = torch.full((4, 3, 64, 64), 0.5)
     assert (degraded("deblur", variant, flat) - flat).abs().mean() < 2 / 255
-    detail = (torch.arange(64) % 2).float().expand(64, 3, 64, 64)
-    kept = degraded("deblur", variant, detail).std(dim=(1, 2, 3)) / detail.std()
-    assert kept.median() < 0.8
-    assert 0.02 < float((kept > 0.95).float().mean()) < 0.3, "a few images were not shaken"
+    detail = (torch.arange(64) % 2).float().expand(4, 3, 64, 64)
+    assert degraded("deblur", variant, detail).std() < 0.8 * detail.std()
 
 
 def test_super_resolution_inputs_are_matlabs_when_plain():
