@@ -148,7 +148,10 @@ def test_views_of_two_sizes_and_a_lone_view_fail_in_one_line(run: Run, restormer
         (["denoise"], "restormer-denoise-color-blind: would be fetched first"),
         (["denoise", "--gray", "--sigma", "15"], "sigma 15: restormer-denoise-gray-sigma15, trained at sigma 15"),
         (["denoise", "--real"], "restormer-denoise-real"),
-        (["denoise", "--real", "--sigma", "9"], "restormer-denoise-real takes no noise level: --sigma changes nothing"),
+        (
+            ["denoise", "--real", "--sigma", "9"],
+            "restormer-denoise-real takes no noise level, and --sigma changes nothing",
+        ),
         (["derain"], "restormer-derain: would be fetched first"),
         (["deblur"], "restormer-deblur-motion: would be fetched first"),
         (["deblur", "--kind", "defocus"], "restormer-deblur-defocus: would be fetched first"),
