@@ -27,8 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.layers.products import linear
-from restore_cli.layers.tensors import channels_first
+from restore_cli.layers.tensors import channels_first, linear
 
 StatisticsFrom = Literal["global", "local", "mixed"]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from restore_cli.inference.footprint import peak_bytes
 from restore_cli.layers.bands import Band, Cells, Execution, bands, conv3x3
-from restore_cli.layers.products import exp2_, silu
+from restore_cli.layers.tensors import exp2_, silu
 from restore_cli.models import Arch, architecture_names, get_architecture
 from restore_cli.models.ramit.bands import ChannelPass
 from restore_cli.models.ramit.block import ChannelSums, DRAMiTransformer

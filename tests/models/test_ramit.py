@@ -15,8 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from restore_cli.layers.products import Pointwise
-from restore_cli.layers.tensors import DropPath
+from restore_cli.layers.tensors import DropPath, Pointwise
 from restore_cli.models.ramit.arch import ARCH
 from restore_cli.models.ramit.block import ChannelSelfAttention, ChannelSums, DRAMiTransformer
 from restore_cli.models.ramit.config import PUBLISHED, Config, mult_adds

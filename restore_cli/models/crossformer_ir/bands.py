@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.bands import Execution
 from restore_cli.layers.cross_scale import Grouping
-from restore_cli.layers.products import depthwise3x3, linear
+from restore_cli.layers.tensors import depthwise3x3, linear
 
 if TYPE_CHECKING:
     from restore_cli.models.crossformer_ir.network import Block, CrossFormerIR

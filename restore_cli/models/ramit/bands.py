@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.bands import Band, Cells, Execution, bands, cached_pieces, conv3x3
-from restore_cli.layers.products import exp2_, linear
-from restore_cli.layers.tensors import autocast_off, new_map, product_type
+from restore_cli.layers.tensors import autocast_off, exp2_, linear, new_map, product_type
 from restore_cli.models.ramit.block import (
     MAX_LOGIT_SCALE,
     NEGATIVE_SLOPE,

@@ -25,8 +25,15 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.layers.products import Pointwise, pointwise
-from restore_cli.layers.tensors import DropPath, at_least_float32, autocast_off, channels_first, channels_last
+from restore_cli.layers.tensors import (
+    DropPath,
+    Pointwise,
+    at_least_float32,
+    autocast_off,
+    channels_first,
+    channels_last,
+    pointwise,
+)
 from restore_cli.models.ramit.config import expanded_channels
 
 NORM_EPS = 1e-12  # floor of an L2 norm

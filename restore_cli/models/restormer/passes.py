@@ -27,8 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
 from restore_cli.layers.bands import Band, Cells, bands
-from restore_cli.layers.products import depthwise3x3
-from restore_cli.layers.tensors import at_least_float32
+from restore_cli.layers.tensors import at_least_float32, depthwise3x3
 from restore_cli.models.restormer.block import Block, ChannelNorm, ChannelSums, TransposedAttention
 
 VECTOR = 16  # float32 numbers of the widest CPU registers

@@ -28,8 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.layers.products import silu
-from restore_cli.layers.tensors import require_images
+from restore_cli.layers.tensors import require_images, silu
 from restore_cli.models.unet.config import Config, Padding
 
 LEVEL_PLANES = 2
