@@ -22,8 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from restore_cli.benchmark.cases import ANY_TASK, Case, Size, paper_size
+from restore_cli.inference.layout import padded_size
 from restore_cli.models import Arch, Config, count_flops, get_architecture
-from restore_cli.tiling.grid import round_up
 from restore_cli.weights.foreign import entry_of
 from restore_cli.weights.load import load_weights
 
@@ -69,7 +69,7 @@ class Counts:
 def geometry_of(size: Size, *, scale: int, multiple_of: int) -> Geometry:
     """Work out what goes in and what comes out for a wanted output of `size` (height, width)."""
     height, width = size[0] // scale, size[1] // scale
-    padded = (round_up(height, multiple_of), round_up(width, multiple_of))
+    padded = padded_size(height, width, multiple_of)
     return Geometry(input=(height, width), padded=padded, output=(height * scale, width * scale))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from restore_cli.benchmark.growth import growths
 from restore_cli.benchmark.machine import Environment
 from restore_cli.benchmark.rows import Row
-from restore_cli.pages.printable import printable
+from restore_cli.storage.files import printable
 
 SCHEMA = "restore-bench/3"
 

@@ -22,7 +22,7 @@ import typer
 
 from restore_cli.cli.progress import WorkStatus
 from restore_cli.errors import RestoreError, StorageError, UsageError
-from restore_cli.pages.printable import printable
+from restore_cli.storage.files import printable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 from restore_cli.comparison.entry import Entry, ImageView, Scores
 from restore_cli.pages.document import document, read_text
-from restore_cli.pages.printable import printable
 from restore_cli.pages.viewer import Pane, viewer
+from restore_cli.storage.files import printable
 
 TITLE = "Restored, before and after"
 _FEW = 4

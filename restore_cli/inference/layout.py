@@ -333,7 +333,8 @@ def pad_to_multiple(pixels: FloatImage, multiple_of: int, mode: Padding, margin:
 
 def padded_size(height: int, width: int, multiple_of: int, margin: int = 0) -> tuple[int, int]:
     """Return (height, width) of what `pad_to_multiple` makes of an image."""
-    return round_up(height + 2 * margin, multiple_of), round_up(width + 2 * margin, multiple_of)
+    height, width = height + 2 * margin, width + 2 * margin
+    return height + -height % multiple_of, width + -width % multiple_of
 
 
 def mirrored_indices(length: int, target: int, mode: Padding, before: int = 0) -> npt.NDArray[np.intp]:

@@ -14,7 +14,7 @@ from html import escape
 from importlib import resources
 
 from restore_cli._version import __version__
-from restore_cli.pages.printable import printable
+from restore_cli.storage.files import printable
 
 
 def document(title: str, body: str, *, style: str = "", script: str = "") -> str:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from restore_cli.pages.printable import printable
 from restore_cli.scoring.protocol import Protocol
+from restore_cli.storage.files import printable
 from restore_cli.weights.manifest import Score
 
 DECIMALS: Mapping[str, int] = {"psnr": 3, "psnr_y": 3, "ssim": 4, "ssim_y": 4, "lpips": 4}

@@ -13,7 +13,8 @@ Never more people may read a result than may read its source (`Like`).
 
 A pipe named photo.png would make an ordinary open wait for ever, a device would hand out bytes without end; so what is
 read is opened without waiting and looked at first (`open_regular_file`). Words of a command line that name no file of
-this machine are known by how they begin (`is_in_bucket`, `is_address`).
+this machine are known by how they begin (`is_in_bucket`, `is_address`). A name may hold what moves a cursor or fakes a
+line, so whoever shows one to a person makes it safe first (`printable`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import os
 import re
 import secrets
 import stat
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -39,6 +41,9 @@ except ImportError:  # Windows
 else:
     HAS_LOCKS = True
 """Whether there are locks of this kind; where there are none (Windows), an open file cannot be renamed either."""
+
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, bidi marks, surrogates, line and paragraph ends
+_BYTE_SURROGATES = range(0xDC80, 0xDD00)  # how Python holds the undecodable bytes 0x80..0xff of a file name
 
 _BUCKETS = ("s3://", "gs://", "az://")
 _ADDRESSES = ("https://", "http://")
@@ -66,6 +71,29 @@ def is_in_bucket(text: str) -> bool:
 def is_address(text: str) -> bool:
     """Return whether a word of the command line is an address, and no path."""
     return text.lower().startswith(_ADDRESSES)
+
+
+def printable(text: str, *, keeping: str = "") -> str:
+    r"""Escape what could move a cursor, turn the reading direction, fake a line or fail to encode.
+
+    Args:
+        text: Any, a whole file of CSV or HTML too.
+        keeping: What may stay, such as the ends of lines of a whole file.
+
+    Example:
+        >>> printable("line\nbreak \udcff")
+        'line\\nbreak \\xff'
+    """
+    if text.isprintable():
+        return text
+    found = {c for c in set(text) - set(keeping) if unicodedata.category(c) in _UNPRINTABLE}
+    return text.translate({ord(character): _escaped(character) for character in found})
+
+
+def _escaped(character: str) -> str:
+    if ord(character) in _BYTE_SURROGATES:
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def require_place(option: str, file: Path | None, *, overwrite: bool, makes_folder: bool = False) -> None:

@@ -16,12 +16,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from restore_cli.inference.layout import padded_size
 from restore_cli.metrics.psnr import psnr, psnr_y
 from restore_cli.models import Arch
 from restore_cli.pages.images import Box
 from restore_cli.pages.places import heaviest_box, squared_error
 from restore_cli.tasks import DegradeOptions, Task
-from restore_cli.tiling.grid import round_up
 from restore_cli.training.images import ImageStore, Uint8Image
 
 SIDE_MOST_PIXELS = 512
@@ -102,8 +102,9 @@ class Validation:
     @property
     def largest(self) -> tuple[int, int]:
         """Return (height, width) of the largest degraded image as the network takes it."""
-        sizes = [self._padded(*image.degraded.shape[-2:]) for image in self._images]
-        return max(sizes, key=math.prod)
+        unit = self._arch.multiple_of
+        sizes = ((image.degraded.shape[-2], image.degraded.shape[-1]) for image in self._images)
+        return max((padded_size(height, width, unit) for height, width in sizes), key=math.prod)
 
     def baseline(self) -> float:
         """Return the mean score of the degraded images themselves, enlarged bicubically where that is the task."""
@@ -155,16 +156,12 @@ class Validation:
 
     def _restore(self, network: nn.Module, degraded: torch.Tensor) -> torch.Tensor:
         height, width = degraded.shape[-2:]
-        padded_height, padded_width = self._padded(height, width)
+        padded_height, padded_width = padded_size(height, width, self._arch.multiple_of)
         padding = (0, padded_width - width, 0, padded_height - height)
         mode = "reflect" if padding[1] < width and padding[3] < height else "replicate"
         padded = functional.pad(degraded.to(self._device), padding, mode=mode)
         restored = self._arch.run(network, padded.contiguous(memory_format=torch.channels_last))
         return restored[..., : height * self._scale, : width * self._scale]
-
-    def _padded(self, height: int, width: int) -> tuple[int, int]:
-        unit = self._arch.multiple_of
-        return round_up(height, unit), round_up(width, unit)
 
     def _enlarged(self, degraded: torch.Tensor) -> torch.Tensor:
         if self._scale == 1:

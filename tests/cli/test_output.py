@@ -15,7 +15,7 @@ import pytest
 
 from restore_cli.cli.output import Output
 from restore_cli.errors import StorageError, UsageError
-from restore_cli.pages.printable import printable
+from restore_cli.storage.files import printable
 from tests.cli.conftest import environment
 
 Captured = pytest.CaptureFixture[str]

@@ -9,7 +9,7 @@ from html import escape, unescape
 import pytest
 
 from restore_cli.pages.document import document
-from restore_cli.pages.printable import printable
+from restore_cli.storage.files import printable
 
 NAMES = [
     "\x1b[31mred\x1b[0m.png",
