@@ -139,8 +139,14 @@ class Loop:
         self._save()
 
     def _loss_at_start(self) -> float:
-        """Return the mean loss over `SAMPLES` crops or more of the weights as they stand, infinite if told to stop."""
+        """Return the mean loss over `SAMPLES` crops or more of the weights as they stand.
+
+        Infinite if told to stop, and where fewer crops are left to train on: too few to judge a loss by.
+        """
         sums, samples, step = torch.zeros(2, device=self._options.device), 0, self.state.step
+        timeline = self.state.timeline
+        if (timeline.steps - step) * timeline.at(step).batch < SAMPLES:
+            return math.inf
         while samples < SAMPLES and not self._stop.is_set():
             batch = self._make(step)
             with torch.no_grad(), self._autocast():
