@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
-from restore_cli.cli.image_options import COMMON
-from restore_cli.cli.options import NETWORK, RESULTS, Device, complete_model, parse_tile
+from restore_cli.cli.options import COMMON, NETWORK, RESULTS, Device, complete_model, parse_tile
 from restore_cli.cli.registration import option
 from restore_cli.errors import UsageError
 from restore_cli.settings import Context
@@ -175,7 +174,7 @@ class ReportOptions:
     ] = None
     existing: Annotated[
         Literal["error", "overwrite"],
-        option(RESULTS, "--existing", "For existing files: error or overwrite.", metavar="WHAT", show_default=False),
+        option(RESULTS, "--existing", "For existing files: error or overwrite.", metavar="WHAT"),
     ] = "error"
     against: Annotated[
         Path | None,

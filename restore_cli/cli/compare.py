@@ -11,8 +11,7 @@ from typing import Annotated
 
 import typer
 
-from restore_cli.cli.image_options import COMMON
-from restore_cli.cli.options import MessageOptions
+from restore_cli.cli.options import COMMON, MessageOptions
 from restore_cli.cli.registration import command, option
 from restore_cli.errors import ImageError
 

@@ -12,8 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from restore_cli.cli.image_options import COMMON
-from restore_cli.cli.options import NETWORK, RESULTS, MessageOptions, NetworkOptions, Offline, complete_model
+from restore_cli.cli.options import COMMON, NETWORK, RESULTS, MessageOptions, NetworkOptions, Offline, complete_model
 from restore_cli.cli.registration import command, option
 from restore_cli.errors import UsageError
 
@@ -76,13 +75,7 @@ class ScoredOptions:
     real: Annotated[bool, option(IMAGES, "--real", "Score the noise of real cameras (denoise).")] = False
     kind: Annotated[
         Literal["motion", "defocus"] | None,
-        option(
-            IMAGES,
-            "--kind",
-            "Cause of the blur (deblur): motion or defocus. [default: motion]",
-            metavar="KIND",
-            show_default=False,
-        ),
+        option(IMAGES, "--kind", "Cause of the blur (deblur): motion or defocus. [default: motion]", metavar="KIND"),
     ] = None
     protocol: Annotated[
         Literal["paper", "8bit", "synthetic"] | None,
@@ -92,7 +85,6 @@ class ScoredOptions:
             "How inputs are made: paper (noise neither clipped nor rounded), 8bit (as 8-bit files hold them) or "
             "synthetic (as in training). By default paper where there is one.",
             metavar="NAME",
-            show_default=False,
         ),
     ] = None
     dataset: Annotated[
@@ -174,7 +166,7 @@ class ResultOptions:
     ] = None
     existing: Annotated[
         Literal["error", "overwrite"],
-        option(RESULTS, "--existing", "For existing files: error or overwrite.", metavar="WHAT", show_default=False),
+        option(RESULTS, "--existing", "For existing files: error or overwrite.", metavar="WHAT"),
     ] = "error"
     lpips: Annotated[
         bool,

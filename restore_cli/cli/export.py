@@ -11,8 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from restore_cli.cli.image_options import COMMON
-from restore_cli.cli.options import MessageOptions, Offline, complete_model
+from restore_cli.cli.options import COMMON, MessageOptions, Offline, complete_model
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command, option
 from restore_cli.exporting.request import Exported, Form, StoredAs
@@ -40,9 +39,12 @@ def export(
             help="A weights id, or a weights file that says what it is.",
         ),
     ],
-    form: Annotated[Form, option(COMMON, "--to", "Form of the file.", show_default=False)],
+    form: Annotated[Form, option(COMMON, "--to", "Form of the file.")],
     stored_as: Annotated[
-        StoredAs, option(COMMON, "--dtype", "How numbers are stored; int8 has a scale for each output channel.")
+        StoredAs,
+        option(
+            COMMON, "--dtype", "How numbers are stored; int8 has a scale for each output channel.", show_default=True
+        ),
     ] = "float32",
     check: Annotated[
         bool,
@@ -57,7 +59,7 @@ def export(
     ] = None,
     existing: Annotated[
         Literal["error", "overwrite"],
-        option(COMMON, "--existing", "For an existing file: error or overwrite.", metavar="WHAT", show_default=False),
+        option(COMMON, "--existing", "For an existing file: error or overwrite.", metavar="WHAT"),
     ] = "error",
     *,
     messages: MessageOptions,

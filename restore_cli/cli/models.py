@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restore_cli.cli.image_options import COMMON
-from restore_cli.cli.options import MessageOptions, Offline, complete_model
+from restore_cli.cli.options import COMMON, MessageOptions, Offline, complete_model
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import SectionedGroup, command, option
 from restore_cli.errors import DigestError, UsageError, WeightsError

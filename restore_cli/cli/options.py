@@ -13,16 +13,29 @@ from typing import Annotated, Literal
 
 import typer
 
-from restore_cli.cli.image_options import COMMON, FILES, Background, ImageOptions
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import option
 from restore_cli.errors import UsageError
+from restore_cli.imaging.background import color_named
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.plan import format_named
 from restore_cli.jobs.shard import parse_shard
-from restore_cli.settings import Existing, Padding, PathSettings, RunSettings, Tile, Workers, WriteSettings
+from restore_cli.settings import (
+    MAX_PIXELS,
+    Existing,
+    Padding,
+    PathSettings,
+    ReadSettings,
+    RunSettings,
+    SizeSettings,
+    Tile,
+    Workers,
+    WriteSettings,
+)
 from restore_cli.storage.files import is_address, is_in_bucket
 
+COMMON = "Options"
+FILES = "Reading and writing"
 NETWORK = "Network"
 RESULTS = "Results"
 MESSAGES = "Messages"
@@ -75,20 +88,17 @@ WeightsFile = Annotated[
     str | None, option(NETWORK, "--weights", "Use your own weights, a file or an address.", metavar="FILE")
 ]
 Offline = Annotated[bool, option(NETWORK, "--offline", "Never download anything.")]
-Device = Annotated[
-    str, option(COMMON, "--device", "Run on auto, cpu, cuda, cuda:1 or mps.", metavar="NAME", show_default=False)
-]
+Device = Annotated[str, option(COMMON, "--device", "Run on auto, cpu, cuda, cuda:1 or mps.", metavar="NAME")]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
-    option(NETWORK, "--dtype", "Precision: auto, float32, bfloat16 or float16.", metavar="TYPE", show_default=False),
+    option(NETWORK, "--dtype", "Precision: auto, float32, bfloat16 or float16.", metavar="TYPE"),
 ]
 Threads = Annotated[int | None, option(NETWORK, "--threads", "CPU threads of one operation.", metavar="N", min=1)]
 Json = Annotated[bool, option(COMMON, "--json", "Print JSON Lines in place of text.")]
 Quiet = Annotated[bool, option(MESSAGES, "--quiet", "-q", "Show only warnings and errors.")]
 Verbose = Annotated[bool, option(MESSAGES, "--verbose", "-v", "Show what was chosen, and why.")]
 Progress = Annotated[
-    bool,
-    option(MESSAGES, "--progress/--no-progress", "Show a bar, or a line for each image in a pipe.", show_default=False),
+    bool, option(MESSAGES, "--progress/--no-progress", "Show a bar, or a line for each image in a pipe.")
 ]
 Debug = Annotated[bool, option(MESSAGES, "--debug", "Show a traceback with an error.")]
 
@@ -120,6 +130,79 @@ Paths = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
+class Background:
+    """A colour as --background takes it, RGB in [0, 1]."""
+
+    color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    @classmethod
+    def parse(cls, text: str) -> Background:
+        """Read a name or a hexadecimal colour."""
+        try:
+            return cls(color=color_named(text))
+        except ValueError as error:
+            msg = f"{text!r} is neither the name of a colour nor one such as '#336699'."
+            raise typer.BadParameter(msg) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """Options of how images are read and written."""
+
+    max_pixels: Annotated[int, option(FILES, "--max-pixels", "Refuse images with more pixels.", metavar="N", min=1)] = (
+        MAX_PIXELS
+    )
+    allow_damaged: Annotated[bool, option(FILES, "--allow-damaged", "Read what there is of damaged images.")] = False
+    all_pages: Annotated[bool, option(FILES, "--all-pages", "Restore every page of a TIFF, into one TIFF.")] = False
+    strict: Annotated[bool, option(FILES, "--strict", "Treat warnings as errors.")] = False
+    format: Annotated[
+        str | None,
+        option(COMMON, "--format", "Write png, jpeg, webp, tiff, ... [default: as the input]", metavar="NAME"),
+    ] = None
+    quality: Annotated[
+        int, option(COMMON, "--quality", "Quality of lossy formats, 1 to 100.", metavar="N", min=1, max=100)
+    ] = 95
+    lossless: Annotated[bool, option(FILES, "--lossless", "Write WebP, HEIF and JPEG XL without loss.")] = False
+    strip: Annotated[bool, option(FILES, "--strip", "Leave EXIF, XMP, IPTC, texts and DPI out of results.")] = False
+    background: Annotated[
+        Background | None,
+        option(
+            FILES,
+            "--background",
+            "Colour behind transparency, such as white or '#336699'.",
+            metavar="COLOR",
+            parser=Background.parse,
+        ),
+    ] = None
+    width: Annotated[int | None, option(FILES, "--width", "Resize results to this width.", metavar="N", min=1)] = None
+    height: Annotated[
+        int | None,
+        option(FILES, "--height", "Resize results to this height; with --width, into both.", metavar="N", min=1),
+    ] = None
+    long_side: Annotated[
+        int | None,
+        option(FILES, "--long-side", "Resize results so that their longer side has this size.", metavar="N", min=1),
+    ] = None
+
+    def read_settings(self) -> ReadSettings:
+        """Return how images are to be read."""
+        return ReadSettings(
+            max_pixels=self.max_pixels, strict=self.strict, allow_damaged=self.allow_damaged, all_pages=self.all_pages
+        )
+
+    def size_settings(self) -> SizeSettings:
+        """Return how large results are to be.
+
+        Raises:
+            UsageError: If the options contradict each other.
+        """
+        if self.long_side is not None and (self.width is not None or self.height is not None):
+            other = "--width" if self.width is not None else "--height"
+            raise UsageError(f"--long-side and {other} contradict each other", hint="choose one of them")
+        return SizeSettings(width=self.width, height=self.height, long_side=self.long_side)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileOptions(ImageOptions):
     """Options of what is read and where results go."""
 
@@ -140,13 +223,7 @@ class FileOptions(ImageOptions):
     ] = None
     existing: Annotated[
         Existing,
-        option(
-            COMMON,
-            "--existing",
-            "For existing outputs: error, skip, overwrite or rename.",
-            metavar="WHAT",
-            show_default=False,
-        ),
+        option(COMMON, "--existing", "For existing outputs: error, skip, overwrite or rename.", metavar="WHAT"),
     ] = "error"
     resume: Annotated[bool, option(COMMON, "--resume", "Skip what the output folder's ledger proves done.")] = False
     shard: Annotated[
@@ -245,27 +322,14 @@ class NetworkOptions:
     device: Device = "auto"
     dtype: Dtype = "auto"
     tile: Annotated[
-        str,
-        option(
-            NETWORK,
-            "--tile",
-            "Cut images into tiles of so many pixels; off: never.",
-            metavar="SIZE",
-            show_default=False,
-        ),
+        str, option(NETWORK, "--tile", "Cut images into tiles of so many pixels; off: never.", metavar="SIZE")
     ] = "auto"
     overlap: Annotated[
         int, option(NETWORK, "--overlap", "Pixels that neighbouring tiles share.", metavar="N", min=0)
     ] = 32
     context: Annotated[
         Literal["auto", "mixed", "local", "global", "tile"],
-        option(
-            NETWORK,
-            "--context",
-            "Channel attention: auto, global, local, mixed or tile.",
-            metavar="WHERE",
-            show_default=False,
-        ),
+        option(NETWORK, "--context", "Channel attention: auto, global, local, mixed or tile.", metavar="WHERE"),
     ] = "auto"
     max_memory: Annotated[
         ByteSize | None,
@@ -278,14 +342,7 @@ class NetworkOptions:
         ),
     ] = None
     pad: Annotated[
-        Padding,
-        option(
-            NETWORK,
-            "--pad",
-            "Edge padding; `symmetric` reproduces published scores.",
-            metavar="KIND",
-            show_default=False,
-        ),
+        Padding, option(NETWORK, "--pad", "Edge padding; `symmetric` reproduces published scores.", metavar="KIND")
     ] = "reflect"
     tta: Annotated[bool, option(NETWORK, "--tta", "Average 8 flips and turns: a little better, 8x slower.")] = False
     compile: Annotated[bool, option(NETWORK, "--compile", "Run through torch.compile, which pays on a GPU.")] = False
@@ -330,13 +387,7 @@ class RunOptions(NetworkOptions):
     ] = None
     engine: Annotated[
         Literal["processes", "ray"],
-        option(
-            NETWORK,
-            "--engine",
-            "Run workers as processes here, or as actors of ray.",
-            metavar="NAME",
-            show_default=False,
-        ),
+        option(NETWORK, "--engine", "Run workers as processes here, or as actors of ray.", metavar="NAME"),
     ] = "processes"
     address: Annotated[
         str | None,

@@ -116,9 +116,11 @@ def option(section: str, *names_and_help: str, **settings: Any) -> Any:
     Args:
         section: Heading it stands under in the help.
         names_and_help: How it is typed ("--model", "-m"), then a sentence that says what it does.
-        settings: More of `typer.Option`: metavar, min, max, parser, show_default, ...
+        settings: More of `typer.Option`: metavar, min, max, parser, ...; the help shows the defaults of numbers, whose
+            least is named, and others' where `show_default` is true or says it in words.
     """
     *names, text = names_and_help
+    settings.setdefault("show_default", "min" in settings)
     return typer.Option(*names, rich_help_panel=section, help=text, **settings)
 
 

@@ -16,8 +16,15 @@ from typing import Annotated, Literal
 import typer
 
 from restore_cli.cli.batch import show_batch, show_sigma
-from restore_cli.cli.image_options import COMMON
-from restore_cli.cli.options import FileOptions, MessageOptions, Paths, RunOptions, SameSizeOptions, WeightsOptions
+from restore_cli.cli.options import (
+    COMMON,
+    FileOptions,
+    MessageOptions,
+    Paths,
+    RunOptions,
+    SameSizeOptions,
+    WeightsOptions,
+)
 from restore_cli.cli.registration import command, option
 from restore_cli.errors import UsageError
 from restore_cli.jobs.batch import BatchRequest, plan_batch
@@ -109,7 +116,6 @@ def denoise(
             COMMON,
             "--gray/--color",
             "Use the gray or the colour network for all images. By default each image decides.",
-            show_default=False,
         ),
     ] = None,
     real: Annotated[bool, option(COMMON, "--real", "Take out the noise of real cameras.")] = False,
@@ -176,7 +182,6 @@ def deblur(
             "--kind",
             "Cause of the blur: motion, defocus or dual-pixel (defocus seen in two views).",
             metavar="KIND",
-            show_default=False,
         ),
     ] = None,
     right: Annotated[

@@ -34,7 +34,13 @@ SERVER = "Server"
 def serve(
     host: Annotated[
         str,
-        option(SERVER, "--host", "Listen here; any but this machine's own address needs a token.", metavar="ADDRESS"),
+        option(
+            SERVER,
+            "--host",
+            "Listen here; any but this machine's own address needs a token.",
+            metavar="ADDRESS",
+            show_default=True,
+        ),
     ] = "127.0.0.1",
     port: Annotated[
         int, option(SERVER, "--port", "Listen on this port; 0 is a free one.", metavar="N", min=0, max=65535)

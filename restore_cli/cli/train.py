@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from restore_cli.cli.image_options import COMMON
-from restore_cli.cli.options import Device, MessageOptions
+from restore_cli.cli.options import COMMON, Device, MessageOptions
 from restore_cli.cli.registration import command, command_of_its_own, option
 from restore_cli.cli.signals import stop_on_signals
 from restore_cli.cli.train_options import DataOptions, RunFolderOptions, SpeedOptions, TaskOptions
@@ -102,7 +101,8 @@ def export(
         str | None, option(COMMON, "--id", "Name the weights. [default: RECIPE-own]", metavar="ID")
     ] = None,
     licence: Annotated[
-        str, option(COMMON, "--licence", "State the terms of the weights, such as MIT.", metavar="TEXT")
+        str,
+        option(COMMON, "--licence", "State the terms of the weights, such as MIT.", metavar="TEXT", show_default=True),
     ] = "none stated",
     notes: Annotated[
         str | None, option(COMMON, "--notes", "Tell their users something, in one line.", metavar="TEXT")

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from restore_cli.cli.image_options import COMMON
-from restore_cli.cli.options import NETWORK, Device, Threads
+from restore_cli.cli.options import COMMON, NETWORK, Device, Threads
 from restore_cli.cli.registration import option
 from restore_cli.training.recipes import Optimiser
 
@@ -98,12 +97,7 @@ class TaskOptions:
     lr: Annotated[float | None, option(RECIPE, "--lr", "Highest learning rate.", metavar="RATE", min=0.0)] = None
     optimiser: Annotated[
         Optimiser | None,
-        option(
-            RECIPE,
-            "--optimiser",
-            "How weights follow gradients: adam, adamw or muon. By default the recipe's.",
-            show_default=False,
-        ),
+        option(RECIPE, "--optimiser", "How weights follow gradients: adam, adamw or muon. By default the recipe's."),
     ] = None
     seed: Annotated[int, option(RECIPE, "--seed", "Seed of weights, crops and noise.", metavar="N", min=0)] = 0
     warm_start: Annotated[

@@ -11,8 +11,7 @@ from typing import Annotated
 
 import typer
 
-from restore_cli.cli.image_options import COMMON
-from restore_cli.cli.options import MESSAGES
+from restore_cli.cli.options import COMMON, MESSAGES
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import command, option
 from restore_cli.cli.signals import stop_on_signals

@@ -108,7 +108,7 @@ def test_a_second_signal_ends_the_program_at_once(second: signal.Signals) -> Non
 
 
 def test_the_background_is_passed_on() -> None:
-    from restore_cli.cli.image_options import Background
+    from restore_cli.cli.options import Background
 
     black = FileOptions(background=Background.parse("black"))
     assert black.write_settings().background == color_named("black")
