@@ -16,9 +16,8 @@ from restore_cli.cli.signals import stop_on_signals
 from restore_cli.jobs.batch import Batch, BatchReport, BatchWatcher
 from restore_cli.jobs.bucket_results import url_of
 from restore_cli.jobs.choose import LEAST_SIGMA_USED, sigma_warning, trained_sigma
-from restore_cli.jobs.flight import JobResult
 from restore_cli.jobs.plan import JobPlan
-from restore_cli.jobs.targets import ImageJob, one_a_folder
+from restore_cli.jobs.targets import ImageJob, JobResult, one_a_folder
 
 if TYPE_CHECKING:
     from restore_cli.cli.comparison import ComparisonPage

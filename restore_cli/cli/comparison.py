@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from restore_cli.cli.output import Output
 from restore_cli.comparison.files import write_page
 from restore_cli.comparison.gallery import Gallery
-from restore_cli.jobs.flight import JobResult
 from restore_cli.jobs.plan import JobPlan
-from restore_cli.jobs.targets import ImageJob
+from restore_cli.jobs.targets import ImageJob, JobResult
 
 if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage

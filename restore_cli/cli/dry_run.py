@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from restore_cli.cli.batch import noise_note, only
 from restore_cli.errors import ImageError
 from restore_cli.jobs.batch import networks_of, without_done
-from restore_cli.jobs.check import check_image
 from restore_cli.jobs.choose import Choice, Chooser, sigma_warning
+from restore_cli.jobs.stages import check_image
 from restore_cli.weights.store import locate
 
 if TYPE_CHECKING:

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING
 from restore_cli.errors import RestoreError
 from restore_cli.jobs.bucket_results import url_of
 from restore_cli.jobs.choose import Chooser, WeightsRequest, task_of
-from restore_cli.jobs.flight import JobResult, Summary
 from restore_cli.jobs.ledger import Ledger
 from restore_cli.jobs.networks import LOOKED_AT_FIRST, LoadedNetwork, Networks, NetworkSource, Transfer, facts_of_run
 from restore_cli.jobs.plan import JobPlan, plan_images
 from restore_cli.jobs.resume import Ledgers, split_done
 from restore_cli.jobs.sources import PassedOver
 from restore_cli.jobs.steps import Step, suffix_of_steps
-from restore_cli.jobs.targets import ImageJob, one_a_folder, target_folders
+from restore_cli.jobs.targets import ImageJob, JobResult, Summary, one_a_folder, target_folders
 from restore_cli.jobs.views import pair_views
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
 from restore_cli.storage.buckets import require_bucket

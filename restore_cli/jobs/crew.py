@@ -22,10 +22,9 @@ from restore_cli._version import __version__
 from restore_cli.errors import DeviceError, RestoreError
 from restore_cli.inference.report import ImageProgress, NetworkFacts, RunFacts
 from restore_cli.jobs.attempts import MOST_DEATHS, DeadlyImageError
-from restore_cli.jobs.flight import JobResult, Status, Summary
 from restore_cli.jobs.ledger import Origin
 from restore_cli.jobs.plan import JobPlan
-from restore_cli.jobs.targets import ImageJob
+from restore_cli.jobs.targets import ImageJob, JobResult, Status, Summary
 from restore_cli.settings import Workers
 
 # How long a stop that nothing else announces may go unnoticed.

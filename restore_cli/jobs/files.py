@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from restore_cli.jobs.batch import Batch, BatchReport, BatchRequest, BatchWatcher, plan_batch
 from restore_cli.jobs.choose import WeightsRequest
-from restore_cli.jobs.flight import JobResult
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.steps import parse_steps
-from restore_cli.jobs.targets import ImageJob
+from restore_cli.jobs.targets import ImageJob, JobResult
 from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
 
 if TYPE_CHECKING:

@@ -213,7 +213,7 @@ def restore(
     lines = [] if (line := sigma_warning(chooser.default, level)) is None else [line]
 
     from restore_cli.imaging.convert import converted, decoded_from
-    from restore_cli.jobs.check import clipping_warning
+    from restore_cli.jobs.stages import clipping_warning
 
     other = None if right is None else decoded_from(right).pixels
 

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from restore_cli.imaging.decoded_image import DecodedImage
     from restore_cli.inference.report import NetworkFacts, RunFacts
     from restore_cli.inference.restorer import Restorer
-    from restore_cli.jobs.flight import JobResult
-    from restore_cli.jobs.targets import ImageJob
+    from restore_cli.jobs.targets import ImageJob, JobResult
     from restore_cli.metrics.noise_level import NoiseEstimate
     from restore_cli.weights.manifest import WeightsEntry
 

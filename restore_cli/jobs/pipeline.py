@@ -1,59 +1,50 @@
 """Many images: while one is in the net, the next are decoded and the last are encoded and published.
 
-Stages 3 to 7, around the restorer. One coordinator moves each image from stage to stage; the stages run in threads of
-their own and never wait for each other, so nothing can lock up, and Pillow and torch let other threads run while they
-work. An image that fails travels on as its error: each job gives exactly one result, in the order of the plan; only
-those that another process on the same folder is busy with come last, when it has done them or died.
+Stages 3 to 7, around the restorer. One coordinator moves each image from stage to stage; what is done there (`stages`)
+runs in threads of its own, which never wait for each other, so nothing can lock up, and Pillow and torch let other
+threads run while they work. An image that fails travels on as its error: each job gives exactly one result, in the
+order of the plan; only those that another process on the same folder is busy with come last, when it has done them or
+died.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 from typing import get_args
 
-from restore_cli.errors import DeviceError, ImageError, RestoreError, StorageError, TargetExistsError, WeightsError
-from restore_cli.imaging.decode import decode_bytes, read_file
+from restore_cli.errors import DeviceError, ImageError, RestoreError, StorageError, WeightsError
 from restore_cli.imaging.decoded_image import DecodedImage
-from restore_cli.imaging.encode import encode, fitted, losses
 from restore_cli.inference.device import is_out_of_memory
-from restore_cli.inference.report import ImageProgress, OnProgress
+from restore_cli.inference.report import ImageProgress
 from restore_cli.inference.runner import StopRequestedError
-from restore_cli.jobs.addresses import fetch_image
-from restore_cli.jobs.bucket_results import publish_in_bucket
-from restore_cli.jobs.check import advice_on, check_output, clipping_warning, written_format
-from restore_cli.jobs.choose import Choice
-from restore_cli.jobs.flight import (
-    AHEAD_OF_THE_NET,
-    BEFORE_WRITING,
-    Flight,
-    JobResult,
-    Ran,
-    Read,
-    Stage,
-    Status,
-    Summary,
-    Written,
-)
-from restore_cli.jobs.ledger import Origin, digest_of_bytes, digest_of_views
+from restore_cli.jobs.choose import Choice, sigma_warning
+from restore_cli.jobs.ledger import Origin
 from restore_cli.jobs.networks import NetworkSource
 from restore_cli.jobs.plan import JobPlan
 from restore_cli.jobs.resume import Ledgers
-from restore_cli.jobs.targets import ImageJob, one_a_folder
-from restore_cli.settings import WriteSettings
-from restore_cli.storage.files import Like, make_folder, publish
+from restore_cli.jobs.stages import (
+    Advice,
+    Deliver,
+    DoneAlreadyError,
+    Observe,
+    Outcome,
+    Proof,
+    Read,
+    Written,
+    read_image,
+    restore_image,
+    write_image,
+)
+from restore_cli.jobs.targets import ImageJob, JobResult, Status, Summary, one_a_folder
 
-__all__ = ["JobResult", "Summary", "run_jobs"]
-
-Deliver = Callable[[bytes], None]
-Observe = Callable[[ImageJob, DecodedImage, DecodedImage], None]
 Follow = Callable[[ImageJob, ImageProgress], None]
 
 # How long a stop that nothing else announces may go unnoticed.
@@ -109,8 +100,89 @@ def run_jobs(
     return Summary(**counts, seconds=time.monotonic() - started, fatal=fatal)
 
 
-class _DoneAlreadyError(Exception):
-    """Leave an image that another process, or an earlier run, has done."""
+class Stage(Enum):
+    """Where an image is; a thread works on it in the stages ending in ING."""
+
+    READING = auto()
+    READ = auto()
+    RUNNING = auto()
+    RAN = auto()
+    WRITING = auto()
+    DONE = auto()
+
+
+_NEXT_STAGE = {Stage.READING: Stage.READ, Stage.RUNNING: Stage.RAN}
+AHEAD_OF_THE_NET = {Stage.READING, Stage.READ}
+"""Where an image waits for the network."""
+BEFORE_WRITING = {*AHEAD_OF_THE_NET, Stage.RUNNING, Stage.RAN}
+"""Where it has not yet been handed to a writer."""
+
+
+@dataclass(kw_only=True)
+class Flight:
+    """One image on its way; `image` is held here only while no thread has it.
+
+    `struck_out`: what was written down of its being begun is settled.
+    """
+
+    job: ImageJob
+    stage: Stage = Stage.READING
+    digest: str = ""
+    tag: str | None = None
+    struck_out: bool = False
+    image: DecodedImage | None = None
+    choice: Choice | None = None
+    origin: Origin | None = None
+    future: Future[Outcome] | None = None
+    since: float = 0.0
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    size_in: tuple[int, int] | None = None
+    size_out: tuple[int, int] | None = None
+    result: JobResult | None = None
+
+    def launch(self, stage: Stage, pool: Executor, work: Callable[[], Outcome]) -> None:
+        """Let a thread do the work of a stage."""
+        self.stage, self.image, self.since = stage, None, time.monotonic()
+        self.future = pool.submit(work)
+
+    def take(self, outcome: Outcome) -> None:
+        """Take what a stage gave."""
+        if isinstance(outcome, Written):
+            self.warnings += outcome.warnings
+            self.finish("ok")
+            return
+        if isinstance(outcome, Read):
+            self.image, self.digest, self.choice = outcome.image, outcome.digest, outcome.choice
+            self.tag = outcome.tag
+        else:
+            self.image, self.origin, self.advice = outcome.image, outcome.origin, outcome.advice
+        self.stage = _NEXT_STAGE[self.stage]
+        self.warnings = (*self._warnings_of_choice(), *self.image.warnings)
+        self.size_out = (self.image.height, self.image.width)
+        self.size_in = self.size_in or self.size_out
+
+    def _warnings_of_choice(self) -> tuple[str, ...]:
+        choice = self.choice
+        warning = None if choice is None else sigma_warning(choice.entry, choice.sigma)
+        return () if warning is None else (warning,)
+
+    def finish(self, status: Status, error: RestoreError | None = None) -> None:
+        """Settle the result; the image is let go."""
+        self.stage, self.image, self.future = Stage.DONE, None, None
+        self.result = JobResult(
+            job=self.job,
+            status=status,
+            seconds=self.seconds,
+            error=error,
+            warnings=self.warnings,
+            advice=self.advice,
+            size_in=self.size_in,
+            size_out=self.size_out if status == "ok" else None,
+            weights=None if self.choice is None else self.choice.entry.id,
+            noise=None if self.choice is None else self.choice.noise,
+        )
 
 
 class _Coordinator:
@@ -177,7 +249,7 @@ class _Coordinator:
                 self._held_elsewhere.append(flight.job)
                 continue
             elif flight.result is None:
-                work = partial(_read, flight.job, self._plan, self._networks, self._ledgers, self._leaving)
+                work = partial(read_image, flight.job, self._plan, self._networks, self._ledgers, self._leaving)
                 flight.launch(Stage.READING, readers, work)
                 ahead += 1
             self._flights.append(flight)
@@ -219,15 +291,15 @@ class _Coordinator:
             elif flight.stage is Stage.RAN and writing < self._most:
                 proof = None
                 if self._ledgers is not None and flight.origin is not None:
-                    proof = _Proof(self._ledgers, flight.origin, flight.digest, flight.tag)
-                write = partial(_write, image, flight.job, self._plan, proof, self._deliver)
+                    proof = Proof(self._ledgers, flight.origin, flight.digest, flight.tag)
+                write = partial(write_image, image, flight.job, self._plan, proof, self._deliver)
                 flight.launch(Stage.WRITING, writers, write)
                 writing += 1
             elif flight.stage is Stage.READ and self._leaving.is_set():
                 flight.finish("stopped")
             elif flight.stage is Stage.READ and flight.choice is not None and net_is_free and self._begin(flight):
                 report_share = None if self._progress is None else partial(self._progress, flight.job)
-                net_work = partial(_restore, image, flight.job, self._plan, self._networks, flight.choice)
+                net_work = partial(restore_image, image, flight.job, self._plan, self._networks, flight.choice)
                 run = partial(net_work, self._leaving, self._observe, report_share)
                 flight.launch(Stage.RUNNING, net, run)
             # The order of the plan holds in the net, and only one restored image may wait for a writer.
@@ -243,7 +315,7 @@ class _Coordinator:
         error = future.exception()
         if isinstance(error, StopRequestedError):
             flight.finish("stopped")
-        elif isinstance(error, _DoneAlreadyError):
+        elif isinstance(error, DoneAlreadyError):
             flight.finish("skipped")
         elif error is not None:
             self._fail(flight, error)
@@ -277,168 +349,11 @@ class _Coordinator:
             self._report(result)
 
 
-@dataclass(frozen=True)
-class _Proof:
-    """What a ledger is told of one result."""
-
-    ledgers: Ledgers
-    origin: Origin
-    digest: str
-    tag: str | None
-
-
 def _ledgers_of(plan: JobPlan, networks: NetworkSource) -> Ledgers | None:
     """Return the ledgers of a plan's output folders, None where none is kept."""
     if not any(job.keeps_proof for job in one_a_folder(plan.jobs)):
         return None
     return Ledgers(networks.origins() if plan.write.resume else (), plan.ledgers)
-
-
-def _read(
-    job: ImageJob, plan: JobPlan, networks: NetworkSource, ledgers: Ledgers | None, stop: threading.Event
-) -> Read:
-    """Read and decode an image, and settle which weights it gets; `stop` leaves a download.
-
-    Raises:
-        _DoneAlreadyError: If its result is there, proved.
-        DeadlyImageError: If it has ended its process too often.
-    """
-    settings, tag = plan.read, None
-    if job.url is not None:
-        data, tag = fetch_image(job.url, allow_private=job.allow_private, stop=stop)
-    else:
-        data = read_file(job.source, settings.max_pixels) if job.data is None else job.data
-    digest = digest_of_bytes(data) if job.keeps_proof else ""
-    right = None if job.right is None else read_file(job.right, settings.max_pixels)
-    if right is not None and digest:
-        digest = digest_of_views(digest, digest_of_bytes(right))
-    if plan.write.resume and ledgers is not None and ledgers.prove(job, digest, tag):
-        raise _DoneAlreadyError
-    if ledgers is not None and digest:
-        if not plan.retry_failed:
-            ledgers.refuse_deadly(job, digest)
-        if plan.one_by_one:  # so that its decoder is watched too
-            ledgers.begin(job, digest)
-    image = decode_bytes(data, job.source_name, settings)
-    if right is not None:
-        image = replace(image, right=decode_bytes(right, str(job.right), settings).pixels)
-    return Read(image=image, choice=networks.choose(image), digest=digest, tag=tag)
-
-
-def _restore(
-    image: DecodedImage,
-    job: ImageJob,
-    plan: JobPlan,
-    networks: NetworkSource,
-    choice: Choice,
-    stop: threading.Event,
-    observe: Observe | None,
-    progress: OnProgress | None,
-) -> Ran:
-    """Run the net and bring its result to the requested size, unless that could not be written."""
-    restorer = networks.restorer(choice.entry, stop)
-    size, pages = (image.height, image.width), 1 + len(image.more)
-    format_name = check_output(*size, image.format, job, plan, scale=restorer.scale, pages=pages)
-    restored = restorer.restore_image(image, stop=stop, sigma=choice.level, progress=progress)
-    clipping = clipping_warning(image, restored, plan.task)
-    if clipping is not None:
-        restored = replace(restored, warnings=(*restored.warnings, clipping))
-    advice = advice_on(image, restored, choice, plan.weights, plan.run)
-    restored = fitted(restored, plan.write.size)
-    if image.more:
-        restored = replace(restored, more=tuple(_restored_pages(image, job, plan, networks, stop)))
-    if plan.read.strict:
-        _refuse_losses(restored, plan.write, format_name)
-    if observe is not None:
-        observe(job, image, restored)
-    return Ran(image=restored, origin=networks.origin(choice.entry) if job.keeps_proof else None, advice=advice)
-
-
-def _restored_pages(
-    image: DecodedImage, job: ImageJob, plan: JobPlan, networks: NetworkSource, stop: threading.Event
-) -> Iterator[DecodedImage]:
-    """Restore the pages behind the first, each with the weights that suit it."""
-    for page in image.more:
-        choice = networks.choose(page)
-        restorer = networks.restorer(choice.entry, stop)
-        check_output(page.height, page.width, page.format, job, plan, scale=restorer.scale)
-        yield fitted(restorer.restore_image(page, stop=stop, sigma=choice.level), plan.write.size)
-
-
-def _refuse_losses(image: DecodedImage, settings: WriteSettings, format_name: str) -> None:
-    """Refuse to write what would cost a warning.
-
-    Raises:
-        ImageError: If there is any.
-    """
-    lines = losses(image, format=format_name, strip=settings.strip, background=settings.background)
-    for line in (*image.warnings, *lines):
-        raise ImageError(line, hint="leave --strict out to take it as it is")
-
-
-def _write(image: DecodedImage, job: ImageJob, plan: JobPlan, proof: _Proof | None, deliver: Deliver | None) -> Written:
-    """Encode and publish.
-
-    Args:
-        image: The result.
-        job: Where it goes.
-        plan: How it is written.
-        proof: What the ledger is told before the result gets its name; None where none is kept.
-        deliver: Takes it if it goes to standard output.
-
-    Raises:
-        _DoneAlreadyError: If another process was faster and that is as good.
-    """
-    settings = plan.write
-    if proof is not None:
-        proof.ledgers.accept(proof.origin)
-    format_name = written_format(image.format, job, settings)
-    data = encode(
-        image,
-        format=format_name,
-        quality=settings.quality,
-        lossless=settings.lossless,
-        strip=settings.strip,
-        background=settings.background,
-    )
-    if deliver is not None and job.to_stdout:
-        deliver(data)
-    else:
-        try:
-            overwrite = settings.existing == "overwrite" or job.is_in_place
-            overwrite |= settings.resume and proof is not None and proof.ledgers.know(job)
-            if job.to_bucket:
-                _put(data, job, proof, overwrite=overwrite, resume=settings.resume)
-            else:
-                _publish(data, job, proof, overwrite=overwrite, keep_times=settings.keep_times)
-        except TargetExistsError as error:
-            proved = settings.resume and proof is not None and proof.ledgers.prove(job, proof.digest, proof.tag)
-            if proved or settings.existing == "skip":
-                raise _DoneAlreadyError from error
-            raise
-    lost = losses(image, format=format_name, strip=settings.strip, background=settings.background)
-    return Written(warnings=lost)
-
-
-def _publish(data: bytes, job: ImageJob, proof: _Proof | None, *, overwrite: bool, keep_times: bool) -> None:
-    make_folder(job.target.parent)
-    if not overwrite and os.path.lexists(job.target):  # before the ledger claims to have written it
-        raise TargetExistsError(f"{job.target}: it exists already")
-    if proof is not None:
-        proof.ledgers.write_down(job, proof.origin, input_digest=proof.digest, output_digest=digest_of_bytes(data))
-    # In place the target is what a link points to.
-    like = None if job.file is None else Like(source=job.file, takes_its_place=job.is_in_place, keeps_times=keep_times)
-    publish(data, job.target, overwrite=overwrite, like=like)
-
-
-def _put(data: bytes, job: ImageJob, proof: _Proof | None, *, overwrite: bool, resume: bool) -> None:
-    made_with = None if proof is None else (proof.origin, proof.digest)
-    tag = publish_in_bucket(data, job.target, made_with, overwrite=overwrite, resume=resume)
-    if proof is not None:
-        digest, tags = digest_of_bytes(data), (proof.tag, tag)
-        proof.ledgers.write_down_in_bucket(
-            job, proof.origin, input_digest=proof.digest, output_digest=digest, tags=tags
-        )
 
 
 def _named_fault(error: BaseException, flight: Flight) -> RestoreError:

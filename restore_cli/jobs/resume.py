@@ -18,10 +18,9 @@ from restore_cli.errors import ImageError, RestoreError
 from restore_cli.jobs.attempts import Attempts, DeadlyImageError
 from restore_cli.jobs.bucket_attempts import BucketAttempts
 from restore_cli.jobs.bucket_results import Parts, proof_of, url_of
-from restore_cli.jobs.flight import JobResult
 from restore_cli.jobs.ledger import Ledger, Origin, digest_of_bytes, digest_of_file, digest_of_views
 from restore_cli.jobs.plan import JobPlan
-from restore_cli.jobs.targets import ImageJob, one_a_folder, picked
+from restore_cli.jobs.targets import ImageJob, JobResult, one_a_folder, picked
 from restore_cli.storage.files import make_folder
 from restore_cli.weights.entry import WeightsEntry
 

@@ -1,7 +1,7 @@
-"""Decide where each result goes, by names alone; and make the jobs of a plan.
+"""Decide where each result goes, by names alone; make the jobs of a plan, and say what became of each.
 
 Stage 2, PLAN. A target is a pure function of its source and the wanted destination. What already lies there is the
-business of `settle`.
+business of `settle`. Results of jobs (`JobResult`) travel to whoever watches, and between processes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 from restore_cli.jobs.bucket_results import url_of
 from restore_cli.jobs.sources import ImageSource, Sources, prefix_of
+
+if TYPE_CHECKING:
+    from restore_cli.errors import RestoreError
+    from restore_cli.jobs.stages import Advice
+    from restore_cli.metrics.noise_level import NoiseEstimate
+
+Status = Literal["ok", "skipped", "failed", "stopped"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,3 +319,64 @@ def target_folders(jobs: Sequence[ImageJob]) -> tuple[Path, ...]:
     """Return the folders that results go to, each once."""
     # As text: ten thousand paths in one folder take ten times as long to take apart and to compare.
     return tuple(map(Path, dict.fromkeys(os.path.dirname(job.target) for job in one_a_folder(jobs))))  # noqa: PTH120
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """What became of one image.
+
+    Attributes:
+        job: The image read, and what was written or would have been.
+        status: "ok"; "skipped" by the plan, or since another process has done it; "failed" with an error; "stopped"
+            before it was done, nothing written.
+        seconds: Time spent on it in all stages, waiting not counted.
+        error: Why it failed, the file named; an unforeseen fault is its `__cause__`.
+        warnings: What was decided or lost on the way, a line each.
+        advice: What would have helped it more.
+        size_in: (height, width) read, None if it could not be.
+        size_out: (height, width) written, None if nothing was.
+        weights: Id of the weights the image got, None if it was not read.
+        noise: What was estimated of its noise, None where nobody asked for it.
+    """
+
+    job: ImageJob
+    status: Status
+    seconds: float = 0.0
+    error: RestoreError | None = None
+    warnings: tuple[str, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    size_in: tuple[int, int] | None = None
+    size_out: tuple[int, int] | None = None
+    weights: str | None = None
+    noise: NoiseEstimate | None = None
+
+    @property
+    def source(self) -> Path:
+        """Return the image read."""
+        return self.job.source
+
+    @property
+    def target(self) -> Path:
+        """Return the file written, or that would have been."""
+        return self.job.target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What became of all images.
+
+    Attributes:
+        ok: How many were written.
+        skipped: How many were left out, by the plan or since another process has done them.
+        failed: How many failed.
+        stopped: How many were not done because the run ended early.
+        seconds: From the first image to the last.
+        fatal: The fault that ended the run early (storage or device gone), or None.
+    """
+
+    ok: int
+    skipped: int
+    failed: int
+    stopped: int
+    seconds: float
+    fatal: RestoreError | None = None

@@ -16,11 +16,10 @@ from restore_cli.errors import RestoreError, WeightsError
 from restore_cli.inference.report import ImageProgress, NetworkFacts
 from restore_cli.jobs.batch import networks_of
 from restore_cli.jobs.crew import Advanced, Batch, Done, Failed, Finished, Loaded, Order, Ready, Tell
-from restore_cli.jobs.flight import JobResult
 from restore_cli.jobs.networks import NetworkSource, facts_of_run, no_report
 from restore_cli.jobs.pipeline import run_jobs
 from restore_cli.jobs.resume import Ledgers
-from restore_cli.jobs.targets import ImageJob
+from restore_cli.jobs.targets import ImageJob, JobResult
 from restore_cli.weights.store import fetch_own
 
 

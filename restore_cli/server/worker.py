@@ -22,9 +22,9 @@ from restore_cli.errors import ImageError, RestoreError
 from restore_cli.imaging.formats import format_of_bytes
 from restore_cli.inference.restorer import Restorer
 from restore_cli.jobs.choose import sigma_warning
-from restore_cli.jobs.flight import JobResult
 from restore_cli.jobs.networks import LoadedNetwork
 from restore_cli.jobs.pipeline import run_jobs
+from restore_cli.jobs.targets import JobResult
 from restore_cli.server.request import RestoreRequest, in_parameters
 from restore_cli.settings import ReadSettings, RunSettings
 from restore_cli.weights.entry import WeightsEntry

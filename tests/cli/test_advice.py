@@ -15,8 +15,8 @@ from PIL import Image
 from restore_cli import Restorer, restore
 from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.decoded_image import DecodedImage
-from restore_cli.jobs.check import advice_on, clipping_warning
 from restore_cli.jobs.choose import Choice, WeightsRequest
+from restore_cli.jobs.stages import advice_on, clipping_warning
 from restore_cli.metrics.noise_level import NoiseEstimate
 from restore_cli.settings import RunSettings
 from restore_cli.weights.manifest import WeightsEntry, load_manifest

@@ -11,9 +11,8 @@ import pytest
 from restore_cli.errors import RestoreError
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.crew import Batch, Died, Done, Finished, Foreman, Message, Order, Ready
-from restore_cli.jobs.flight import JobResult
 from restore_cli.jobs.plan import JobPlan
-from restore_cli.jobs.targets import ImageJob
+from restore_cli.jobs.targets import ImageJob, JobResult
 from restore_cli.jobs.worker import require_version
 from restore_cli.settings import Workers
 

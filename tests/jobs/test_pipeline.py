@@ -21,10 +21,11 @@ from restore_cli.errors import DeviceError, ImageError, StorageError
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.inference.report import ImageProgress, OnProgress
 from restore_cli.inference.runner import StopRequestedError
-from restore_cli.jobs import pipeline
+from restore_cli.jobs import stages
 from restore_cli.jobs.choose import Choice, WeightsRequest
-from restore_cli.jobs.pipeline import JobResult, Summary, run_jobs
+from restore_cli.jobs.pipeline import run_jobs
 from restore_cli.jobs.plan import ImageJob, JobPlan
+from restore_cli.jobs.targets import JobResult, Summary
 from restore_cli.settings import WriteSettings
 from restore_cli.storage.files import Like
 
@@ -245,14 +246,14 @@ def test_storage_that_is_gone_ends_the_run_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_flight: int
 ):
     jobs = make_images(tmp_path, 40)
-    publish = pipeline.publish
+    publish = stages.publish
 
     def full_from_the_sixth(data: bytes, target: Path, *, overwrite: bool, like: Like | None) -> None:
         if target.stem >= "005":
             raise StorageError(f"{target}: no space left on device", hint="free some space")
         publish(data, target, overwrite=overwrite, like=like)
 
-    monkeypatch.setattr(pipeline, "publish", full_from_the_sixth)
+    monkeypatch.setattr(stages, "publish", full_from_the_sixth)
     results, summary = run(plan_of(jobs, jobs_in_flight=in_flight))
 
     assert [result.status for result in results[:6]] == ["ok"] * 5 + ["failed"]
@@ -381,7 +382,7 @@ def test_results_of_failed_images_do_not_keep_their_pixels(tmp_path: Path):
 def test_the_last_is_encoded_and_the_next_decoded_while_one_is_in_the_net(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    read_file, encode = pipeline.read_file, pipeline.encode
+    read_file, encode = stages.read_file, stages.encode
     everyone_busy = threading.Barrier(3)
 
     def meet_when(number: int, expected: int) -> None:
@@ -400,8 +401,8 @@ def test_the_last_is_encoded_and_the_next_decoded_while_one_is_in_the_net(
         meet_when(number_of(image), 0)
         return encode(image, **options)
 
-    monkeypatch.setattr(pipeline, "read_file", meeting_read)
-    monkeypatch.setattr(pipeline, "encode", meeting_encode)
+    monkeypatch.setattr(stages, "read_file", meeting_read)
+    monkeypatch.setattr(stages, "encode", meeting_encode)
     _, summary = run(plan_of(make_images(tmp_path, 4), jobs_in_flight=1), FakeRestorer(meeting_restore))
 
     assert summary.ok == 4
