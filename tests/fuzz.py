@@ -30,10 +30,10 @@ from PIL import Image
 
 from restore_cli.errors import DecodeError, EncodeError
 from restore_cli.imaging.containers.container import is_gray
-from restore_cli.imaging.containers.pillow import has_plugin
 from restore_cli.imaging.decode import decode
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode, output_format
+from restore_cli.imaging.pillow import has_plugin
 from restore_cli.jobs.plan import plan_images
 from restore_cli.settings import PathSettings, ReadSettings, WriteSettings
 from tests.children import children_seen

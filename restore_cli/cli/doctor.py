@@ -105,8 +105,8 @@ def _guarded(look: Callable[[Findings], None], found: Findings) -> int:
 
 
 def _look_at_versions(found: Findings) -> None:
-    from restore_cli.imaging.containers.pillow import has_plugin
     from restore_cli.imaging.formats import EXTRA_BY_FORMAT, READABLE_FORMATS, WRITABLE_FORMATS
+    from restore_cli.imaging.pillow import has_plugin
 
     found.versions = {"restore": __version__, "python": platform.python_version()}
     found.versions |= {name: _version(name) for name in PACKAGES}

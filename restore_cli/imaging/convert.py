@@ -19,8 +19,8 @@ from PIL import Image
 from restore_cli.imaging.alpha import bleed_color
 from restore_cli.imaging.color.srgb import to_srgb
 from restore_cli.imaging.decode import decode, decode_bytes
-from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
-from restore_cli.imaging.modes import SampleLayout, floats_from, image_from, integers_from, separate
+from restore_cli.imaging.decoded_image import DecodedImage, FloatImage, floats_from, integers_from
+from restore_cli.imaging.pillow import SampleLayout, image_from, separate
 
 if TYPE_CHECKING:
     import torch

@@ -25,13 +25,22 @@ from restore_cli.imaging.containers.jpeg import fault_of_scans, jpeg_facts
 from restore_cli.imaging.containers.metadata import TURNS_THAT_SWAP_SIDES, read_metadata, turned
 from restore_cli.imaging.containers.netpbm import read_netpbm, read_netpbm_header
 from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableError
-from restore_cli.imaging.containers.pillow import decoding, load, open_as, reason_of, require_plugin, with_decoder_info
 from restore_cli.imaging.containers.png import is_deep_color_png, is_png_short, read_deep_png
 from restore_cli.imaging.containers.tiff_image import dissect_tiff
 from restore_cli.imaging.containers.tiff_pages import MOST_PAGES, read_pages
-from restore_cli.imaging.decoded_image import DecodedImage, JpegFacts
+from restore_cli.imaging.decoded_image import DecodedImage, JpegFacts, floats_from
 from restore_cli.imaging.formats import READABLE_FORMATS, SUFFIXES, foreign_kind, format_of_bytes, promised_format
-from restore_cli.imaging.modes import Separated, floats_from, read_sample_layout, separate
+from restore_cli.imaging.pillow import (
+    Separated,
+    decoding,
+    load,
+    open_as,
+    read_sample_layout,
+    reason_of,
+    require_plugin,
+    separate,
+    with_decoder_info,
+)
 from restore_cli.settings import MAX_PIXELS, ReadSettings
 from restore_cli.storage.files import open_regular_file
 

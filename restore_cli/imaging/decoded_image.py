@@ -1,16 +1,21 @@
 """A decoded image: its pixels as the networks want them, and everything else a file must not lose.
 
 Stages 3 and 7, READ and WRITE: `decode` makes one, the networks change `pixels` (and the size), `encode` writes it.
+Samples of files become floats, and floats samples, here alone (`floats_from`, `integers_from`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 FloatImage = npt.NDArray[np.float32]
+
+TOP_8_BIT, TOP_16_BIT = 255, 65535
+"""The largest sample of 8 and of 16 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,3 +83,27 @@ class DecodedImage:
     def channels(self) -> int:
         """Return 1 for gray, 3 for RGB (alpha not counted)."""
         return int(self.pixels.shape[2])
+
+
+def floats_from(samples: npt.NDArray[Any]) -> FloatImage:
+    """Turn 8-bit or 16-bit samples of any shape into float32 in [0, 1]; the inverse of `integers_from`."""
+    top = np.float32(np.iinfo(samples.dtype).max)
+    floats: FloatImage = np.divide(samples, top, dtype=np.float32)
+    return floats
+
+
+def integers_from(values: npt.NDArray[np.floating], bit_depth: int) -> npt.NDArray[Any]:
+    """Clip to [0, 1], scale and round half to even.
+
+    Args:
+        values: Any shape, finite.
+        bit_depth: 8 or 16.
+
+    Returns:
+        uint8 or uint16 of the same shape.
+    """
+    top, dtype = (TOP_16_BIT, np.uint16) if bit_depth == 16 else (TOP_8_BIT, np.uint8)
+    scaled = np.clip(values, 0.0, 1.0)
+    scaled *= top
+    rounded: npt.NDArray[Any] = np.rint(scaled, out=scaled).astype(dtype)
+    return rounded

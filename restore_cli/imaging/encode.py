@@ -23,11 +23,10 @@ from restore_cli.imaging.color.profiles import srgb_profile
 from restore_cli.imaging.containers.exif import without_tag
 from restore_cli.imaging.containers.metadata import stale_description
 from restore_cli.imaging.containers.parts import COMMENT
-from restore_cli.imaging.containers.pillow import has_plugin
 from restore_cli.imaging.containers.writers import WRITERS, too_long_for_jpeg, write_tiff
-from restore_cli.imaging.decoded_image import DecodedImage, FloatImage
+from restore_cli.imaging.decoded_image import DecodedImage, FloatImage, integers_from
 from restore_cli.imaging.formats import EXTRA_BY_FORMAT, WRITABLE_FORMATS, output_format, suffix_of
-from restore_cli.imaging.modes import integers_from
+from restore_cli.imaging.pillow import has_plugin
 from restore_cli.imaging.resize import matlab_bicubic
 from restore_cli.settings import USUAL_QUALITY, ReadSettings, SizeSettings
 

@@ -84,7 +84,7 @@ def test_a_broken_installation_is_told_and_not_raised(run: Run, monkeypatch: pyt
 
 @pytest.mark.parametrize("installed", [False, True])
 def test_formats_of_extras_are_told_where_they_are_installed_alone(installed: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("restore_cli.imaging.containers.pillow.has_plugin", lambda _name: installed)
+    monkeypatch.setattr("restore_cli.imaging.pillow.has_plugin", lambda _name: installed)
     found = Findings()
     doctor._look_at_versions(found)
     assert {"HEIF", "JXL"}.issubset(found.reads) == installed

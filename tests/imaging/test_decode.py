@@ -13,10 +13,10 @@ import tifffile
 from PIL import Image, ImageOps, PngImagePlugin
 
 from restore_cli.errors import DecodeError
-from restore_cli.imaging.containers.pillow import require_plugin
 from restore_cli.imaging.decode import SUFFIXES, decode, decode_bytes
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode
+from restore_cli.imaging.pillow import require_plugin
 from restore_cli.settings import ReadSettings
 from tests.imaging.files import builtin_srgb, chunk, exif_with, opened, packed, pattern, png, saved
 
@@ -388,7 +388,7 @@ def test_images_are_decoded_side_by_side() -> None:
 
     whole = saved(pattern(), "PNG")
     both_inside = threading.Barrier(2, timeout=30)
-    from restore_cli.imaging.containers import pillow
+    from restore_cli.imaging import pillow
 
     def meet() -> None:
         with pillow.decoding():

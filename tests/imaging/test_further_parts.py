@@ -15,9 +15,9 @@ from PIL import Image, ImageCms
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.containers.further_parts import without_claims
-from restore_cli.imaging.containers.pillow import require_plugin
 from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.encode import encode
+from restore_cli.imaging.pillow import require_plugin
 from restore_cli.settings import ReadSettings
 from tests.imaging.files import builtin_srgb, chunk, exif_with, opened, pattern, saved
 

@@ -16,8 +16,8 @@ from PIL import Image, ImageFile
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.containers.container import is_gray
-from restore_cli.imaging.containers.pillow import require_plugin
 from restore_cli.imaging.decode import decode, decode_bytes
+from restore_cli.imaging.pillow import require_plugin
 from restore_cli.settings import ReadSettings
 from tests.imaging.files import chunk, packed, pattern, png, saved
 
@@ -283,7 +283,7 @@ def test_no_library_writes_to_the_terminal(capfd: pytest.CaptureFixture[str]) ->
 def test_formats_of_extras_name_the_extra_where_it_is_missing(
     monkeypatch: pytest.MonkeyPatch, start: bytes, extra: str
 ) -> None:
-    from restore_cli.imaging.containers import pillow
+    from restore_cli.imaging import pillow
 
     monkeypatch.setattr(pillow, "has_plugin", lambda _: False)
     with pytest.raises(DecodeError, match=rf"^x: it is a .* image, for which .*pip install 'restore-cli\[{extra}\]'"):

@@ -33,11 +33,11 @@ from restore_cli.imaging.containers.parts import (
     data_behind,
     left_out,
 )
-from restore_cli.imaging.containers.pillow import decoding, open_as
 from restore_cli.imaging.containers.png import dissect_png, is_gray_png, read_png_size
 from restore_cli.imaging.containers.tiff_image import dissect_tiff, is_gray_tiff
 from restore_cli.imaging.containers.tiff_pages import read_pages
 from restore_cli.imaging.formats import format_of_bytes
+from restore_cli.imaging.pillow import decoding, open_as
 from restore_cli.storage.files import open_regular_file
 
 _HEAD_BYTES = 1 << 20

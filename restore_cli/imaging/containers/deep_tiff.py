@@ -15,7 +15,6 @@ import numpy.typing as npt
 from PIL import ExifTags, TiffImagePlugin
 
 from restore_cli.imaging.containers.parts import DAMAGED, UnreadableError
-from restore_cli.imaging.containers.pillow import load
 from restore_cli.imaging.containers.tiff import (
     Directory,
     Value,
@@ -25,6 +24,7 @@ from restore_cli.imaging.containers.tiff import (
     storage_of,
     with_directory,
 )
+from restore_cli.imaging.pillow import load
 
 _Tag = ExifTags.Base
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
