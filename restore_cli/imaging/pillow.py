@@ -21,8 +21,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, _imaging
 
 from restore_cli.errors import DecodeError
@@ -272,6 +274,11 @@ def image_from(pixels: FloatImage, alpha: FloatImage | None, bit_depth: int) -> 
     samples = integers_from(pixels, bit_depth)
     if alpha is not None:
         samples = np.concatenate([samples, integers_from(alpha, bit_depth)[..., np.newaxis]], axis=2)
+    return image_of(samples)
+
+
+def image_of(samples: npt.NDArray[Any]) -> Image.Image:
+    """Build a Pillow image of samples (H, W, C) as they are."""
     return Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
 
 

@@ -3,6 +3,8 @@
 Stage 3, READ. Pillow lets a broken text or profile fail the image, and pixel chunks that are torn apart pass. So chunks
 are sorted here, and checked. Of pixels it hands out the upper 8 bits of 16-bit colour, and fills rows that nobody
 stored with black: samples of 16 bits come from two passes, and streams that end early are noticed.
+
+Stage 7, WRITE: `write_png`, beside what it must agree with.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import numpy.typing as npt
 from PIL import PngImagePlugin
 
 from restore_cli.imaging.color.profiles import Primaries, color_of_codes, color_of_power
-from restore_cli.imaging.containers.deep_png import chunk
+from restore_cli.imaging.containers.deep_png import chunk, write_deep_png
+from restore_cli.imaging.containers.exif import SIGNATURE as EXIF_SIGNATURE
 from restore_cli.imaging.containers.further_parts import CREDENTIALS, LAYERS
 from restore_cli.imaging.containers.parts import (
     DAMAGED,
@@ -36,7 +39,9 @@ from restore_cli.imaging.containers.parts import (
     left_out,
     not_square,
 )
-from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, read_raw_iptc, read_raw_profile
+from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, read_raw_iptc, read_raw_profile, write_raw_iptc
+from restore_cli.imaging.decoded_image import DecodedImage
+from restore_cli.imaging.pillow import image_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NEXT_FILE = b"IEND\xaeB`\x82" + SIGNATURE
@@ -50,6 +55,7 @@ _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # Deflate cannot shrink anything further than this.
 _MOST_DEFLATION = 1032
 _INCHES_PER_METRE = 0.0254
+_LEVEL = 6
 # gAMA and cHRM count in parts of this, and cICP's last two bytes say that samples are RGB of the full range.
 _COLOR_CHUNKS = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
 _COLOR_UNITS = 100_000
@@ -395,3 +401,61 @@ def _alpha_from_key(core: bytes, samples: npt.NDArray[np.uint16]) -> npt.NDArray
         return None
     key = np.frombuffer(core, ">u2", 3, place + 4)
     return np.asarray((samples != key).any(axis=2), dtype=np.float32)
+
+
+def write_png(
+    samples: npt.NDArray[np.unsignedinteger],
+    kept: DecodedImage,
+    quality: int,  # noqa: ARG001 - as all writers
+    lossless: bool,  # noqa: ARG001 - likewise
+) -> bytes:
+    """Write samples as a PNG, through Pillow but for 16-bit colour, with what is kept of the source beside them."""
+    if samples.dtype == np.uint16 and samples.shape[2] > 1:
+        return write_deep_png(samples, _png_chunks(kept))
+    text = PngImagePlugin.PngInfo()
+    for keyword, value in _png_texts(kept):
+        if _is_plain(keyword, value):
+            text.add_text(keyword, value)
+        else:
+            text.add_itxt(keyword, value)
+    buffer = io.BytesIO()
+    image_of(samples).save(
+        buffer,
+        "PNG",
+        compress_level=_LEVEL,
+        icc_profile=kept.icc_profile,
+        exif=kept.exif or b"",
+        dpi=kept.dpi,
+        pnginfo=text,
+    )
+    return buffer.getvalue()
+
+
+def _png_texts(kept: DecodedImage) -> Iterator[tuple[str, str]]:
+    if kept.xmp is not None:
+        yield _XMP_KEYWORD, kept.xmp.decode("utf-8", "replace")
+    if kept.iptc is not None:
+        yield RAW_IPTC_KEYWORD, write_raw_iptc(kept.iptc)
+    for keyword, value in kept.text:
+        name = keyword.strip()[:79]
+        if name and name.isprintable() and ord(max(name)) < 256:
+            yield name, value.replace("\0", "\n")
+
+
+def _is_plain(keyword: str, value: str) -> bool:
+    """Return whether a text goes into a chunk that every reader knows: a raw profile in another is read by few."""
+    return value.isascii() and keyword != _XMP_KEYWORD
+
+
+def _png_chunks(kept: DecodedImage) -> Iterator[bytes]:
+    if kept.icc_profile is not None:
+        yield chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(kept.icc_profile, _LEVEL))
+    if kept.dpi is not None:
+        yield chunk(b"pHYs", struct.pack(">IIB", *(round(dpi / _INCHES_PER_METRE) for dpi in kept.dpi), 1))
+    for keyword, value in _png_texts(kept):
+        if _is_plain(keyword, value):
+            yield chunk(b"tEXt", f"{keyword}\0{value}".encode("latin-1"))
+        else:
+            yield chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + value.encode("utf-8", "replace"))
+    if kept.exif is not None:
+        yield chunk(b"eXIf", kept.exif.removeprefix(EXIF_SIGNATURE))

@@ -1,7 +1,7 @@
 """Samples and metadata to the bytes of each format.
 
 Stage 7, WRITE, below `encode`, which has decided by then what the format can hold. Pillow's writers are used where they
-keep everything; PNG of 16-bit colour and all TIFF are laid out here.
+keep everything; all TIFF is laid out here. PNG is written by the module that reads it.
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags
 
 from restore_cli.errors import EncodeError
-from restore_cli.imaging.containers.deep_png import chunk, write_deep_png
-from restore_cli.imaging.containers.exif import SIGNATURE, read_exif, without_orientation
+from restore_cli.imaging.containers.exif import read_exif, without_orientation
 from restore_cli.imaging.containers.parts import COMMENT
-from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, resources_of_iptc, write_raw_iptc
 from restore_cli.imaging.containers.photoshop import SIGNATURE as PHOTOSHOP
+from restore_cli.imaging.containers.photoshop import resources_of_iptc
+from restore_cli.imaging.containers.png import write_png
 from restore_cli.imaging.containers.tiff import Directory, Value, longs, read_directory, shorts, with_directory
 from restore_cli.imaging.decoded_image import DecodedImage
+from restore_cli.imaging.pillow import image_of
 
 Samples = npt.NDArray[np.unsignedinteger]
 Writer = Callable[[Samples, DecodedImage, int, bool], bytes]
 
 _LEVEL = 6
 _BEST_QUALITY = 100
-_XMP_KEYWORD = "XML:com.adobe.xmp"
-_METRES_PER_INCH = 0.0254
 # A JPEG's metadata segments count their bytes in 16 bits, the length field and a signature included.
 _JPEG_SEGMENT_BYTES = 65535
 _JPEG_ROOMS = {
@@ -58,67 +57,11 @@ def too_long_for_jpeg(image: DecodedImage) -> tuple[str, ...]:
     return tuple(name for name, data in held.items() if data is not None and len(data) > _JPEG_ROOMS[name])
 
 
-def _image(samples: Samples) -> Image.Image:
-    return Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-
-
-def _write_png(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:  # noqa: ARG001 - as all writers
-    if samples.dtype == np.uint16 and samples.shape[2] > 1:
-        return write_deep_png(samples, _png_chunks(kept))
-    text = PngImagePlugin.PngInfo()
-    for keyword, value in _png_texts(kept):
-        if _is_plain(keyword, value):
-            text.add_text(keyword, value)
-        else:
-            text.add_itxt(keyword, value)
-    buffer = io.BytesIO()
-    _image(samples).save(
-        buffer,
-        "PNG",
-        compress_level=_LEVEL,
-        icc_profile=kept.icc_profile,
-        exif=kept.exif or b"",
-        dpi=kept.dpi,
-        pnginfo=text,
-    )
-    return buffer.getvalue()
-
-
-def _png_texts(kept: DecodedImage) -> Iterator[tuple[str, str]]:
-    if kept.xmp is not None:
-        yield _XMP_KEYWORD, kept.xmp.decode("utf-8", "replace")
-    if kept.iptc is not None:
-        yield RAW_IPTC_KEYWORD, write_raw_iptc(kept.iptc)
-    for keyword, value in kept.text:
-        name = keyword.strip()[:79]
-        if name and name.isprintable() and ord(max(name)) < 256:
-            yield name, value.replace("\0", "\n")
-
-
-def _is_plain(keyword: str, value: str) -> bool:
-    """Return whether a text goes into a chunk that every reader knows: a raw profile in another is read by few."""
-    return value.isascii() and keyword != _XMP_KEYWORD
-
-
-def _png_chunks(kept: DecodedImage) -> Iterator[bytes]:
-    if kept.icc_profile is not None:
-        yield chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(kept.icc_profile, _LEVEL))
-    if kept.dpi is not None:
-        yield chunk(b"pHYs", struct.pack(">IIB", *(round(dpi / _METRES_PER_INCH) for dpi in kept.dpi), 1))
-    for keyword, value in _png_texts(kept):
-        if _is_plain(keyword, value):
-            yield chunk(b"tEXt", f"{keyword}\0{value}".encode("latin-1"))
-        else:
-            yield chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + value.encode("utf-8", "replace"))
-    if kept.exif is not None:
-        yield chunk(b"eXIf", kept.exif.removeprefix(SIGNATURE))
-
-
 def _write_jpeg(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
     too_long = too_long_for_jpeg(kept)
     iptc = b"" if kept.iptc is None or "IPTC" in too_long else _photoshop_segment(kept.iptc)
     buffer = io.BytesIO()
-    _image(samples).save(
+    image_of(samples).save(
         buffer,
         "JPEG",
         quality=quality,
@@ -268,12 +211,12 @@ def _write_jxl(samples: Samples, kept: DecodedImage, quality: int, lossless: boo
 def _saved(samples: Samples, format_name: str, kept: DecodedImage, **options: Any) -> bytes:
     metadata = {"icc_profile": kept.icc_profile, "exif": kept.exif, "xmp": kept.xmp}
     buffer = io.BytesIO()
-    _image(samples).save(buffer, format_name, **{name: data for name, data in metadata.items() if data}, **options)
+    image_of(samples).save(buffer, format_name, **{name: data for name, data in metadata.items() if data}, **options)
     return buffer.getvalue()
 
 
 WRITERS: dict[str, Writer] = {
-    "PNG": _write_png,
+    "PNG": write_png,
     "JPEG": _write_jpeg,
     "TIFF": _write_tiff,
     "PPM": _write_ppm,
