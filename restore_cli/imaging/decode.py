@@ -50,6 +50,7 @@ __all__ = ["MAX_PIXELS", "MOST_BYTES", "SUFFIXES", "decode", "decode_bytes", "re
 _MAX_BYTES_PER_PIXEL = 16
 _ROOM_FOR_METADATA_BYTES = 256 * 1024 * 1024
 _FIRST_BYTES = 4096
+_MOST_TOLD = 8
 # No coding holds more of an image; below so many pixels, memory for them is no matter.
 _MOST_DAMAGED_PIXELS_PER_BYTE, _FEW_PIXELS = 2048, 4_000_000
 
@@ -282,7 +283,7 @@ def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettin
         text=parts.text,
         dpi=metadata.dpi,
         jpeg=jpeg,
-        warnings=(*notes, *parts.warnings, *metadata.warnings, *srgb.warnings),
+        warnings=(*notes, *parts.warnings, *_left_out(parts.further), *metadata.warnings, *srgb.warnings),
     )
 
 
@@ -354,6 +355,14 @@ def _notes(name: str, format_name: str, decoded: _Decoded) -> list[str]:
     if format_name in _CUT_BY_DECODERS and decoded.parts.bits > 8 and not _is_deep(decoded.planes):
         notes.append(f"it has {decoded.parts.bits} bits a channel: only the upper 8 are used")
     return notes
+
+
+def _left_out(names: frozenset[str]) -> tuple[str, ...]:
+    """Say in one warning what is not kept; nothing for nothing."""
+    told = sorted(names)
+    if len(told) > _MOST_TOLD:
+        told[_MOST_TOLD:] = [f"{len(told) - _MOST_TOLD} more"]
+    return (f"it also holds {' and '.join(told)}: left out",) if told else ()
 
 
 def _is_deep(planes: Separated) -> bool:

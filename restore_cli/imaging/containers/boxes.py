@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from restore_cli.imaging.color.profiles import color_of_boxes
 from restore_cli.imaging.containers.further_parts import CREDENTIALS, GAIN_MAP, VIDEO, further_parts
-from restore_cli.imaging.containers.parts import DAMAGED, MOST_PARTS, TRUNCATED, Parts, left_out
+from restore_cli.imaging.containers.parts import DAMAGED, MOST_PARTS, TRUNCATED, Parts
 from restore_cli.imaging.formats import format_of_bytes
 
 _AV1_CONFIGURATION, _HEVC_CONFIGURATION = b"av1C\x81", b"hvcC\x01"
@@ -61,7 +61,8 @@ def dissect_boxes(data: bytes) -> Parts:
         damage=damage,
         bits=_bits_of_coding(data),
         icc_profile=color.icc_profile,
-        warnings=(*(() if color.warning is None else (color.warning,)), *left_out(further)),
+        further=further,
+        warnings=() if color.warning is None else (color.warning,),
     )
 
 

@@ -31,7 +31,6 @@ from restore_cli.imaging.containers.parts import (
     UnreadableError,
     chunk_named,
     data_behind,
-    left_out,
 )
 from restore_cli.imaging.containers.png import dissect_png, is_gray_png, read_png_size
 from restore_cli.imaging.containers.tiff_image import dissect_tiff, is_gray_tiff
@@ -171,7 +170,7 @@ def _dissect_webp(data: bytes) -> Parts:
         frames=frames,
         lossless=coding == _LOSSLESS_WEBP,
         damage=damage,
-        warnings=left_out(beside if frames > 1 else beside | data_behind(data[len(core) :])),
+        further=beside if frames > 1 else beside | data_behind(data[len(core) :]),
     )
 
 

@@ -16,7 +16,6 @@ from restore_cli.imaging.containers.parts import (
     UnreadableError,
     data_behind,
     data_of,
-    left_out,
     texts_of_comments,
 )
 from restore_cli.imaging.containers.photoshop import iptc_of_resources
@@ -62,7 +61,7 @@ def dissect_gif(data: bytes) -> Parts:
         icc_profile=walk.said.get(_PROFILE),
         iptc=walk.said.get(_IPTC) or iptc_of_resources(walk.said.get(_RESOURCES, b"")),
         text=texts_of_comments(walk.comments),
-        warnings=left_out(frozenset(walk.further)),
+        further=frozenset(walk.further),
     )
 
 

@@ -45,7 +45,6 @@ from restore_cli.imaging.containers.parts import (
     Parts,
     UnreadableError,
     data_behind,
-    left_out,
     not_square,
     texts_of_comments,
 )
@@ -143,7 +142,8 @@ def dissect_jpeg(data: bytes) -> Parts:
         iptc=iptc_of_resources(found.resources),
         dpi=found.dpi,
         text=texts_of_comments(found.comments),
-        warnings=(*found.proportions, *left_out(further)),
+        further=further,
+        warnings=found.proportions,
     )
 
 

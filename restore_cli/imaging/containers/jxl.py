@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from restore_cli.imaging.containers.boxes import boxes, parts_beside
-from restore_cli.imaging.containers.parts import DAMAGED, Parts, UnreadableError, left_out
+from restore_cli.imaging.containers.parts import DAMAGED, Parts, UnreadableError
 
 _CODESTREAM = b"\xff\x0a"
 _WHOLE, _PARTIAL = b"jxlc", b"jxlp"
@@ -47,7 +47,8 @@ def dissect_jxl(data: bytes) -> Parts:
         size=(height, width),
         bits=facts.bits,
         orientation=_UPRIGHT if facts.is_turned and _JPEG_BOX not in data[:_BOXES_BYTES] else None,
-        warnings=(*((_ANIMATED,) if facts.is_animated else ()), *left_out(parts_beside(data))),
+        further=parts_beside(data),
+        warnings=(_ANIMATED,) if facts.is_animated else (),
     )
 
 

@@ -20,7 +20,6 @@ COMMENT = "Comment"
 """Keyword of the text that a JPEG holds without one, as PNG names it."""
 
 _BEHIND = "data behind the image"
-_MOST_TOLD = 8
 _PADDING = b"\0\xff\t\n\r "
 
 TRUNCATED = "it is truncated"
@@ -51,7 +50,8 @@ class Parts:
         iptc: IPTC-IIM records.
         dpi: Horizontal and vertical resolution before turning.
         text: Keywords and their texts.
-        warnings: What was left out, a line each.
+        further: Names of what else it holds, and is not kept.
+        warnings: What was decided or lost, a line each.
     """
 
     core: bytes
@@ -68,6 +68,7 @@ class Parts:
     iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
     text: tuple[tuple[str, str], ...] = ()
+    further: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
 
 
@@ -88,14 +89,6 @@ def texts_of_comments(comments: Iterable[bytes]) -> tuple[tuple[str, str], ...]:
 def data_behind(rest: bytes) -> frozenset[str]:
     """Name what lies behind an image's end, where nothing better is known of it; padding is nothing."""
     return frozenset({_BEHIND} if rest.strip(_PADDING) else ())
-
-
-def left_out(names: frozenset[str]) -> tuple[str, ...]:
-    """Say in one warning what is not kept; nothing for nothing."""
-    told = sorted(names)
-    if len(told) > _MOST_TOLD:
-        told[_MOST_TOLD:] = [f"{len(told) - _MOST_TOLD} more"]
-    return (f"it also holds {' and '.join(told)}: left out",) if told else ()
 
 
 def not_square(across: int, down: int) -> tuple[str, ...]:

@@ -36,7 +36,6 @@ from restore_cli.imaging.containers.parts import (
     chunk_named,
     data_behind,
     inflated,
-    left_out,
     not_square,
 )
 from restore_cli.imaging.containers.photoshop import RAW_IPTC_KEYWORD, read_raw_iptc, read_raw_profile, write_raw_iptc
@@ -136,11 +135,11 @@ def dissect_png(data: bytes) -> Parts:
         iptc=None if raw_iptc is None else read_raw_iptc(raw_iptc),
         dpi=found.dpi,
         text=tuple((key, text) for key, text in found.text if not key.startswith((_XMP_KEYWORD, _RAW_PROFILE))),
+        further=frozenset(found.further),
         warnings=(
             *([color_warning] if color_warning else []),
             *([_LEFT_OUT] if found.left_out else []),
             *found.proportions,
-            *left_out(frozenset(found.further)),
         ),
     )
 
@@ -208,7 +207,7 @@ def _walk(data: bytes, found: _Found) -> None:
 
 def _look_behind(data: bytes, end: int, found: _Found) -> None:
     found.following = data.count(_NEXT_FILE, end - len(_NEXT_FILE) + len(SIGNATURE))
-    if not found.following:
+    if not found.following and end < len(data):
         found.further |= data_behind(data[end:])
 
 

@@ -16,7 +16,7 @@ from PIL import ExifTags
 
 from restore_cli.imaging.containers.exif import BROKEN_PART_OF_EXIF, Exif, read_inner, write_exif
 from restore_cli.imaging.containers.further_parts import CREDENTIALS, GEOREFERENCING, LAYERS, MASK, PATHS
-from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError, left_out
+from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
 from restore_cli.imaging.containers.photoshop import has_layers, has_paths
 from restore_cli.imaging.containers.tiff import RAW, STORAGE_TAGS, Directory, Value, storage_of, with_directory
 from restore_cli.imaging.containers.tiff_pages import Pages, read_pages
@@ -99,10 +99,10 @@ def dissect_tiff(data: bytes, page: int = 0) -> Parts:
         icc_profile=directory.bytes_of(_Tag.InterColorProfile),
         iptc=_in_order(directory.bytes_of(_IPTC) or first.bytes_of(_IPTC)),
         dpi=_dpi_of(directory),
+        further=_beside(tags, pages),
         warnings=(
             *([BROKEN_PART_OF_EXIF] if block.is_broken else []),
             *_left_planes(directory),
-            *left_out(_beside(tags, pages)),
         ),
     )
 
