@@ -29,10 +29,10 @@ import tifffile
 from PIL import Image
 
 from restore_cli.errors import DecodeError, EncodeError
-from restore_cli.imaging.containers.container import is_gray
 from restore_cli.imaging.decode import decode
 from restore_cli.imaging.decoded_image import DecodedImage
 from restore_cli.imaging.encode import encode, output_format
+from restore_cli.imaging.gray import is_gray
 from restore_cli.imaging.pillow import has_plugin
 from restore_cli.jobs.plan import plan_images
 from restore_cli.settings import PathSettings, ReadSettings, WriteSettings

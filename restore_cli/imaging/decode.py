@@ -9,23 +9,34 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.alpha import bleed_color
 from restore_cli.imaging.color.srgb import to_srgb
-from restore_cli.imaging.containers.container import declared_pixels, dissect
+from restore_cli.imaging.containers.boxes import dissect_boxes
 from restore_cli.imaging.containers.deep_tiff import is_deep_tiff, read_deep_tiff
-from restore_cli.imaging.containers.jpeg import fault_of_scans, jpeg_facts
+from restore_cli.imaging.containers.gif import dissect_gif
+from restore_cli.imaging.containers.jpeg import dissect_jpeg, fault_of_scans, jpeg_facts
+from restore_cli.imaging.containers.jxl import dissect_jxl
 from restore_cli.imaging.containers.metadata import TURNS_THAT_SWAP_SIDES, read_metadata, turned
 from restore_cli.imaging.containers.netpbm import read_netpbm, read_netpbm_header
+from restore_cli.imaging.containers.outlines import dissect_bmp, dissect_netpbm, dissect_webp
 from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableError
-from restore_cli.imaging.containers.png import is_deep_color_png, is_png_short, read_deep_png
+from restore_cli.imaging.containers.png import (
+    dissect_png,
+    is_deep_color_png,
+    is_png_short,
+    read_deep_png,
+    read_png_size,
+)
 from restore_cli.imaging.containers.tiff_image import dissect_tiff
 from restore_cli.imaging.containers.tiff_pages import MOST_PAGES, read_pages
 from restore_cli.imaging.decoded_image import DecodedImage, JpegFacts, floats_from
@@ -50,6 +61,8 @@ __all__ = ["MAX_PIXELS", "MOST_BYTES", "SUFFIXES", "decode", "decode_bytes", "re
 _MAX_BYTES_PER_PIXEL = 16
 _ROOM_FOR_METADATA_BYTES = 256 * 1024 * 1024
 _FIRST_BYTES = 4096
+HEAD_BYTES = 1 << 20
+"""So much of a file says what its header says."""
 _MOST_TOLD = 8
 # No coding holds more of an image; below so many pixels, memory for them is no matter.
 _MOST_DAMAGED_PIXELS_PER_BYTE, _FEW_PIXELS = 2048, 4_000_000
@@ -59,6 +72,18 @@ MOST_BYTES = MAX_PIXELS * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
 
 _USUAL = ReadSettings()
 
+_DISSECTORS: dict[str, Callable[[bytes], Parts]] = {
+    "PNG": dissect_png,
+    "JPEG": dissect_jpeg,
+    "GIF": dissect_gif,
+    "TIFF": dissect_tiff,
+    "WEBP": dissect_webp,
+    "BMP": dissect_bmp,
+    "PPM": dissect_netpbm,
+    "AVIF": dissect_boxes,
+    "HEIF": dissect_boxes,
+    "JXL": dissect_jxl,
+}
 # Formats whose decoders give 8 bits of colour, however many there are.
 _CUT_BY_DECODERS = ("AVIF", "HEIF", "JXL")
 # Formats without a box that says which way is up.
@@ -163,12 +188,45 @@ def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
         if format_name is None:
             return data  # enough to say what it is
         with _one_line(str(path), format_name):
-            pixels = declared_pixels(format_name, file)
+            pixels = _declared_pixels(format_name, file)
         most_bytes = min(max_pixels, pixels or 0) * _MAX_BYTES_PER_PIXEL + _ROOM_FOR_METADATA_BYTES
         if size > most_bytes:
             raise DecodeError(f"{path}: it is larger ({size} bytes) than any image of its kind that is read")
         file.seek(0)
         return file.read(min(most_bytes, size + 1))  # the whole buffer is allocated, however little comes
+
+
+def _declared_pixels(format_name: str, file: BinaryIO) -> int | None:
+    """Return how many pixels an open file of large samples declares, before all of it is read; None for other formats.
+
+    Raises:
+        UnreadableError: If its header makes no sense.
+    """
+    if format_name == "TIFF":
+        size: tuple[int, int] | None = read_pages(file).main.size
+    elif format_name in ("PNG", "BMP", "PPM"):
+        file.seek(0)
+        head = file.read(HEAD_BYTES)
+        size = read_png_size(head) if format_name == "PNG" else dissect(format_name, head).size
+    else:
+        return None
+    return None if size is None else size[0] * size[1]
+
+
+def dissect(format_name: str, data: bytes) -> Parts:
+    """Take a file apart.
+
+    Args:
+        format_name: Pillow's name of the format the bytes begin as.
+        data: The whole file.
+
+    Raises:
+        UnreadableError: If nothing can be made of it.
+    """
+    try:
+        return _DISSECTORS[format_name](data) if format_name in _DISSECTORS else Parts(core=data)
+    except (IndexError, struct.error) as error:
+        raise UnreadableError(TRUNCATED) from error
 
 
 @contextmanager

@@ -25,9 +25,9 @@ from torch.overrides import TorchFunctionMode
 
 from restore_cli.errors import ImageError
 from restore_cli.inference.device import is_out_of_memory, keep_float32_exact
+from restore_cli.inference.layout import padded_size
 from restore_cli.layers.bands import Execution
 from restore_cli.models import Arch
-from restore_cli.tiling.grid import round_up
 
 __all__ = ["NetworkRunner", "StopRequestedError", "Warn", "check_stop"]
 
@@ -170,7 +170,7 @@ class NetworkRunner:
         self, batch: Tensor, dtype: torch.dtype, stop: threading.Event | None, execution: Execution | None
     ) -> float | None:
         """Return the multiply-adds of a batch's products; None where nobody knows and it is not worth a run."""
-        side = round_up(_SQUARE_SIDE, self._arch.multiple_of)
+        side, _ = padded_size(_SQUARE_SIDE, _SQUARE_SIDE, self._arch.multiple_of)
         if _key(execution) not in self._work_of_pixel and _pixels_of(batch) >= _WORTH_A_SQUARE * side**2:
             square = batch.new_zeros(1, batch.shape[1], side, side)
             watch = OperationWatch(stop, lambda _work: None)

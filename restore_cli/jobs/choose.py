@@ -142,9 +142,9 @@ class Chooser:
             job: Its source is looked at, as little as suffices.
             read: How it would be read.
         """
-        from restore_cli.imaging.containers.container import is_gray as is_gray_file
-        from restore_cli.imaging.containers.container import is_gray_data
         from restore_cli.imaging.decode import decode_bytes, read_file
+        from restore_cli.imaging.gray import is_gray as is_gray_file
+        from restore_cli.imaging.gray import is_gray_data
 
         if not self.depends_on_image:
             return Choice(entry=self._default)

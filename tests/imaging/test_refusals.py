@@ -15,8 +15,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from restore_cli.errors import DecodeError
-from restore_cli.imaging.containers.container import is_gray
 from restore_cli.imaging.decode import decode, decode_bytes
+from restore_cli.imaging.gray import is_gray
 from restore_cli.imaging.pillow import require_plugin
 from restore_cli.settings import ReadSettings
 from tests.imaging.files import chunk, packed, pattern, png, saved

@@ -11,9 +11,9 @@ import pytest
 import tifffile
 
 from restore_cli.errors import DecodeError, EncodeError
-from restore_cli.imaging.containers.container import is_gray, is_gray_data
 from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.encode import encode
+from restore_cli.imaging.gray import is_gray, is_gray_data
 from restore_cli.settings import ReadSettings
 from tests.imaging.files import pattern
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from restore_cli.imaging.containers.container import is_gray
+from restore_cli.imaging.gray import is_gray
 from tests.imaging.files import pattern, saved
 
 
