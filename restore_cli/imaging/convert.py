@@ -17,10 +17,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from restore_cli.imaging.alpha import bleed_color
-from restore_cli.imaging.color.srgb import to_srgb
 from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.decoded_image import DecodedImage, FloatImage, floats_from, integers_from
-from restore_cli.imaging.pillow import SampleLayout, image_from, separate
+from restore_cli.imaging.pillow import SampleLayout, image_from, in_srgb, separate
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +148,7 @@ def _from_image(image: Image.Image) -> DecodedImage:
     if image.mode == "F":
         return _from_array(np.asarray(image))
     separated = separate(image, SampleLayout())
-    srgb = to_srgb(separated.color, image.info.get("icc_profile") or None)
+    srgb = in_srgb(separated.color, image.info.get("icc_profile") or None)
     return DecodedImage(
         pixels=_bled(floats_from(srgb.samples), separated.alpha),
         alpha=separated.alpha,

@@ -20,7 +20,6 @@ from PIL import Image
 
 from restore_cli.errors import DecodeError
 from restore_cli.imaging.alpha import bleed_color
-from restore_cli.imaging.color.srgb import to_srgb
 from restore_cli.imaging.containers.boxes import dissect_boxes
 from restore_cli.imaging.containers.deep_tiff import is_deep_tiff, read_deep_tiff
 from restore_cli.imaging.containers.gif import dissect_gif
@@ -44,6 +43,7 @@ from restore_cli.imaging.formats import READABLE_FORMATS, SUFFIXES, foreign_kind
 from restore_cli.imaging.pillow import (
     Separated,
     decoding,
+    in_srgb,
     load,
     open_as,
     read_sample_layout,
@@ -322,7 +322,7 @@ def _decode_known(data: bytes, name: str, format_name: str, settings: ReadSettin
     with decoding():
         parts, alpha = decoded.parts, decoded.planes.alpha
         metadata = read_metadata(parts, turned_by_xmp=format_name in _TURNED_BY_XMP)
-        srgb = to_srgb(decoded.planes.color, parts.icc_profile or None)
+        srgb = in_srgb(decoded.planes.color, parts.icc_profile or None)
     notes = _notes(name, format_name, decoded)
     format_read, jpeg = decoded.format, decoded.jpeg
     del decoded  # a third of the memory that floats take, not to be held beside them

@@ -85,6 +85,21 @@ class DecodedImage:
         return int(self.pixels.shape[2])
 
 
+@dataclass(frozen=True, kw_only=True)
+class SrgbImage:
+    """Hold an image in sRGB's encoding.
+
+    Attributes:
+        samples: uint8 or uint16 (H, W, C), C = 1 (gray) or 3 (RGB).
+        icc_profile: Profile that fits the pixels as they are now; None if untagged.
+        warnings: What was lost, a line each.
+    """
+
+    samples: npt.NDArray[np.unsignedinteger]
+    icc_profile: bytes | None
+    warnings: tuple[str, ...] = ()
+
+
 def floats_from(samples: npt.NDArray[Any]) -> FloatImage:
     """Turn 8-bit or 16-bit samples of any shape into float32 in [0, 1]; the inverse of `integers_from`."""
     top = np.float32(np.iinfo(samples.dtype).max)

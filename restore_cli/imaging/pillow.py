@@ -21,17 +21,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, _imaging
 
 from restore_cli.errors import DecodeError
-from restore_cli.imaging.color.srgb import Color
 from restore_cli.imaging.containers.parts import TRUNCATED, Parts, UnreadableError
-from restore_cli.imaging.decoded_image import TOP_8_BIT, TOP_16_BIT, FloatImage, floats_from, integers_from
+from restore_cli.imaging.decoded_image import TOP_8_BIT, TOP_16_BIT, FloatImage, SrgbImage, floats_from, integers_from
 from restore_cli.imaging.formats import EXTRA_BY_FORMAT
+
+if TYPE_CHECKING:
+    from restore_cli.imaging.color.srgb import Color
 
 # What a decoder can tell beside pixels, where a container was not taken apart.
 _DECODER_INFO = ("exif", "xmp", "icc_profile", "dpi")
@@ -261,6 +263,22 @@ def separate(image: Image.Image, layout: SampleLayout) -> Separated:
         return Separated(color=image, alpha=_alpha_from_key(image, key, layout.top or TOP_8_BIT))
     msg = f"its pixel mode {image.mode} is not read"
     raise UnreadableError(msg)
+
+
+def in_srgb(color: Color, icc_profile: bytes | None) -> SrgbImage:
+    """Return an image in sRGB's encoding: as it is where it carries no profile, unless it is CMYK or Lab.
+
+    Args:
+        color: Without transparency.
+        icc_profile: The profile embedded in its file, possibly broken.
+    """
+    is_plain = color.mode not in ("CMYK", "LAB") if isinstance(color, Image.Image) else color.shape[2] != 4
+    if icc_profile is None and is_plain:
+        samples = np.asarray(color)
+        return SrgbImage(samples=samples if samples.ndim == 3 else samples[..., np.newaxis], icc_profile=None)
+    from restore_cli.imaging.color.srgb import to_srgb
+
+    return to_srgb(color, icc_profile)
 
 
 def image_from(pixels: FloatImage, alpha: FloatImage | None, bit_depth: int) -> Image.Image:

@@ -28,6 +28,7 @@ from PIL import Image, ImageCms
 
 from restore_cli.imaging.color.matrix_profile import read_matrix_profile
 from restore_cli.imaging.color.profiles import gray_profile, srgb_profile
+from restore_cli.imaging.decoded_image import SrgbImage
 
 _SRGB_TOLERANCE_LEVELS = 2
 _GRID_STEPS = 9
@@ -43,36 +44,18 @@ Color = Image.Image | npt.NDArray[np.unsignedinteger]
 """Mode L, I;16, RGB, LAB or CMYK without alpha; or (H, W, C), C = 1, 3 or 4 (CMYK), uint16, or uint8 if untagged."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SrgbImage:
-    """Hold an image in sRGB's encoding.
-
-    Attributes:
-        samples: uint8 or uint16 (H, W, C), C = 1 (gray) or 3 (RGB).
-        icc_profile: Profile that fits the pixels as they are now; None if untagged.
-        warnings: What was lost, a line each.
-    """
-
-    samples: npt.NDArray[np.unsignedinteger]
-    icc_profile: bytes | None
-    warnings: tuple[str, ...] = ()
-
-
 def to_srgb(color: Color, icc_profile: bytes | None) -> SrgbImage:
     """Convert an image to sRGB's encoding by the rule of this module.
 
     Args:
         color: The image.
-        icc_profile: The profile embedded in its file, possibly broken.
+        icc_profile: The profile embedded in its file, possibly broken; None only with CMYK and Lab.
 
     Returns:
         Gray stays gray, RGB stays RGB, CMYK becomes RGB.
     """
-    if isinstance(color, np.ndarray) and color.shape[2] != 4:
-        if icc_profile is None:
-            return SrgbImage(samples=color, icc_profile=None)
-        if color.shape[2] == 3:
-            return _deep_to_srgb(color, icc_profile)
+    if isinstance(color, np.ndarray) and color.shape[2] == 3 and icc_profile is not None:
+        return _deep_to_srgb(color, icc_profile)
     notes: tuple[str, ...] = ()
     if isinstance(color, np.ndarray):
         is_cmyk = color.shape[2] == 4
@@ -101,8 +84,7 @@ def _image_to_srgb(image: Image.Image, icc_profile: bytes | None) -> _Converted:
         lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
         return _Converted(image=_convert(image, lab, srgb_profile(), "RGB"), icc_profile=srgb_profile())
     if icc_profile is None:
-        warnings = (f"it has no colour profile: {_PLAIN_CMYK}",) if image.mode == "CMYK" else ()
-        return _Converted(image=_plain(image), icc_profile=None, warnings=warnings)
+        return _Converted(image=_plain(image), icc_profile=None, warnings=(f"it has no colour profile: {_PLAIN_CMYK}",))
     try:
         return _through_profile(image, icc_profile)
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
