@@ -50,7 +50,9 @@ def test_an_untrained_network_that_enlarges_is_bicubic(scale: int):
     torch.testing.assert_close(result, F.interpolate(x, scale_factor=scale, mode="bicubic"), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("wrong", [{"channels": 2}, {"scale": 5}, {"depths": (1, 1)}, {"fold": 0}, {"dims": (8, 0, 8)}])
+@pytest.mark.parametrize(
+    "wrong", [{"channels": 2}, {"scale": 5}, {"depths": (1, 1)}, {"fold": 0}, {"dims": (8, 0, 8)}, {"limit": -1.0}]
+)
 def test_what_no_network_can_be_built_from_is_refused(wrong: dict[str, object]):
     with pytest.raises(ValueError, match="UNet"):
         Config(**wrong)  # type: ignore[arg-type]
@@ -111,3 +113,15 @@ def test_with_replicated_borders_a_flat_image_stays_flat_on_one_scale():
         lively(network)
         result = network(torch.full((1, 3, 16, 16), 0.2))
         assert ((result - result[..., 8:9, 8:9]).abs().max().item() < 1e-5) == is_flat
+
+
+@torch.inference_mode()
+def test_a_limit_keeps_features_from_driving_each_other_up_and_changes_none_below_it(network: UNet):
+    x = torch.rand(1, 3, 16, 16)
+    limited = UNet(Config(**{**vars(network.config), "limit": 1e4}))
+    limited.load_state_dict(network.state_dict())
+    assert torch.equal(limited(x), network(x))
+    for block in limited.modules():
+        if hasattr(block, "limit"):
+            block.limit = 0.01
+    assert limited.mid(100.0 * torch.rand(1, 8, 4, 4)).abs().max() <= 0.01

@@ -5,6 +5,7 @@ Stage 5, RUN. No torch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, get_args
 
@@ -28,10 +29,11 @@ class Config(JsonConfig):
             and the last convolution starts at zero.
         scene: Lighten the input by curves that follow from how bright the whole image is.
         padding: What convolutions meet beyond the border: "zeros", or "replicate", which leaves a flat image flatter.
+        limit: Highest magnitude of a feature behind a residual block, 0 for none. See `network`.
     """
 
     NETWORK: ClassVar[str] = "UNet"
-    LATER: ClassVar[frozenset[str]] = frozenset({"scale", "scene", "padding"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"scale", "scene", "padding", "limit"})
 
     dims: tuple[int, ...] = (64, 96, 128)
     depths: tuple[int, ...] = (2, 2, 4)
@@ -41,6 +43,7 @@ class Config(JsonConfig):
     image_skip: bool = True
     scene: bool = False
     padding: Padding = "zeros"
+    limit: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from.
@@ -54,6 +57,7 @@ class Config(JsonConfig):
             (self.scale in _SCALES, "scale must be 1 to 4"),
             (self.padding in get_args(Padding), "padding must be zeros or replicate"),
             (self.channels in (1, 3), "channels must be 1 or 3"),
+            (0.0 <= self.limit < math.inf, "limit must not be negative or infinite"),
         )
 
     @property

@@ -14,6 +14,9 @@ What is different, and why:
 - Where light is missing (`scene`), a tone curve for each colour comes first. It follows from how bright the whole image
   is, which no tile shows (the idea is Zero-DCE's, arXiv 2001.06826, section 3.1; ours is one rational curve in place of
   eight quadratic ones), and the rest of the network is told.
+- Features are kept within a limit (`limit`). Nothing normalises them, and now and then a few that training hardly saw
+  (a clean photo, said to be noisy) drive each other up from block to block, until colours burst over part of the image.
+  Features of images that training knows stay below the limit, so these come out as without it.
 - SiLU in place of ReLU; biases in place of none; the input is added to the output and the last convolution starts at
   zero, so that training starts from the identity.
 
@@ -41,17 +44,24 @@ _MIDDLE = 0.5  # what is taken off pixels in [0, 1], so that zero padding at the
 
 
 class ResidualBlock(nn.Module):
-    """Add two 3x3 convolutions with a SiLU between them to what comes in."""
+    """Add two 3x3 convolutions with a SiLU between them to what comes in.
 
-    def __init__(self, dim: int, padding: Padding = "zeros") -> None:
+    Args:
+        dim: Channels.
+        padding: What lies beyond the border.
+        limit: Highest magnitude of what goes out, 0 for none.
+    """
+
+    def __init__(self, dim: int, padding: Padding = "zeros", limit: float = 0.0) -> None:
         super().__init__()
+        self.limit = limit
         self.first = nn.Conv2d(dim, dim, 3, padding=1, padding_mode=padding)
         self.second = nn.Conv2d(dim, dim, 3, padding=1, padding_mode=padding)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, C, H, W) of the same shape."""
         out: Tensor = x + self.second(silu(self.first(x)))
-        return out
+        return out.clamp(-self.limit, self.limit) if self.limit else out
 
 
 class Curves(nn.Module):
@@ -102,11 +112,11 @@ class UNet(nn.Module):
         dims, cells = config.dims, config.fold**2
         mode = config.padding
         self.head = nn.Conv2d((config.channels + LEVEL_PLANES) * cells, dims[0], 3, padding=1, padding_mode=mode)
-        self.enc = nn.ModuleList(_stage(*stage, mode) for stage in zip(dims[:-1], config.depths[:-1], strict=True))
+        self.enc = nn.ModuleList(_stage(*stage, config) for stage in zip(dims[:-1], config.depths[:-1], strict=True))
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(dims))
-        self.mid = _stage(dims[-1], config.depths[-1], mode)
+        self.mid = _stage(dims[-1], config.depths[-1], config)
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairwise(dims))
-        self.dec = nn.ModuleList(_stage(*stage, mode) for stage in zip(dims[:-1], config.depths[:-1], strict=True))
+        self.dec = nn.ModuleList(_stage(*stage, config) for stage in zip(dims[:-1], config.depths[:-1], strict=True))
         outputs = config.channels * cells * config.scale**2
         self.tail = nn.Conv2d(dims[0], outputs, 3, padding=1, padding_mode=mode)
         self.curves = Curves(config.channels, dims[0]) if config.scene else None
@@ -147,8 +157,8 @@ class UNet(nn.Module):
         return _enlarge(x, self.config.scale) + out if self.config.image_skip else out
 
 
-def _stage(dim: int, depth: int, padding: Padding) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(dim, padding) for _ in range(depth)))
+def _stage(dim: int, depth: int, config: Config) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(dim, config.padding, config.limit) for _ in range(depth)))
 
 
 def _enlarge(x: Tensor, scale: int) -> Tensor:

@@ -23,6 +23,7 @@ class Network:
         fold: Side of the squares of pixels that become channels at first.
         enlarging_dims: Feature channels where the output is larger; nothing is folded then, as every pixel of the
             input counts, and four times the positions leave time for fewer channels.
+        limit: Highest magnitude of a feature.
         small_dims: Feature channels where less is to be learnt (rain, darkness) or asked for seldom (x3).
     """
 
@@ -32,6 +33,7 @@ class Network:
     small_dims: tuple[int, ...] = (32, 48, 64)
     depths: tuple[int, ...] = (2, 2, 4)
     fold: int = 2
+    limit: float = 6.0
 
     def config(self, *, task: str, scale: int, channels: int) -> Config:
         """Return the configuration for a task."""
@@ -46,6 +48,7 @@ class Network:
             scene=task == "lowlight",
             # What is lightened eightfold shows at the border what is else too faint to see.
             padding="replicate" if task == "lowlight" else "zeros",
+            limit=self.limit,
         )
 
 
