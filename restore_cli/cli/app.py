@@ -13,6 +13,7 @@ import gc
 import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -144,6 +145,11 @@ def _root(
     if ctx.invoked_subcommand is None:
         Output().block(ctx.get_help())
         raise typer.Exit(UsageError.exit_code)
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:  # the arithmetic of torch does not even load without one
+        msg = "the folder that this was started in is gone"
+        raise UsageError(msg, hint="change to another one, such as with cd ~") from error
 
 
 def run(arguments: Sequence[str]) -> int:

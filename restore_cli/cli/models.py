@@ -162,9 +162,9 @@ def remove(
     from restore_cli.weights.adding import remove_weights
 
     out = messages.open()
-    entry = remove_weights(name)
-    out.data(f"removed  {entry.id}")
-    out.record({"id": entry.id, "status": "removed"})
+    remove_weights(name)
+    out.data(f"removed  {name}")
+    out.record({"id": name, "status": "removed"})
 
 
 @command(app, "info", examples="restore models info ramit-slim-sr-x4\nrestore models info mine.safetensors --json")

@@ -7,6 +7,7 @@ which a command takes as one parameter (see `registration`).
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +16,7 @@ import typer
 
 from restore_cli.cli.output import Output
 from restore_cli.cli.registration import option
-from restore_cli.errors import UsageError
+from restore_cli.errors import ManifestError, UsageError
 from restore_cli.imaging.background import color_named
 from restore_cli.jobs.choose import WeightsRequest
 from restore_cli.jobs.plan import format_named
@@ -33,6 +34,7 @@ from restore_cli.settings import (
     WriteSettings,
 )
 from restore_cli.storage.files import is_address, is_in_bucket
+from restore_cli.weights.manifest import left_out
 
 COMMON = "Options"
 FILES = "Reading and writing"
@@ -114,8 +116,12 @@ class MessageOptions:
     debug: Debug = False  # read from argv by app.run, since an error may come before any option is parsed
 
     def open(self) -> Output:
-        """Return the output these options describe."""
-        return Output(json=self.json, quiet=self.quiet, verbose=self.verbose, progress=self.progress)
+        """Return the output these options describe, after a warning of each entry of one's own that is left out."""
+        out = Output(json=self.json, quiet=self.quiet, verbose=self.verbose, progress=self.progress)
+        with suppress(ManifestError):  # what needs the list will tell
+            for warning in left_out():
+                out.warn(warning)
+        return out
 
 
 Paths = Annotated[

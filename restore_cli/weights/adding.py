@@ -22,7 +22,6 @@ from restore_cli.weights.manifest import (
     MANIFEST_NAME,
     load_manifest,
     manifest_text,
-    own_file,
     own_folder,
     own_manifest,
     package_manifest,
@@ -81,28 +80,29 @@ def add_weights(adding: Adding) -> WeightsEntry:
     return entry
 
 
-def remove_weights(weights_id: str) -> WeightsEntry:
-    """Take weights that were added out of the list, and remove their file.
+def remove_weights(weights_id: str) -> None:
+    """Take weights that were added out of the list, also those of a network that is gone, and remove their file.
 
     Raises:
         UsageError: If none of that id were added.
         StorageError: If the folder cannot be written.
     """
     values = _values()
-    kept = [entry for entry in values if entry["id"] != weights_id]
+    kept = [entry for entry in values if entry.get("id") != weights_id]
     if len(kept) == len(values):
-        added = ", ".join(str(entry["id"]) for entry in values) or "none"
+        added = ", ".join(str(entry.get("id")) for entry in values) or "none"
         raise UsageError(f"no weights of the id {weights_id!r} were added", hint=f"added are: {added}")
-    removed = entry_from_json(next(entry for entry in values if entry["id"] == weights_id), "the entry")
+    removed = next(entry for entry in values if entry.get("id") == weights_id)
     with replacing(_folder() / MANIFEST_NAME) as file:
         file.write(_checked(kept))
-    path = own_file(removed)
+    name = removed.get("file")
+    if not isinstance(name, str) or name != Path(name).name:  # nothing checks an entry that is left out
+        return
+    path = _folder() / name
     try:
-        if path is not None:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"cannot remove {path}: {error.strerror or error}") from error
-    return removed
 
 
 def _entry(adding: Adding, content: Content) -> WeightsEntry:
@@ -159,7 +159,7 @@ def _require_free(entry: WeightsEntry) -> None:
     taken = {*listed.models, *(other.id for other in listed.entries)} & {entry.id, entry.model}
     if taken:
         raise UsageError(f"{taken.pop()!r} is listed already", hint="give it another name with --id")
-    if entry.id in {other["id"] for other in _values()}:
+    if entry.id in {other.get("id") for other in _values()}:
         hint = f"choose another --id, or say `restore models remove {entry.id}` first"
         raise UsageError(f"{entry.id!r} was added already", hint=hint)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,6 +38,7 @@ __all__ = [
     "Score",
     "Source",
     "WeightsEntry",
+    "left_out",
     "list_weights",
     "load_manifest",
     "manifest_text",
@@ -56,9 +57,15 @@ _MAX_MANIFEST_BYTES = 8 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """All weights that are known, in the manifest's order."""
+    """All weights that are known, in the manifest's order.
+
+    Attributes:
+        entries: Each of them.
+        left_out: Why entries that a person added are not among them, a line each.
+    """
 
     entries: tuple[WeightsEntry, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -232,6 +239,18 @@ def load_manifest(path: Path | None = None) -> Manifest:
     return _read(path, is_own=path == own_manifest())
 
 
+def left_out() -> tuple[str, ...]:
+    """Return what a person should know of entries that were added and cannot be used now, a line each.
+
+    Raises:
+        ManifestError: If the list of what was added cannot be read.
+    """
+    own = own_manifest()
+    reasons = () if own is None else _read(own, is_own=True).left_out
+    hint = "the entry is left out; correct it, or take it out with `restore models remove`"
+    return tuple(f"{own}: {reason}; {hint}" for reason in reasons)
+
+
 def _read(path: Path, *, is_own: bool = False) -> Manifest:
     try:
         with path.open("rb") as file:
@@ -251,7 +270,7 @@ def _joined(own: Manifest, listed: Manifest) -> Manifest:
     """Return both lists; a name that was added means the same for ever, even where ours has it one day."""
     taken = {*own.models, *(entry.id for entry in own.entries)}
     ours = (entry for entry in listed.entries if not {entry.id, entry.model} & taken)
-    return Manifest(entries=(*ours, *own.entries))
+    return replace(own, entries=(*ours, *own.entries))
 
 
 def list_weights() -> tuple[WeightsEntry, ...]:
@@ -277,7 +296,8 @@ def parse_manifest(data: bytes, *, is_own: bool = False) -> Manifest:
 
     Args:
         data: The bytes.
-        is_own: They list files that a person added, which come from nowhere.
+        is_own: They list files that a person added, which come from nowhere; an entry that cannot be used, as of a
+            network whose package was removed, is left out, and the others stay.
 
     Raises:
         ManifestError: If they break the schema; entry and field are in the message.
@@ -285,14 +305,25 @@ def parse_manifest(data: bytes, *, is_own: bool = False) -> Manifest:
     top = read_fact(_Top, strict_json(data), "the manifest")
     if top.schema != _SCHEMA:
         raise ManifestError(f"the manifest: field 'schema' is {top.schema}; this version reads {_SCHEMA}")
-    entries = tuple(entry_from_json(values, f"entry {index}") for index, values in enumerate(top.entries))
-    for entry in entries:
-        if not is_own:
-            require_obtainable(entry)
-        elif entry.sha256 is None:
-            raise ManifestError(f"entry {entry.id!r}: field 'sha256' is missing")
+    entries, unusable = [], []
+    for index, values in enumerate(top.entries):
+        try:
+            entries.append(_listed_entry(values, f"entry {index}", is_own=is_own))
+        except ManifestError as error:
+            if not (is_own and isinstance(values, dict)):
+                raise
+            unusable.append(error.message)
     _require_distinct(entries)
-    return Manifest(entries=entries)
+    return Manifest(entries=tuple(entries), left_out=tuple(unusable))
+
+
+def _listed_entry(values: object, where: str, *, is_own: bool) -> WeightsEntry:
+    entry = entry_from_json(values, where)
+    if not is_own:
+        require_obtainable(entry)
+    elif entry.sha256 is None:
+        raise ManifestError(f"entry {entry.id!r}: field 'sha256' is missing")
+    return entry
 
 
 def put_entry(manifest: Path, entry: WeightsEntry) -> None:

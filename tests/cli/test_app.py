@@ -55,6 +55,18 @@ def test_without_a_command_the_help_is_shown_and_the_code_is_usage(run: Run):
         assert f"\n  {name} " in ran.err
 
 
+def test_a_working_folder_that_was_deleted_is_told_in_a_line(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch):
+    gone = here / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    ran = run("denoise", here / "photo.png", "-o", here / "out.png")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.splitlines() == [
+        "restore: error: the folder that this was started in is gone; change to another one, such as with cd ~"
+    ]
+
+
 def test_the_version_is_data(run: Run):
     from restore_cli import __version__
 

@@ -336,3 +336,24 @@ def test_a_broken_list_of_ones_own_is_named_with_what_to_do(run: Run, tmp_path: 
     assert ran.code == 3
     assert f"{own}: " in ran.err
     assert "correct it, or move it away" in ran.err
+
+
+def test_an_entry_of_a_network_that_is_gone_costs_a_warning_and_can_be_removed(run: Run, tmp_path: Path) -> None:
+    for name in ("gone", "mine"):
+        assert run("models", "add", network_file("net.pth"), "--id", name).code == 0
+    own = tmp_path / "data" / "restore-cli" / "weights_manifest.json"
+    values = json.loads(own.read_text())
+    values["entries"][0]["arch"] = "toy"  # as of a package that was removed
+    own.write_text(json.dumps(values))
+    image("photo.png")
+
+    listed = run("models", "list", "--task", "sr", "--json")
+    assert listed.code == 0
+    assert "mine" in {item["id"] for item in objects(listed.out)}
+    assert listed.err.count(f"restore: warning: {own}: entry 'gone': field 'arch' is 'toy'") == 1
+    ran = run("sr", "--weights", "net.pth", "photo.png", "-o", "large.png")
+    assert ran.code == 0
+    assert ran.err.count("warning: ") == 1
+    assert run("models", "remove", "gone").code == 0
+    assert [path.name for path in sorted(own.parent.iterdir())] == ["mine.pth", own.name]
+    assert "warning" not in run("models", "list").err
