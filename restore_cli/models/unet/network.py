@@ -14,9 +14,9 @@ What is different, and why:
 - Where light is missing (`scene`), a tone curve for each colour comes first. It follows from how bright the whole image
   is, which no tile shows (the idea is Zero-DCE's, arXiv 2001.06826, section 3.1; ours is one rational curve in place of
   eight quadratic ones), and the rest of the network is told.
-- Features are kept within a limit (`limit`). Nothing normalises them, and now and then a few that training hardly saw
-  (a clean photo, said to be noisy) drive each other up from block to block, until colours burst over part of the image.
-  Features of images that training knows stay below the limit, so these come out as without it.
+- Features are kept within a limit (`limit`), as nothing normalises them. In images that training never showed (clean
+  ones, said to be noisy) they drive each other up from block to block, until garish colours burst over part of the
+  image. Images as in training come out as without a limit, to 0.004 dB.
 - SiLU in place of ReLU; biases in place of none; the input is added to the output and the last convolution starts at
   zero, so that training starts from the identity.
 
