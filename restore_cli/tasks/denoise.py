@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Shares of the chain: the papers' noise, noise of finished images, a camera's, JPEG alone, nothing.
 _PAPER, _GRAIN, _CAMERA, _JPEG, _CLEAN = range(5)
-CHAIN_SHARES = (0.30, 0.28, 0.16, 0.22, 0.04)
+CHAIN_SHARES = (0.30, 0.28, 0.16, 0.20, 0.06)
 # How often each of them is compressed, and at which qualities.
 CHAIN_COMPRESSED = (0.0, 0.5, 0.65, 1.0, 0.3)
 CHAIN_QUALITY = ((1.0, 1.0), (35.0, 99.0), (35.0, 99.0), (5.0, 99.0), (95.0, 100.0))
@@ -62,8 +62,8 @@ def degrade_and_measure(
 
     Returns:
         What `degrade` returns, and (N,) on the scale of `clean`: the standard deviation of the noise before it was
-        clipped, rounded or compressed, or what stands for the quality it was last saved with where JPEG was all; -1
-        where it is kept secret, so that a network stays blind as well.
+        clipped, rounded or compressed, or what stands for the quality it was last saved with where JPEG was all, or any
+        level where nothing was done; -1 where it is kept secret, so that a network stays blind as well.
     """
     degraded, level = _degraded(clean, options, generator)
     return degraded, half_secret(level, generator)
@@ -125,6 +125,9 @@ def _chain(
     level = _spread(noise[:, :channels])
     for number in (kind == _JPEG).nonzero().flatten().tolist():
         level[number] = level_of_quality(float(quality[number])) / 255.0
+    # People ask for noise to be taken from images that have none; told of any level, those are to stay as they are.
+    falsely = draw_uniform(count, low, high, generator) / 255.0
+    level = torch.where(kind == _CLEAN, falsely, level)
     return degraded[:, :channels].contiguous(), level
 
 
