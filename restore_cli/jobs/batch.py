@@ -11,22 +11,22 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restore_cli.errors import RestoreError
 from restore_cli.jobs.bucket_results import url_of
-from restore_cli.jobs.choose import Chooser, WeightsRequest, task_of
+from restore_cli.jobs.choose import Chooser, task_of
 from restore_cli.jobs.ledger import Ledger
 from restore_cli.jobs.networks import LOOKED_AT_FIRST, LoadedNetwork, Networks, NetworkSource, Transfer, facts_of_run
-from restore_cli.jobs.plan import JobPlan, plan_images
+from restore_cli.jobs.plan import BatchSettings, JobPlan, plan_images
 from restore_cli.jobs.resume import Ledgers, split_done
 from restore_cli.jobs.sources import PassedOver
-from restore_cli.jobs.steps import Step, suffix_of_steps
+from restore_cli.jobs.steps import suffix_of_steps
 from restore_cli.jobs.targets import ImageJob, JobResult, Summary, one_a_folder, target_folders
 from restore_cli.jobs.views import pair_views
-from restore_cli.settings import PathSettings, ReadSettings, RunSettings, Workers, WriteSettings
+from restore_cli.settings import PathSettings, Workers
 from restore_cli.storage.buckets import require_bucket
 from restore_cli.storage.files import remove_unfinished, require_writable
 
@@ -38,34 +38,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchRequest:
+class BatchRequest(BatchSettings):
     """Say what a batch is to do.
 
     Attributes:
-        weights: Which weights, and for which task.
         paths: Which files.
-        steps: Several tasks one after the other, in place of the task of `weights`; empty for that one.
         right: Right views of the scenes, for a network that takes two.
-        run: How the network runs.
-        read: How images are read.
-        write: How results are written.
-        workers: Who shares the images; results are resumed then. None for this process alone.
-        jobs_in_flight: How many images are read ahead and encoded behind the one in the net, of each worker.
-        fail_fast: Stop at the first image that fails.
-        retry_failed: Try images again that ended their process as often as they may.
     """
 
-    weights: WeightsRequest
     paths: PathSettings
-    steps: tuple[Step, ...] = ()
     right: Path | None = None
-    run: RunSettings = field(default_factory=RunSettings)
-    read: ReadSettings = field(default_factory=ReadSettings)
-    write: WriteSettings = field(default_factory=WriteSettings)
-    workers: Workers | None = None
-    jobs_in_flight: int = 2
-    fail_fast: bool = False
-    retry_failed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

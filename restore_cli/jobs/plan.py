@@ -29,32 +29,23 @@ STREAM = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobPlan:
-    """All that is to be done, decided before it begins.
+class BatchSettings:
+    """How images are restored, whichever they are: what a request for a batch says, and its plan keeps.
 
     Attributes:
         weights: Which weights, and for which task.
-        jobs: Images in the order they are worked on; targets are distinct.
-        skipped: Images left out because their output exists (`--existing skip`) or is proved done (`--resume`).
-        steps: The steps of a chain, whose networks take the place of `weights`; empty for one network.
+        steps: Several tasks one after the other, whose networks take the place of `weights`; empty for that one.
         run: How the network runs.
         read: How images are read.
         write: How results are written.
-        workers: Who shares the images, under `write.resume` alone; None for this process.
+        workers: Who shares the images; results are resumed then. None for this process alone.
         jobs_in_flight: How many images are read ahead and encoded behind the one in the net, of each worker.
         fail_fast: Stop at the first image that fails.
         retry_failed: Try images again that ended their process as often as they may.
-        one_by_one: Write each image down as begun before it is decoded, not only before it meets the network; for
-            images one of which is suspected of ending its process.
-        left_out: How many files of folders are no images, by name or content.
-        warnings: What a person should know of what was found, a line each.
-        ledgers: Those of output folders that planning has read, so that they are not read again.
     """
 
     weights: WeightsRequest
-    jobs: Sequence[ImageJob]
     steps: tuple[Step, ...] = ()
-    skipped: Sequence[ImageJob] = ()
     run: RunSettings = field(default_factory=RunSettings)
     read: ReadSettings = field(default_factory=ReadSettings)
     write: WriteSettings = field(default_factory=WriteSettings)
@@ -62,6 +53,24 @@ class JobPlan:
     jobs_in_flight: int = 2
     fail_fast: bool = False
     retry_failed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPlan(BatchSettings):
+    """All that is to be done, decided before it begins.
+
+    Attributes:
+        jobs: Images in the order they are worked on; targets are distinct.
+        skipped: Images left out because their output exists (`--existing skip`) or is proved done (`--resume`).
+        one_by_one: Write each image down as begun before it is decoded, not only before it meets the network; for
+            images one of which is suspected of ending its process.
+        left_out: How many files of folders are no images, by name or content.
+        warnings: What a person should know of what was found, a line each.
+        ledgers: Those of output folders that planning has read, so that they are not read again.
+    """
+
+    jobs: Sequence[ImageJob]
+    skipped: Sequence[ImageJob] = ()
     one_by_one: bool = False
     left_out: int = 0
     warnings: tuple[str, ...] = ()
