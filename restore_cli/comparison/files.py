@@ -15,7 +15,7 @@ from restore_cli.errors import ImageError, UsageError
 from restore_cli.imaging.decode import MAX_PIXELS, decode
 from restore_cli.imaging.formats import SUFFIXES
 from restore_cli.settings import ReadSettings
-from restore_cli.storage.files import publish
+from restore_cli.storage.files import Like, publish
 
 Pair = tuple[Path, Path, Path | None]
 """Before, after, and the truth where there is one."""
@@ -161,7 +161,9 @@ def write_page(gallery: Gallery, page: Path, *, facts: Sequence[str] = ()) -> No
     require_place(page)
     entries = gallery.entries()
     text = comparison_page(entries, page.parent, facts=facts, left_out=gallery.taken - len(entries))
-    publish(text.encode("utf-8"), page, overwrite=True)
+    # Views of the images lie in it. The file after is read by no more than may read the one before.
+    like = Like.all_of(path for entry in entries for path in (entry.before, entry.after))
+    publish(text.encode("utf-8"), page, overwrite=True, like=like)
 
 
 def _images_in(folder: Path) -> dict[str, Path]:

@@ -84,7 +84,7 @@ class Ledgers:
             return True
         if not create or job.home is None:
             return ledger.claim(job.target, create=False)
-        make_folder(job.home)
+        make_folder(job.home, like=job.repeats(job.home))
         claimed = ledger.claim(job.target, create=True)
         if claimed:
             ledger.read()
@@ -201,7 +201,7 @@ class Ledgers:
         if attempts is None or job.target in self._begun:
             return
         if job.home is not None:
-            make_folder(job.home)
+            make_folder(job.home, like=job.repeats(job.home))
         attempts.begin(self._name_of(job), input_digest)
         self._begun.add(job.target)
 

@@ -231,7 +231,7 @@ def write_image(
 
 
 def _publish(data: bytes, job: ImageJob, proof: Proof | None, *, overwrite: bool, keep_times: bool) -> None:
-    make_folder(job.target.parent)
+    make_folder(job.target.parent, like=job.repeats(job.target.parent))
     if not overwrite and os.path.lexists(job.target):  # before the ledger claims to have written it
         raise TargetExistsError(f"{job.target}: it exists already")
     if proof is not None:

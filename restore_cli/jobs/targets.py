@@ -43,6 +43,8 @@ class ImageJob:
         allow_private: That address may lead into private networks, and over http.
         bucket: The folder of a bucket that results and their ledger go to; `target` only says to which object.
         tag: As that of the source.
+        repeated: How many folders above the source are repeated above the target: those below the input it was found
+            through, and that input.
     """
 
     source: Path
@@ -58,6 +60,7 @@ class ImageJob:
     allow_private: bool = False
     bucket: Path | None = None
     tag: int = 0
+    repeated: int = 0
 
     @property
     def to_bucket(self) -> bool:
@@ -85,6 +88,12 @@ class ImageJob:
     def folder(self) -> Path | None:
         """Return the folder that the result is written to, None where it goes elsewhere."""
         return None if self.to_stdout or self.to_bucket else self.target.parent
+
+    def repeats(self, folder: Path) -> tuple[Path, ...]:
+        """Return the folders above the source that a folder above the target, and those above it, repeat."""
+        if self.file is None:
+            return ()
+        return tuple(self.source.parents)[list(self.target.parents).index(folder) : self.repeated]
 
     @property
     def keeps_proof(self) -> bool:
@@ -280,6 +289,7 @@ def plan_jobs(
             allow_private=allow_private and source.url is not None,
             bucket=bucket,
             tag=source.tag,
+            repeated=0 if source.path is source.root else source.inner.count("/") + 1,
         )
 
     return Jobs(sources, job_of, place_of, scattered=destination.kind == "in place")

@@ -7,6 +7,7 @@ before torch is loaded, and weights are loaded before the first image, so that n
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import time
@@ -28,7 +29,7 @@ from restore_cli.scoring.report import CandidateFacts, ScoreReport, guess_datase
 from restore_cli.scoring.sample import as_float
 from restore_cli.scoring.score import Outcome, score_images
 from restore_cli.settings import RunSettings
-from restore_cli.storage.files import publish, require_place
+from restore_cli.storage.files import Like, publish, require_place
 from restore_cli.tasks import get_task, task_names
 from restore_cli.weights.entry import did_you_mean
 from restore_cli.weights.manifest import load_manifest
@@ -158,9 +159,9 @@ def evaluate(
         keep=CROPS_OF_A_KIND if places.html else 0,
     )
     outcomes = []
-    for outcome in score_images(pairs, settled, candidates, metrics):
+    for pair, outcome in zip(pairs, score_images(pairs, settled, candidates, metrics), strict=True):
         gallery.consider(outcome)
-        places.save_images(outcome)
+        places.save_images(outcome, pair)
         outcomes.append(outcome.without_pixels())
         watcher.scored(outcome, settled)
     facts = tuple(candidate.facts for candidate in candidates)
@@ -172,7 +173,7 @@ def evaluate(
         failures=tuple(failure for outcome in outcomes for failure in outcome.failures),
         seconds=time.perf_counter() - start,
     )
-    places.write(report, gallery)
+    places.write(report, gallery, pairs)
     return report
 
 
@@ -245,7 +246,7 @@ class _Places:
                 target = self._image(self.images, label, pair.name)
                 require_place("--save-images", target, overwrite=self.overwrite, makes_folder=True)
 
-    def save_images(self, outcome: Outcome) -> None:
+    def save_images(self, outcome: Outcome, pair: Pair) -> None:
         """Write what each candidate made of an image, as PNG.
 
         Raises:
@@ -260,9 +261,10 @@ class _Places:
             except OSError as error:
                 msg = f"cannot make the folder {target.parent}: {error.strerror}"
                 raise StorageError(msg, hint="name another with --save-images") from error
-            publish(encode(DecodedImage(pixels=as_float(image)), format="PNG"), target, overwrite=self.overwrite)
+            data = encode(DecodedImage(pixels=as_float(image)), format="PNG")
+            publish(data, target, overwrite=self.overwrite, like=_like([pair]))
 
-    def write(self, report: ScoreReport, gallery: CropGallery) -> None:
+    def write(self, report: ScoreReport, gallery: CropGallery, pairs: Sequence[Pair]) -> None:
         """Write the table and the page.
 
         Raises:
@@ -272,11 +274,16 @@ class _Places:
             publish(report_csv(report).encode(), self.csv, overwrite=self.overwrite)
         if self.html is not None:
             page = report_page(report, gallery, report.candidates[1].label)
-            publish(page.encode(), self.html, overwrite=self.overwrite)
+            publish(page.encode(), self.html, overwrite=self.overwrite, like=_like(pairs))
 
     @staticmethod
     def _image(folder: Path, label: str, name: str) -> Path:
         return folder / label / f"{name}.png"
+
+
+def _like(pairs: Sequence[Pair]) -> Like | None:
+    """Return what a file is to be like that shows some images: only who may read all of them may read it."""
+    return Like.all_of(itertools.chain.from_iterable((pair.clean, pair.degraded) for pair in pairs))
 
 
 def _extra_metrics(protocol: Protocol, *, offline: bool) -> dict[str, Metric]:

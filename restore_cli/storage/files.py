@@ -25,7 +25,7 @@ import re
 import secrets
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedWriter, FileIO
@@ -53,7 +53,9 @@ _TEMPORARY_PREFIX = ".restore-"
 _TEMPORARY_NAME = re.compile(re.escape(_TEMPORARY_PREFIX) + "[0-9a-f]{16}")
 _NAME_ATTEMPTS = 8
 _HEADER_BYTES = 64
-_ORDINARY_FILE_MODE = 0o666  # what the umask leaves of it, as for any new file
+_ORDINARY_FILE_MODE, _ORDINARY_FOLDER_MODE = 0o666, 0o777  # what the umask leaves of them, as for anything new
+_OWNERS_OWN, _OWNERS_OWN_FOLDER = 0o600, 0o700
+_ACCESS_LIST = "system.posix_acl_access"
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_BINARY", 0)
 
 # Faults of this one name; any other means that the next image would fare no better.
@@ -156,20 +158,33 @@ def publish(data: bytes, target: Path, *, overwrite: bool, like: Like | None = N
         raise StorageError(reason) from error
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, like: Sequence[Path] = ()) -> None:
     """Make an output folder and those above it, unless they exist.
+
+    Args:
+        folder: The folder.
+        like: The folders that it and those above it repeat, itself first: only who may look into one of them may look
+            into its new one.
 
     Raises:
         ImageError: If a file stands in the way or the name cannot be used.
         StorageError: If the storage is full, read-only, failing or gone.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder, like)
     except OSError as error:
         reason = f"{folder}: the folder cannot be made: {error.strerror or error}"
         if isinstance(error, FileExistsError) or error.errno in _FAULTS_OF_THE_NAME:
             raise ImageError(reason) from error
         raise StorageError(reason) from error
+
+
+def _make_folder(folder: Path, like: Sequence[Path]) -> None:
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make_folder(folder.parent, like[1:])
+    folder.mkdir(mode=_mode_like(like[:1], _ORDINARY_FOLDER_MODE, _OWNERS_OWN_FOLDER), exist_ok=True)
 
 
 def require_writable(folder: Path) -> None:
@@ -280,9 +295,6 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-_OWNERS_OWN = 0o600
-
-
 @dataclass(frozen=True, kw_only=True)
 class Like:
     """Say which file a new one is to be like.
@@ -292,21 +304,52 @@ class Like:
         takes_its_place: The new file also gets its mode, and as far as the system allows its owner and extended
             attributes.
         keeps_times: The new file also gets its times of last change and last access.
+        others: Further files whose readers are all that the new one may have, since it shows them too.
     """
 
     source: Path
     takes_its_place: bool = False
     keeps_times: bool = False
+    others: tuple[Path, ...] = ()
+
+    @classmethod
+    def all_of(cls, sources: Iterable[Path | None]) -> Like | None:
+        """Return what a page is to be like that shows some files; None where it shows none."""
+        shown = tuple(source for source in sources if source is not None)
+        return cls(source=shown[0], others=shown[1:]) if shown else None
 
 
 def first_mode(like: Like | None) -> int:
-    """Return the mode to make a file with, before the umask: no wider than that of the file it is like."""
-    if like is None:
-        return _ORDINARY_FILE_MODE
+    """Return the mode to make a file with, before the umask: no wider than those of the files it is like."""
+    sources = () if like is None else (like.source, *like.others)
+    return _mode_like(sources, _ORDINARY_FILE_MODE, _OWNERS_OWN)
+
+
+def _mode_like(sources: Iterable[Path], mode: int, least: int) -> int:
+    """Return what all sources leave of a mode, and the least of it: what its owner needs."""
+    for source in sources:
+        try:
+            known = source.stat()
+        except OSError:  # it went away meanwhile
+            return least
+        left = known.st_mode
+        # What is new gets the group of its maker, and no list of single readers, who show as if they were a group.
+        if (hasattr(os, "getegid") and known.st_gid != os.getegid()) or _has_access_list(source):
+            left = _with_group_as_others(left)
+        mode &= left | least
+    return mode
+
+
+def _has_access_list(path: Path) -> bool:
     try:
-        return _ORDINARY_FILE_MODE & (like.source.stat().st_mode | _OWNERS_OWN)
-    except OSError:  # it went away meanwhile
-        return _OWNERS_OWN
+        return _ACCESS_LIST in os.listxattr(path)
+    except (OSError, AttributeError):  # a file system, or a system, without
+        return False
+
+
+def _with_group_as_others(mode: int) -> int:
+    """Return a mode whose group may do no more than everybody."""
+    return mode & (~0o070 | (mode & 0o007) << 3)
 
 
 def take_place(file: FileIO, like: Like) -> None:
@@ -323,7 +366,7 @@ def take_place(file: FileIO, like: Like) -> None:
                 with suppress(OSError):
                     os.fchown(descriptor, owner, group)
             if os.fstat(descriptor).st_gid != known.st_gid:  # another group may do no more than everybody
-                mode &= ~0o070 | (mode & 0o007) << 3
+                mode = _with_group_as_others(mode)
         if hasattr(os, "fchmod"):
             os.fchmod(descriptor, mode)
         if hasattr(os, "listxattr"):

@@ -35,6 +35,22 @@ def test_in_place_the_page_still_shows_what_was_there(run: Run, tiny: Callable[.
     assert "file before" not in page
 
 
+@pytest.mark.parametrize("by", ["run", "compare", "eval"])
+def test_a_page_is_read_by_nobody_who_may_not_read_what_it_shows(run: Run, tiny: Callable[..., Path], by: str):
+    for name in ("in/a.png", "in/b.png", "out/a.png", "out/b.png"):
+        image(name, size=(24, 24))
+    Path("in/b.png").chmod(0o600)
+    commands = {
+        "run": ("denoise", "--weights", tiny("denoise", scale=1), "in", "new", "--compare", "page.html"),
+        "compare": ("compare", "in", "out", "-o", "page.html"),
+        "eval": ("eval", "sr", "--scale", 2, "--weights", tiny(), "--clean", "in", "--html", "page.html"),
+    }
+
+    assert run(*commands[by]).code == 0
+
+    assert Path("page.html").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_page_never_replaces_what_is_no_page_of_ours(run: Run, tiny: Callable[..., Path]):
     image("a.png")
     Path("mine.html").write_text("<title>Mine</title>")

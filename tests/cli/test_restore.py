@@ -51,6 +51,22 @@ class TestOneRun:
         assert ran.out.splitlines() == ["out/a.png", "out/deep/b.jpg"]
         assert size_of("out/deep/b.jpg") == (18, 14)
 
+    @pytest.mark.parametrize("place", ["out", "made/out/"])
+    def test_folders_that_only_their_owner_may_look_into_are_mirrored_as_such(self, sr: Run, place: str):
+        image("in/a.png")
+        image("in/private/deep/b.png")
+        image("closed/c.png")
+        for folder in ("in/private", "closed"):
+            Path(folder).chmod(0o700)
+        ordinary = Path("in").stat().st_mode & 0o777
+        assert sr("-r", "in", place).code == 0
+        assert sr("--beside", "closed").code == 0
+        assert sr("closed/c.png", "-o", "open/").code == 0  # a file that was named itself
+        made = {str(path): path.stat().st_mode & 0o777 for path in map(Path, (place, f"{place}/private"))}
+        assert made == {str(Path(place)): ordinary, str(Path(place, "private")): 0o700}
+        assert Path("closed_x2").stat().st_mode & 0o777 == 0o700
+        assert Path("open").stat().st_mode & 0o777 == ordinary
+
     @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 1)])
     def test_images_of_odd_sizes_work(self, sr: Run, size: tuple[int, int]):
         image("a.png", size=size)

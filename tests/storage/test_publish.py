@@ -6,10 +6,11 @@ import errno
 import io
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ def failing(fault: int) -> Callable[..., None]:
     return fail
 
 
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.mark.parametrize("overwrite", [True, False])
 @pytest.mark.parametrize("data", [DATA, b"", b"x"])
 def test_the_bytes_arrive_and_nothing_else(tmp_path: Path, data: bytes, overwrite: bool) -> None:
@@ -46,17 +54,51 @@ def test_a_new_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
     assert (tmp_path / "x.png").stat().st_mode == (tmp_path / "y.png").stat().st_mode
 
 
+@pytest.mark.usefixtures("usual_umask")
 @pytest.mark.parametrize(("source_mode", "mode"), [(0o600, 0o600), (0o640, 0o640), (0o444, 0o644), (0o777, 0o644)])
 def test_the_result_of_a_private_file_is_private(tmp_path: Path, source_mode: int, mode: int) -> None:
     source, target = tmp_path / "source.png", tmp_path / "x.png"
     source.touch()
     source.chmod(source_mode)
-    before = os.umask(0o022)
-    try:
-        publish(DATA, target, overwrite=False, like=Like(source=source))
-    finally:
-        os.umask(before)
+    publish(DATA, target, overwrite=False, like=Like(source=source))
     assert target.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_what_shows_several_files_is_read_by_those_who_may_read_all_of_them(tmp_path: Path) -> None:
+    shown = [tmp_path / name for name in "abc"]
+    for path, mode in zip(shown, (0o644, 0o640, 0o604), strict=True):
+        path.touch()
+        path.chmod(mode)
+    for count, mode in ((1, 0o644), (2, 0o640), (3, 0o600)):
+        publish(DATA, tmp_path / f"{count}.html", overwrite=False, like=Like.all_of([None, *shown[:count]]))
+        assert (tmp_path / f"{count}.html").stat().st_mode & 0o777 == mode
+    assert Like.all_of([None]) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "chown") or os.getuid() != 0, reason="only root gives files away")
+def test_the_makers_group_may_read_no_more_of_another_groups_file_than_everybody(tmp_path: Path) -> None:
+    source, target = tmp_path / "source.png", tmp_path / "x.png"
+    source.touch()
+    source.chmod(0o640)
+    os.chown(source, -1, os.getegid() + 1)
+    publish(DATA, target, overwrite=False, like=Like(source=source))
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_list_of_single_readers_gives_the_makers_group_nothing(tmp_path: Path) -> None:
+    source, target = tmp_path / "source.png", tmp_path / "x.png"
+    source.touch()
+    source.chmod(0o600)
+    entries = [(0x01, 6, -1), (0x02, 4, os.getuid() + 1), (0x04, 0, -1), (0x10, 4, -1), (0x20, 0, -1)]
+    packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)  # as acl(5) orders them
+    try:
+        os.setxattr(source, "system.posix_acl_access", packed)
+    except (OSError, AttributeError):
+        pytest.skip("this file system has no such lists")
+    assert source.stat().st_mode & 0o777 == 0o640  # the mask, which stands where the group's rights would
+    publish(DATA, target, overwrite=False, like=Like(source=source))
+    assert target.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o400, 0o755])
@@ -295,6 +337,17 @@ def test_no_descriptor_stays_open(tmp_path: Path) -> None:
         with pytest.raises(ImageError):
             publish(DATA, tmp_path / f"{number}.png", overwrite=False)
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - names only
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_nobody_looks_into_a_new_folder_who_may_not_look_into_the_one_that_it_repeats(tmp_path: Path) -> None:
+    source = tmp_path / "in" / "private"
+    source.mkdir(parents=True)
+    source.chmod(0o700)
+    source.parent.chmod(0o555)
+    made = tmp_path / "above" / "out" / "private"
+    make_folder(made, like=(source, source.parent))
+    assert [path.stat().st_mode & 0o777 for path in (made, *made.parents[:2])] == [0o700, 0o755, 0o755]
 
 
 def test_folders_are_made_once_and_what_stands_in_the_way_is_named(tmp_path: Path) -> None:
