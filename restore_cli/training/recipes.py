@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Optimiser = Literal["adam", "adamw", "muon"]
 Decay = Literal["cosine", "halving"]
 
-# Forms of a task that hold the plain one: their networks serve it, and are validated on it.
+# Forms of a task that hold its usual one: their networks serve it, and are validated on it.
 MIXTURES = frozenset({"mixed", "chain"})
 
 WHOLE_PROGRESS = 1.0
@@ -137,8 +137,8 @@ class Recipe:
 
     @property
     def served_variant(self) -> str | None:
-        """Return the form of the task that its weights serve: a mixture of noise serves the plain one."""
-        return None if self.variant in MIXTURES else self.variant
+        """Return the form of the task that its weights serve: a mixture serves the usual one."""
+        return get_task(self.task).default_variant if self.variant in MIXTURES else self.variant
 
     @property
     def floor(self) -> str:
@@ -257,7 +257,7 @@ def _of_preset(preset: Preset) -> tuple[Recipe, ...]:
         recipe("dejpeg-gray", "dejpeg", channels=1),
         recipe("derain", "derain"),
         recipe("lowlight", "lowlight", variant="mixed"),
-        recipe("deblur-motion", "deblur", variant="motion"),
+        recipe("deblur-motion", "deblur", variant="mixed"),
     )
     served = {one.task for one in recipes}
     recipes += tuple(recipe(task, task) for task in task_names() if task not in served)
