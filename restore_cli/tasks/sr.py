@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 PHOTO_KERNEL_SIZE = 21
 PHOTO_NOISE_SIGMA_MAX = 15.0
+PHOTO_STRONG_SIGMA = (15.0, 50.0)
 PHOTO_QUALITY = (25.0, 98.0)
 PHOTO_SHARP_CHANCE, PHOTO_BICUBIC_CHANCE = 0.5, 0.6
-PHOTO_GRAIN_CHANCE, PHOTO_CAMERA_CHANCE = 0.12, 0.06
+PHOTO_GRAIN_CHANCE, PHOTO_STRONG_CHANCE, PHOTO_CAMERA_CHANCE = 0.12, 0.08, 0.06
 PHOTO_JPEG_CHANCE, PHOTO_TWICE_CHANCE = 0.85, 0.15
 
 
@@ -147,14 +148,20 @@ def _blur(hr: torch.Tensor, scale: int, generator: torch.Generator) -> torch.Ten
 
 
 def _noise(lr: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Draw the noise of finished images, of a camera, or none, which is as frequent as it is in real life."""
+    """Draw the noise of finished images, of a camera, or none, which is as frequent as it is in real life.
+
+    Weak noise is rare, as what is hard to tell from it is texture; no texture looks like strong noise.
+    """
     import torch
 
     count = lr.shape[0]
-    sigma = draw_uniform(count, 0.0, 1.0, generator) ** 2 * (PHOTO_NOISE_SIGMA_MAX / 255.0)
+    drawn = draw_uniform(count, 0.0, 1.0, generator)
     kind = draw_uniform(count, 0.0, 1.0, generator)
+    low, high = PHOTO_STRONG_SIGMA
+    strong = low + (high - low) * drawn
+    sigma = torch.where(kind < PHOTO_STRONG_CHANCE, strong, PHOTO_NOISE_SIGMA_MAX * drawn**2) / 255.0
     noise = torch.zeros_like(lr)
-    grainy = (kind < PHOTO_GRAIN_CHANCE).nonzero().flatten()
+    grainy = (kind < PHOTO_STRONG_CHANCE + PHOTO_GRAIN_CHANCE).nonzero().flatten()
     camera = (kind > 1.0 - PHOTO_CAMERA_CHANCE).nonzero().flatten()
     if len(grainy):
         noise[grainy] = grain(lr[grainy], sigma[grainy], generator)
