@@ -37,7 +37,8 @@ def show_plan(plan: JobPlan, out: Output) -> int:
     used: dict[str, WeightsEntry] = {}
     refused = 0
     for job in plan.jobs:
-        choice = None if chooser is None else chooser.choose_for(job, plan.read)
+        # Only where each image's weights are told are pixels decoded to see whether a coloured file is gray.
+        choice = None if chooser is None else chooser.choose_for(job, plan.read, by_header=not out.keeps_records)
         if choice is not None:
             used[choice.entry.id] = choice.entry
             _show_choice(choice, job.source_name, out)

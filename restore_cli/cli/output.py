@@ -122,6 +122,11 @@ class Output:
             msg = "an image is not written to a terminal"
             raise UsageError(msg, hint="name an output file, or redirect: > out.png")
 
+    @property
+    def keeps_records(self) -> bool:
+        """Return whether objects go anywhere: to stdout under --json, or to a report."""
+        return self.wants_json or self._report is not None
+
     def record(self, value: Mapping[str, Any]) -> None:
         """Add one object to the run's JSON Lines: stdout under --json, the report where one is open.
 

@@ -135,12 +135,14 @@ class Chooser:
         level = self._request.sigma if noise is None else min(noise.sigma, LARGEST_SIGMA)
         return Choice(entry=self._entry(channels, None if level == "auto" else level), noise=noise)
 
-    def choose_for(self, job: ImageJob, read: ReadSettings) -> Choice | None:
+    def choose_for(self, job: ImageJob, read: ReadSettings, *, by_header: bool = False) -> Choice | None:
         """Return the weights of an image that is not read yet; None where it cannot be read.
 
         Args:
             job: Its source is looked at, as little as suffices.
             read: How it would be read.
+            by_header: No pixels are decoded, unless the noise is to be estimated: an image counts as gray only if its
+                file says so.
         """
         from restore_cli.imaging.decode import decode_bytes, read_file
         from restore_cli.imaging.gray import is_gray as is_gray_file
@@ -153,6 +155,8 @@ class Chooser:
         sigma = self._request.sigma
         if sigma != "auto" and (is_gray_file(job.source) if job.data is None else is_gray_data(job.data)):
             return Choice(entry=self._entry(self._channels[-1], sigma))
+        if by_header and sigma != "auto":
+            return Choice(entry=self._default)
         try:
             data = read_file(job.source, read.max_pixels) if job.data is None else job.data
             return self.choose(decode_bytes(data, job.source_name, replace(read, strict=False, all_pages=False)))

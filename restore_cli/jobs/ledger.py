@@ -23,7 +23,7 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -126,20 +126,25 @@ class Ledger:
         with self._lock:
             return name in self._known
 
-    def proves(self, target: Path, origin: Origin, input_digest: str, *, in_place: bool = False) -> bool:
-        """Return whether the file at `target` is what `origin` makes of the input: if all digests are found again.
+    def proves(
+        self, target: Path | str, origins: Collection[Origin], input_digest: str, *, in_place: bool = False
+    ) -> bool:
+        """Return whether the file at `target` is what an origin makes of the input: if all digests are found again.
 
         Args:
             target: The result.
-            origin: What it should have been made with.
+            origins: One of these it should have been made with.
             input_digest: Digest of the source as it is now.
             in_place: The target is the source itself; its input is gone, and its own bytes prove that it is done.
         """
         output = input_digest if in_place else digest_of_file(target)
         given = None if in_place else input_digest
-        facts = (self.name_of(target), given, (origin.weights, origin.options, origin.version, output))
+        name = self.name_of(target)
         with self._lock:
-            return facts in self._proved
+            return any(
+                (name, given, (origin.weights, origin.options, origin.version, output)) in self._proved
+                for origin in origins
+            )
 
     def claim(self, target: Path, *, create: bool) -> bool:
         """Take an image for this process, unless another living one has it.
@@ -303,7 +308,7 @@ def digest_of_views(left: str, right: str) -> str:
     return digest_of_bytes(f"{left} {right}".encode())
 
 
-def digest_of_file(path: Path) -> str | None:
+def digest_of_file(path: Path | str) -> str | None:
     """Return the digest of a regular file's bytes; None where there is none that can be read."""
     digest = hashlib.sha256()
     try:

@@ -20,7 +20,7 @@ from restore_cli.jobs.bucket_attempts import BucketAttempts
 from restore_cli.jobs.bucket_results import Parts, proof_of, url_of
 from restore_cli.jobs.ledger import Ledger, Origin, digest_of_bytes, digest_of_file, digest_of_views
 from restore_cli.jobs.plan import JobPlan
-from restore_cli.jobs.targets import ImageJob, JobResult, one_a_folder, picked
+from restore_cli.jobs.targets import ImageJob, JobResult, Place, one_a_folder, picked, places
 from restore_cli.storage.files import make_folder
 from restore_cli.weights.entry import WeightsEntry
 
@@ -119,12 +119,24 @@ class Ledgers:
             digest = digest_of_file(job.source)  # alone: it is the result that is looked for
         if digest is None:
             return False
-        origins = tuple(self._origins)  # another thread may add one
-        return any(ledger.proves(job.target, origin, digest, in_place=job.is_in_place) for origin in origins)
+        return ledger.proves(job.target, self._origins_now(), digest, in_place=job.is_in_place)
+
+    def prove_file(self, place: Place) -> bool:
+        """Return the same as `prove` of an image that is one file and whose result is another, without its job."""
+        if place.home is None or place.source is None:
+            return False
+        ledger = self._ledger(place.home)
+        if not ledger.knows(place.target):
+            return False
+        digest = digest_of_file(place.source)
+        return digest is not None and ledger.proves(place.target, self._origins_now(), digest)
+
+    def _origins_now(self) -> tuple[Origin, ...]:
+        return tuple(self._origins)  # another thread may add one
 
     def _prove_in_bucket(self, job: ImageJob, parts: Parts, input_digest: str | None, tag: str | None) -> bool:
         """Ask the parts; and the object itself once its image was read, since a million are not asked for nothing."""
-        origins = tuple(self._origins)
+        origins = self._origins_now()
         if input_digest is None:
             given = job.tag if job.right is None else 0
             found = given or (_digest_of_input(job) if job.file is not None else None) or 0
@@ -324,6 +336,7 @@ def split_done(jobs: Sequence[ImageJob], ledgers: Ledgers) -> tuple[Sequence[Ima
     """
     ledgers.read(jobs)
     to_do, done = array("q"), array("q")
-    for index, job in enumerate(jobs):
-        (done if ledgers.prove(job) else to_do).append(index)
+    for index, place in enumerate(places(jobs)):
+        is_done = ledgers.prove(jobs[index]) if place.source is None else ledgers.prove_file(place)
+        (done if is_done else to_do).append(index)
     return picked(jobs, to_do), picked(jobs, done)

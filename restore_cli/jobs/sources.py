@@ -80,6 +80,13 @@ class Found:
         tag = 0 if self.tags is None else self.tags[index]
         return ImageSource(path=Path(self._prefix + inner), root=self.root, inner=inner, url=url, tag=tag)
 
+    def file(self, index: int) -> str | None:
+        """Return the path of one of the images, None where it is no file of this machine."""
+        if self.url is not None:
+            return None
+        inner = "" if self.inners is None else self.inners[index]
+        return self._prefix + inner if inner else str(self.root)
+
     def names(self) -> Iterator[str]:
         """Yield the paths of the images."""
         return (self._prefix + inner if inner else str(self.root) for inner in self.inners or ("",))
@@ -128,11 +135,14 @@ class Sources(Sequence[ImageSource]):
         """Return these and others behind them."""
         return Sources((*self._found, *other._found))
 
-    def place(self, index: int) -> tuple[Path, str]:
-        """Return the input that an image was found through and its place below it, "" for the input itself."""
+    def place(self, index: int) -> tuple[Path, str, str | None]:
+        """Return the input that an image was found through, its place below it and its path.
+
+        The place is "" for the input itself, the path None for what is no file of this machine.
+        """
         number, within = self._place(index)
         found = self._found[number]
-        return found.root, "" if found.inners is None else found.inners[within]
+        return found.root, "" if found.inners is None else found.inners[within], found.file(within)
 
     def folder(self, index: int) -> tuple[int, str]:
         """Return what is equal for the images of one folder alone: the input's number, and the path below it."""

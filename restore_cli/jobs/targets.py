@@ -108,11 +108,14 @@ class Place(NamedTuple):
         inner: As of the job.
         target: The file to write.
         home: As of the job.
+        source: The file to read, where that is one, is not replaced, and the result lies on this machine too; None
+            where more is to be known.
     """
 
     inner: str
     target: str
     home: Path | None
+    source: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +145,8 @@ class Jobs(Sequence[ImageJob]):
     Args:
         sources: What to read.
         job_of: Returns the job of a source; as often as it is asked the same one.
-        place_of: Takes an input and the place of an image below it, and returns where its result goes.
+        place_of: Takes an input, the place of an image below it and its path, None where it is no file; returns where
+            its result goes.
         scattered: Results of one folder's images may go to several folders.
         picked: Which of the sources; None for all.
         targets: Other targets than those of `job_of`, by the source's place in `sources`.
@@ -152,7 +156,7 @@ class Jobs(Sequence[ImageJob]):
         self,
         sources: Sources,
         job_of: Callable[[ImageSource], ImageJob],
-        place_of: Callable[[Path, str], Place],
+        place_of: Callable[[Path, str, str | None], Place],
         *,
         scattered: bool = False,
         picked: Sequence[int] | None = None,
@@ -190,11 +194,11 @@ class Jobs(Sequence[ImageJob]):
     def places(self) -> Iterator[Place]:
         """Yield where the results of all go, which is faster than making their jobs."""
         for index in self._picked:
-            root, inner = self._sources.place(index)
+            root, inner, source = self._sources.place(index)
             if not inner or self._scattered or index in self._targets:
                 yield _place_of_job(self._made(index))
             else:
-                yield self._place_of(root, inner)
+                yield self._place_of(root, inner, source)
 
     def pick(self, indices: Sequence[int]) -> Jobs:
         """Return some of them, by their places."""
@@ -263,21 +267,23 @@ def plan_jobs(
     folders: dict[Path, tuple[Path, str]] = {}
     suffix = "" if destination.path is None else destination.suffix
 
-    def place_of(root: Path, inner: str) -> Place:
+    def place_of(root: Path, inner: str, source: str | None) -> Place:
         if root not in folders:
             folder = _folder_of(root, destination)
             folders[root] = folder, prefix_of(folder)
         folder, prefix = folders[root]
         below, slash, name = inner.rpartition("/")
         target = prefix + below + slash + _result_name(name, destination, suffix)
-        return Place(inner, target, None if to_bucket else destination.path or folder)
+        if to_bucket:
+            return Place(inner, target, None)
+        return Place(inner, target, destination.path or folder, source)
 
     def job_of(source: ImageSource) -> ImageJob:
         if source.path is source.root or destination.kind == "in place":
             target, home = _target_of_file(source, destination)
         else:
-            _, text, home = place_of(source.root, source.inner)
-            target = Path(text)
+            place = place_of(source.root, source.inner, None)
+            target, home = Path(place.target), place.home
         bucket = (destination.path if destination.kind == "folder" else target.parent) if to_bucket else None
         return ImageJob(
             source=source.path,

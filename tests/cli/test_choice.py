@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from restore_cli.imaging import decode
 from tests.cli.conftest import Run, image, json_lines
 from tests.conftest import ROOT
 
@@ -134,6 +135,19 @@ class TestGray:
         ]  # fmt: skip
         summary = json_lines(run("denoise", "-m", "ramit", "--dry-run", "--json", "in", "out"))[-1]
         assert summary["weights"] is None
+
+    def test_a_dry_run_decodes_no_pixels_for_people(self, run: Run, monkeypatch: pytest.MonkeyPatch):
+        image("in/gray.png", mode="L")
+        image("in/color.png")
+        decoded: list[str] = []
+        real = decode.decode_bytes
+        monkeypatch.setattr(decode, "decode_bytes", lambda *given: (decoded.append(given[1]), real(*given))[1])
+        ran = run("denoise", "-m", "ramit", "--dry-run", "in", "out")
+        assert (ran.code, decoded) == (0, [])
+        assert "ramit-denoise-color: would be fetched first" in ran.err
+        assert "ramit-denoise-gray: would be fetched first" in ran.err
+        run("denoise", "-m", "ramit", "--dry-run", "--json", "in", "out")
+        assert decoded == ["in/color.png"]
 
     def test_an_image_comes_out_of_a_folder_as_it_does_alone_and_resume_knows_it(self, run: Run):
         image("in/gray.png", mode="L")

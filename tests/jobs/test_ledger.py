@@ -45,7 +45,7 @@ def in_a_fork(work: Callable[[], None]) -> multiprocessing.process.BaseProcess:
 
 def test_a_result_is_proved_by_all_its_digests(tmp_path: Path):
     target = write(tmp_path)
-    assert reread(tmp_path).proves(target, ORIGIN, INPUT)
+    assert reread(tmp_path).proves(target, [ORIGIN], INPUT)
     assert lines(tmp_path) == [
         {
             "ledger": 1,
@@ -63,13 +63,13 @@ def test_a_result_is_proved_by_all_its_digests(tmp_path: Path):
 def test_another_origin_proves_nothing(tmp_path: Path, field: str):
     target = write(tmp_path)
     other = Origin(**{**vars(ORIGIN), field: "other"})
-    assert not reread(tmp_path).proves(target, other, INPUT)
+    assert not reread(tmp_path).proves(target, [other], INPUT)
     assert reread(tmp_path).knows(target)
 
 
 def test_another_input_proves_nothing(tmp_path: Path):
     target = write(tmp_path)
-    assert not reread(tmp_path).proves(target, ORIGIN, digest_of_bytes(b"other input"))
+    assert not reread(tmp_path).proves(target, [ORIGIN], digest_of_bytes(b"other input"))
 
 
 @pytest.mark.parametrize("content", [b"", b"resul", b"resulT", b"result2", None])
@@ -81,21 +81,21 @@ def test_a_result_that_is_not_what_was_written_proves_nothing(tmp_path: Path, co
     else:
         target.write_bytes(content)
         os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))  # size and time may lie
-    assert not reread(tmp_path).proves(target, ORIGIN, INPUT)
+    assert not reread(tmp_path).proves(target, [ORIGIN], INPUT)
 
 
 def test_in_place_the_result_itself_is_the_proof(tmp_path: Path):
     target = write(tmp_path)
-    assert reread(tmp_path).proves(target, ORIGIN, digest_of_bytes(b"result"), in_place=True)
-    assert not reread(tmp_path).proves(target, ORIGIN, INPUT, in_place=True)
+    assert reread(tmp_path).proves(target, [ORIGIN], digest_of_bytes(b"result"), in_place=True)
+    assert not reread(tmp_path).proves(target, [ORIGIN], INPUT, in_place=True)
 
 
 def test_the_latest_of_several_results_counts_and_so_does_an_earlier_one(tmp_path: Path):
     write(tmp_path, data=b"one")
     target = write(tmp_path, data=b"two")
-    assert reread(tmp_path).proves(target, ORIGIN, INPUT)
+    assert reread(tmp_path).proves(target, [ORIGIN], INPUT)
     target.write_bytes(b"one")
-    assert reread(tmp_path).proves(target, ORIGIN, INPUT)
+    assert reread(tmp_path).proves(target, [ORIGIN], INPUT)
 
 
 def test_names_are_told_apart_and_kept_whatever_is_in_them(tmp_path: Path):
@@ -103,7 +103,7 @@ def test_names_are_told_apart_and_kept_whatever_is_in_them(tmp_path: Path):
     for name in names:
         write(tmp_path, name)
     ledger = reread(tmp_path)
-    assert all(ledger.proves(tmp_path / name, ORIGIN, INPUT) for name in names)
+    assert all(ledger.proves(tmp_path / name, [ORIGIN], INPUT) for name in names)
     assert [line["target"] for line in lines(tmp_path)] == names
     assert not ledger.knows(tmp_path / "a.png")
 
@@ -111,7 +111,7 @@ def test_names_are_told_apart_and_kept_whatever_is_in_them(tmp_path: Path):
 def test_a_ledger_moves_with_its_folder(tmp_path: Path):
     write(tmp_path / "old")
     (tmp_path / "old").rename(tmp_path / "new")
-    assert reread(tmp_path / "new").proves(tmp_path / "new" / "a.png", ORIGIN, INPUT)
+    assert reread(tmp_path / "new").proves(tmp_path / "new" / "a.png", [ORIGIN], INPUT)
 
 
 def test_a_line_cut_at_any_place_loses_only_itself(tmp_path: Path):
@@ -123,11 +123,11 @@ def test_a_line_cut_at_any_place_loses_only_itself(tmp_path: Path):
     for cut in range(len(first), len(whole)):
         path.write_bytes(whole[:cut])
         ledger = reread(tmp_path)
-        assert ledger.proves(tmp_path / "a.png", ORIGIN, INPUT)
+        assert ledger.proves(tmp_path / "a.png", [ORIGIN], INPUT)
         assert not ledger.knows(tmp_path / "b.png")
     path.write_bytes(whole[:-40])
     target = write(tmp_path, "c.png")
-    assert reread(tmp_path).proves(target, ORIGIN, INPUT)
+    assert reread(tmp_path).proves(target, [ORIGIN], INPUT)
     path.write_bytes(whole[:-40] + whole)  # torn by one process while another goes on
     assert all(reread(tmp_path).knows(tmp_path / name) for name in ("a.png", "b.png"))
 
@@ -143,9 +143,9 @@ def test_random_damage_never_proves_what_is_not_there(tmp_path: Path):
         for place in shuffle.sample(range(len(whole)), 3):
             changed[place] = shuffle.randrange(256)
         path.write_bytes(changed)
-        assert not reread(tmp_path).proves(tmp_path / "b", ORIGIN, INPUT)
+        assert not reread(tmp_path).proves(tmp_path / "b", [ORIGIN], INPUT)
     path.write_bytes(b"[1]\n{}\nnull\n" + b"[" * 100_000 + b'\n{"ledger": 1, "target": 3}\n' + whole)
-    assert reread(tmp_path).proves(tmp_path / "c", ORIGIN, INPUT)
+    assert reread(tmp_path).proves(tmp_path / "c", [ORIGIN], INPUT)
 
 
 def test_a_folder_without_ledger_knows_nothing_and_stays_as_it_is(tmp_path: Path):
@@ -217,7 +217,7 @@ def test_what_others_have_written_is_taken_in_under_a_claim(tmp_path: Path):
     (tmp_path / "a.png").write_bytes(b"x")
     assert mine.claim(tmp_path / "a.png", create=True)
     mine.read()
-    assert mine.proves(tmp_path / "a.png", ORIGIN, INPUT)
+    assert mine.proves(tmp_path / "a.png", [ORIGIN], INPUT)
 
 
 def test_no_descriptor_stays_open_between_claims(tmp_path: Path):
