@@ -73,7 +73,11 @@ def export(
 
     from restore_cli.exporting.run import export as export_weights
 
-    with out.transfer_progress(name) as progress:
+    def show(what: str) -> None:
+        out.image_now(what)
+        out.note(what)
+
+    with out.transfer_progress(name) as progress, out.image_progress(1, name):
         made = export_weights(
             name,
             form,
@@ -83,6 +87,7 @@ def export(
             check=check,
             offline=offline,
             progress=progress,
+            doing=show,
         )
     _show(made, out)
 

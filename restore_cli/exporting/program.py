@@ -14,6 +14,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ _CHECKED_LEVEL = 25.0 / 255.0
 
 Inputs = Mapping[str, Tensor]
 Run = Callable[[Inputs], Tensor]
+Doing = Callable[[str], None]
 
 
 class _Program(nn.Module):
@@ -58,13 +60,14 @@ def inputs_of(weights: LoadedWeights, image: Tensor) -> dict[str, Tensor]:
     return {"image": image, "level": torch.full((1,), _CHECKED_LEVEL)} if told else {"image": image}
 
 
-def program_file(weights: LoadedWeights, entry: WeightsEntry, form: Form) -> tuple[bytes, Run]:
+def program_file(weights: LoadedWeights, entry: WeightsEntry, form: Form, doing: Doing) -> tuple[bytes, Run]:
     """Return the bytes of a .pt2 or .onnx file, and what runs them as a reader of such files does.
 
     Args:
         weights: The network.
         entry: What the file is to say of itself.
         form: "pt2" or "onnx".
+        doing: Called with what is being done, in a few words, whenever that changes.
 
     Raises:
         UsageError: If the extra is missing.
@@ -75,7 +78,9 @@ def program_file(weights: LoadedWeights, entry: WeightsEntry, form: Form) -> tup
     said = json.dumps(entry_to_json(entry), sort_keys=True)
     try:
         with torch.no_grad():
+            doing(f"tracing {weights.entry.id}")
             program = _traced(weights)
+            doing(f"translating {weights.entry.id} to {form}")
             return _onnx(program, said) if form == "onnx" else _pt2(program, said)
     except Exception as error:  # torch raises whatever its tracing stumbles over
         first = (str(error).splitlines() or [type(error).__name__])[0][:200]
@@ -83,8 +88,8 @@ def program_file(weights: LoadedWeights, entry: WeightsEntry, form: Form) -> tup
 
 
 def _traced(weights: LoadedWeights) -> ExportedProgram:
-    arch = get_architecture(weights.entry.arch).of(weights.config)
-    unit = arch.multiple_of
+    arch = get_architecture(weights.entry.arch)
+    unit = arch.exported_unit_of(weights.config)
     rows, columns = (torch.export.Dim(name, min=1, max=_LARGEST_SIDE // unit) for name in ("rows", "columns"))
     height, width = (count * unit * -(-_LEAST_SIDE // unit) for count in _TRACED_UNITS)
     inputs = inputs_of(weights, torch.zeros((1, arch.channels_in(weights.config), height, width)))
@@ -114,15 +119,39 @@ def _onnx(program: ExportedProgram, said: str) -> tuple[bytes, Run]:
     """Translate a program; its reader is onnxruntime on the CPU."""
     import onnxruntime
 
-    # That torchvision's operators are missing concerns nobody.
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    # That torchvision's operators are missing, and what is left unfolded, concerns nobody.
+    for name in ("torch.onnx._internal.exporter._registration", "onnxscript"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch to itself, of what its next release will change
-        made = torch.onnx.export(program, dynamo=True, opset_version=_OPSET, verbose=False)
+        made = torch.onnx.export(program, dynamo=True, opset_version=_OPSET, verbose=False, optimize=False)
     if made is None:
         raise RuntimeError("no program came of it")
+    _shorten(made.model)
     model = made.model_proto
     model.metadata_props.add(key=ENTRY_FILE, value=said)
     data: bytes = model.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     return data, lambda inputs: torch.from_numpy(session.run(None, {name: x.numpy() for name, x in inputs.items()})[0])
+
+
+def _shorten(model: Any) -> None:
+    """Take out of a translation what is known once and for all or stands in it twice, in place.
+
+    torch's own way to do so (`optimize=True`) tries a hundred rewriting rules on every node besides, which onnxruntime
+    does anew when it reads the file.
+    """
+    import onnx_ir.passes.common as passes
+    from onnxscript import optimizer
+
+    passes.InlinePass()(model)
+    optimizer.fold_constants(model, onnx_shape_inference=False)
+    for step in (
+        passes.RemoveUnusedNodesPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedOpsetsPass(),
+    ):
+        step(model)

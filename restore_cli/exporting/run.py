@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from restore_cli.errors import UsageError, WeightsError
-from restore_cli.exporting.program import Run, inputs_of, program_file
+from restore_cli.exporting.program import Doing, Run, inputs_of, program_file
 from restore_cli.exporting.request import LARGEST_DIFFERENCE, Check, Exported, Form, StoredAs
 from restore_cli.exporting.weights import entry_of_copy, smaller_file
 from restore_cli.models import OTHERS, get_architecture
@@ -46,6 +46,7 @@ def export(
     check: bool = False,
     offline: bool = False,
     progress: Progress | None = None,
+    doing: Doing | None = None,
 ) -> Exported:
     """Write weights as a smaller file, or as a program that runs without this package.
 
@@ -61,6 +62,7 @@ def export(
             1e-4 of white; programs always are.
         offline: Never touch the network.
         progress: Called with how far a download is.
+        doing: Called with what is being done, in a few words, whenever that changes: a program takes a while.
 
     Returns:
         The file, the entry inside it, and how far its pixels are from the network's.
@@ -87,12 +89,14 @@ def export(
     stem = entry.id if dtype == "float32" else f"{entry.id}-{dtype}"
     path = Path(f"{stem}{_ENDINGS[form]}" if output is None else output)
     _require_place(path, _ENDINGS[form], overwrite=overwrite)
+    say = doing or (lambda _: None)
     weights = load_weights(entry, own_file, offline=offline, progress=progress)
     if weights.entry.arch == OTHERS:
         raise UsageError(f"{weights.path} is of a network that only spandrel builds, which is not exported")
     if form != "safetensors":
         copied = carried_entry(replace(weights.entry, made_from=weights.digest))
-        data, program = program_file(weights, copied, form)
+        data, program = program_file(weights, copied, form, say)
+        say(f"checking {entry.id}")
         checks = _checked(weights, _network_run(weights.network), program)
     else:
         copied = entry_of_copy(weights, dtype, path.name)
@@ -142,8 +146,9 @@ def _checked(weights: LoadedWeights, reference: Run, run: Run) -> tuple[Check, .
     Raises:
         WeightsError: If the file gives other pixels.
     """
-    arch = get_architecture(weights.entry.arch).of(weights.config)
-    unit = arch.multiple_of * -(-_LEAST_SIDE // arch.multiple_of)
+    arch = get_architecture(weights.entry.arch)
+    unit = arch.exported_unit_of(weights.config)
+    unit *= -(-_LEAST_SIDE // unit)
     generator = torch.Generator().manual_seed(0)
     checks = []
     for rows, columns in _CHECKED_UNITS:

@@ -134,6 +134,9 @@ class Arch:
         build: Network from configuration, randomly initialised.
         multiple_of: Height and width must be multiples of this many pixels.
         unit: Takes a configuration, returns the same for it; None where it follows from none. See `of`.
+        exported_unit: Takes a configuration, returns what height and width must be multiples of in a program that is
+            exported; None where that is `multiple_of`. For networks that pad their maps, which no program of open sizes
+            can. See `exported_unit_of`.
         whole: Takes a configuration, returns `global_attention` for it; None where it follows from none. See `of`.
         build_from: Network from all tensors of a file and filled with them, None where it knows no such network; for
             those that no configuration describes. Raises ValueError where it cannot be used.
@@ -168,6 +171,7 @@ class Arch:
     build: Callable[[Any], nn.Module]
     multiple_of: int
     unit: Callable[[Any], int] | None = None
+    exported_unit: Callable[[Any], int] | None = None
     whole: Callable[[Any], bool] | None = None
     build_from: Callable[[Mapping[str, Tensor]], nn.Module | None] | None = None
     global_attention: bool
@@ -202,6 +206,10 @@ class Arch:
             multiple_of=self.multiple_of if self.unit is None else self.unit(config),
             global_attention=self.global_attention if self.whole is None else self.whole(config),
         )
+
+    def exported_unit_of(self, config: Config) -> int:
+        """Return what height and width must be multiples of in a program exported of such a network, in pixels."""
+        return self.of(config).multiple_of if self.exported_unit is None else self.exported_unit(config)
 
     def views_of(self, config: Config) -> int:
         """Return how many views of a scene a network of that configuration takes, 1 for all but a few."""

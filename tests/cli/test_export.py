@@ -25,6 +25,14 @@ def test_an_int8_file_is_written_and_restores_an_image(run: Run, here: Path):
         assert image.size == (60, 40)
 
 
+def test_a_program_is_written_with_a_line_for_each_thing_that_takes_long(run: Run, here: Path):
+    ran = run("export", "unet-lowlight", "--to", "pt2")
+    assert ran.code == 0
+    assert ran.out.strip() == "unet-lowlight.pt2"
+    lines = ran.err.splitlines()
+    assert lines[:3] == ["tracing unet-lowlight", "translating unet-lowlight to pt2", "checking unet-lowlight"]
+
+
 def test_a_file_in_the_way_is_left_alone_with_exit_code_2(run: Run, here: Path):
     path = here / "ramit-lite-sr-x2.safetensors"
     path.write_bytes(b"mine")

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from restore_cli.layers.cross_scale import Grouping
 from restore_cli.models.crossformer_ir.arch import ARCH
 from restore_cli.models.crossformer_ir.config import Config
 from restore_cli.models.crossformer_ir.network import Block, CrossFormerIR
@@ -123,6 +124,24 @@ def test_its_architecture_says_it_needs_multiples_of_four():
 FOLDED = replace(
     Config.tiny(), dims=(16, 24), depths=(2, 1, 1), num_heads=(1, 2), intervals=(2, 1), fold=2, scale=1, image_skip=True
 )
+
+
+@pytest.mark.parametrize(
+    "config", [Config(), Config.tiny(), Config(intervals=(4, 3, 1)), Config(dims=(32, 48), depths=(1, 1, 1),
+    num_heads=(1, 1), intervals=(3, 1), fold=2)]
+)  # fmt: skip
+def test_no_group_is_padded_at_the_sizes_that_a_program_of_it_takes(config: Config):
+    unit = ARCH.exported_unit_of(config)
+    assert unit % config.unit == 0
+    for level, interval in enumerate(config.intervals):
+        side = unit // config.fold >> level
+        for distance in (1, interval):
+            grouping = Grouping(height=side, width=3 * side, size=config.group_size, interval=distance)
+            assert not any(grouping.padding)
+
+
+def test_programs_of_the_usual_network_take_multiples_of_32():
+    assert ARCH.exported_unit_of(Config()) == 32
 
 
 def test_folded_pixels_go_the_same_way_back():

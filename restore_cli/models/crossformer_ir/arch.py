@@ -5,6 +5,8 @@ Stage 5, RUN.
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from restore_cli.models import Arch
 from restore_cli.models.crossformer_ir.bands import restore_in_parts
 from restore_cli.models.crossformer_ir.config import MULTIPLE_OF, Config
@@ -15,6 +17,7 @@ ARCH = Arch(
     config=Config,
     build=CrossFormerIR,
     multiple_of=MULTIPLE_OF,
+    exported_unit=attrgetter("region"),
     global_attention=False,
     infer=restore_in_parts,
     paper="CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention, arXiv 2108.00154",

@@ -6,6 +6,7 @@ Stage 5, RUN; the network itself is in `network`. A file of its own because noth
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import lcm
 from typing import ClassVar, Self
 
 from restore_cli.models import JsonConfig
@@ -84,6 +85,12 @@ class Config(JsonConfig):
     def unit(self) -> int:
         """Return the number that height and width must be multiples of."""
         return self.fold << (len(self.dims) - 1)
+
+    @property
+    def region(self) -> int:
+        """Return the number of pixels that the regions of all far and near groups divide: none is padded then."""
+        sides = (self.fold * self.group_size * interval << level for level, interval in enumerate(self.intervals))
+        return lcm(*sides)
 
     def _heads_divide(self) -> bool:
         pairs = zip(self.dims, self.num_heads, strict=False)
