@@ -29,6 +29,7 @@ ARCH = Arch(
     global_attention=False,
     takes_level=True,
     scene=_scene_of,
+    dtypes=("float32", "bfloat16"),
     paper="Plug-and-Play Image Restoration with Deep Denoiser Prior, arXiv 2008.13751",
     block=ResidualBlock,
 )

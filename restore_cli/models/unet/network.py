@@ -17,6 +17,8 @@ What is different, and why:
 - Features are kept within a limit (`limit`), as nothing normalises them. In images that training never showed (clean
   ones, said to be noisy) they drive each other up from block to block, until garish colours burst over part of the
   image. Images as in training come out as without a limit, to 0.004 dB.
+- Under autocast the tone curves, the first and the last convolution stay in float32. With bfloat16 between them results
+  change by 0.04 to 0.17 levels in the root mean square and lose at most 0.003 dB; with all in bfloat16 0.010 dB.
 - SiLU in place of ReLU; biases in place of none; the input is added to the output and the last convolution starts at
   zero, so that training starts from the identity.
 
@@ -31,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own spelling)
 
-from restore_cli.layers.tensors import require_images, silu
+from restore_cli.layers.tensors import at_least_float32, autocast_off, require_images, silu
 from restore_cli.models.unet.config import Config, Padding
 
 LEVEL_PLANES = 2
@@ -141,10 +143,11 @@ class UNet(nn.Module):
         """
         require_images(x, "UNet", self.config.channels, self.config.unit)
         bias: Tensor | float = 0.0
-        if self.curves is not None:
-            x, bias = self.curves(x, self.curves.scene(x) if scene is None else scene)
-        folded = F.pixel_unshuffle(torch.cat([x - _MIDDLE, _level_planes(x, level)], 1), self.config.fold)
-        features = self.head(folded.contiguous(memory_format=torch.channels_last)) + bias
+        with autocast_off(x):
+            if self.curves is not None:
+                x, bias = self.curves(x, self.curves.scene(x) if scene is None else scene)
+            folded = F.pixel_unshuffle(torch.cat([x - _MIDDLE, _level_planes(x, level)], 1), self.config.fold)
+            features = self.head(folded.contiguous(memory_format=torch.channels_last)) + bias
         skips: list[Tensor] = []
         for stage, down in zip(self.enc, self.down, strict=True):
             features = stage(features)
@@ -153,7 +156,8 @@ class UNet(nn.Module):
         features = self.mid(features)
         for up, stage in zip(reversed(self.up), reversed(self.dec), strict=True):
             features = stage(F.pixel_shuffle(up(features), 2) + skips.pop())
-        out = F.pixel_shuffle(self.tail(features), self.config.fold * self.config.scale)
+        with autocast_off(x):
+            out = F.pixel_shuffle(self.tail(at_least_float32(features)), self.config.fold * self.config.scale)
         return _enlarge(x, self.config.scale) + out if self.config.image_skip else out
 
 
