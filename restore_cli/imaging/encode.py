@@ -72,6 +72,7 @@ _FORMATS = {
     "HEIF": _Format(channels=frozenset({1, 3, 4}), longest_side=16384, keeps=_COMMON),
     "JXL": _Format(channels=_ALL, keeps=frozenset({"exif", "xmp"})),
 }
+_WITH_COMMENTS = ("JPEG", "PPM")
 _WORDS = {
     "icc_profile": "colour profile",
     "exif": "EXIF",
@@ -217,8 +218,8 @@ def losses(
         lost.append(f"16 bits a channel are written as 8 in this {format}")
     names = ("icc_profile",) if strip else tuple(_WORDS)
     left = [_WORDS[name] for name in names if getattr(image, name) and name not in limits.keeps]
-    if format == "JPEG" and {keyword for keyword, _ in image.text} <= {COMMENT} and "texts" in left:
-        left.remove("texts")  # a JPEG holds comments
+    if format in _WITH_COMMENTS and {keyword for keyword, _ in image.text} <= {COMMENT} and "texts" in left:
+        left.remove("texts")
     if limits.keeps and "resolution" in left:
         left.remove("resolution")  # where there is EXIF it stands there
     if format == "JXL" and "colour profile" in left:

@@ -357,6 +357,28 @@ def test_transparency_is_laid_on_white_with_a_word(format_name: str) -> None:
     assert losses(image, format=format_name) == (f"{format_name} knows no transparency: laid on white",)
 
 
+@pytest.mark.parametrize("target", ["PPM", "JPEG", "PNG"])
+@pytest.mark.parametrize(
+    "start", [b"P6\n# By GIMP\n#\n#  two lines\n2 2\n255\n", b"P6 2#By GIMP\r#\n2#two lines\n255 "]
+)
+def test_the_comment_of_a_ppm_is_kept(start: bytes, target: str) -> None:
+    image = decode_bytes(start + bytes(range(12)), "x.ppm", ReadSettings(strict=True))
+    assert image.text == (("Comment", "By GIMP\n\ntwo lines"),)
+    assert losses(image, format=target) == ()
+    written = encode(image, format=target)
+    again = decode_bytes(written, "x", ReadSettings(strict=True))
+    assert again.text == image.text
+    assert target == "JPEG" or np.array_equal(again.pixels, image.pixels)
+    assert target != "PPM" or np.asarray(opened(written)).tobytes() == bytes(range(12))
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "x" * 20_000, "\u00e4\u6f22\r\n255\x0b\x85\u2028P6"])
+def test_no_comment_harms_a_ppm(text: str) -> None:
+    written = encode(replace(image_of(pattern()), text=(("Comment", text),)), format="PPM")
+    assert np.array_equal(np.asarray(opened(written)), pattern())
+    assert np.array_equal(np.rint(decode_bytes(written, "x.ppm", ReadSettings(strict=True)).pixels * 255), pattern())
+
+
 def test_what_is_lost_is_said() -> None:
     deep = image_of(np.zeros((4, 4), np.uint16))
     assert [name for name in WRITTEN if losses(deep, format=name)] == ["JPEG", "WEBP", "AVIF"]

@@ -281,10 +281,15 @@ def test_a_video_in_a_box_of_its_own_is_named() -> None:
     assert decode_bytes(data, "x.avif").warnings == ("it also holds a video: left out",)
 
 
-@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM"])
+@pytest.mark.parametrize(
+    "format_name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM", "TIFF", "AVIF", "HEIF", "JXL", "JXL in boxes"]
+)
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_images_one_behind_the_other_are_counted(format_name: str, count: int) -> None:
-    frames = [saved(pattern(seed=seed), format_name) for seed in range(count)]
+    format_name, in_boxes, _ = format_name.partition(" in boxes")
+    require_plugin(format_name)
+    options = {"use_container": True} if in_boxes else {}
+    frames = [saved(pattern(seed=seed), format_name, **options) for seed in range(count)]
     image = decode_bytes(b"".join(frames), "x")
     assert image.warnings == ((f"it holds {count} images: only the first is used",) if count > 1 else ())
     assert np.array_equal(image.pixels, decode_bytes(frames[0], "x").pixels)
@@ -317,6 +322,9 @@ def application(name: bytes, body: bytes) -> bytes:
     return b"\x21\xff\x0b" + name + b"".join(bytes([len(part)]) + part for part in parts) + b"\0"
 
 
+XMP_OF_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
+EXIF = exif_with(Make="Acme")
+RECORD = b"\x1c\x02\x69\0\x04Head"
 UNKNOWN = {
     "APP3 data (Meta)": with_segment(0xE3, b"Meta\0\0II*\0" + bytes(20)),
     "APP2 data (FPXR)": with_segment(0xE2, b"FPXR\0\0\1" + bytes(20)),
@@ -326,6 +334,14 @@ UNKNOWN = {
     "a chunk ABCD": with_riff_chunk(b"ABCD", bytes(32)),
     "data of fractint003": with_blocks(application(b"fractint003", bytes(9))),
     "a text drawn over it": with_blocks(b"\x21\x01\x0c" + bytes(12) + b"\x02Hi\0"),
+    "TIFF tag 65000": with_tag(65000, bytes(32)),
+    "data of GDAL": with_tag(42112, b"<GDALMetadata/>\0"),
+    "data of ImageJ": with_tag(50839, bytes(32)),
+    "further EXIF data": jpeg(packet(), segment(EXIF), segment(EXIF.replace(b"Acme", b"Else"))),
+    "a further XMP packet": jpeg(packet(), segment(XMP_OF_JPEG + packet("GCamera:BurstID='7'"))),
+    "further IPTC records": with_segment(
+        0xED, b"Photoshop 3.0\0" + resource(1028, RECORD) + resource(1028, 2 * RECORD)
+    ),
     "data behind the image": saved(pattern(), "JPEG") + b"\0\0AXS!" + bytes(30),
 }
 
@@ -333,6 +349,12 @@ UNKNOWN = {
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_what_nobody_knows_of_is_named_as_it_names_itself(name: str) -> None:
     assert decode_bytes(UNKNOWN[name], "x").warnings == (f"it also holds {name}: left out",)
+
+
+def test_what_lies_twice_in_a_file_is_said_once_and_without_a_word() -> None:
+    resources = b"Photoshop 3.0\0" + resource(1028, RECORD) + resource(1028, RECORD)
+    data = jpeg(packet(), segment(EXIF), segment(EXIF), segment(XMP_OF_JPEG + packet()), segment(resources, 0xED))
+    assert decode_bytes(data, "x", ReadSettings(strict=True)).iptc == RECORD
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "GIF", "WEBP"])

@@ -15,7 +15,7 @@ from restore_cli.imaging.decode import decode, decode_bytes
 from restore_cli.imaging.encode import encode
 from restore_cli.imaging.gray import is_gray, is_gray_data
 from restore_cli.settings import ReadSettings
-from tests.imaging.files import pattern
+from tests.imaging.files import opened, pattern, saved
 
 WHOLE, PREVIEW = pattern(48, 64), pattern(12, 16, 1)[..., 0]
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -240,3 +240,44 @@ def test_the_cases_of_the_development_material_are_read_or_refused_rightly(share
     for name, words in (("webpc.tif", "by WebP"), ("jxlc.tif", "by JPEG XL"), ("a0scan.tif", "--max-pixels")):
         with pytest.raises(DecodeError, match=words):
             decode(cases / name)
+
+
+WHAT_WAS_DONE_TO_SAMPLES = [(280, 3, 1, 0), (281, 3, 1, 255), (326, 4, 1, 0), (332, 3, 1, 1), (297, 3, 2, (0, 1))]
+SRGB_WHITE, SRGB_LIGHTS = (3127, 10000, 3290, 10000), (64, 100, 33, 100, 3, 10, 6, 10, 15, 100, 6, 100)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_exif_in_the_first_directory_is_kept_and_the_old_samples_cost_no_word(order: str) -> None:
+    camera = [(33434, 5, 1, (1, 160)), (36867, 2, 0, "2006:02:14 22:00:58"), (286, 5, 1, (3, 2))]
+    colors = [(318, 5, 2, SRGB_WHITE), (319, 5, 6, SRGB_LIGHTS)]
+    tags = [(*tag, True) for tag in (*camera, *WHAT_WAS_DONE_TO_SAMPLES, *colors)]
+    image = decode_bytes(tiff((WHOLE, {"extratags": tags}), order=order), "x.tif", ReadSettings(strict=True))
+    with tifffile.TiffFile(io.BytesIO(encode(image, format="TIFF"))) as file:
+        values = {tag.code: tag.value for tag in file.pages.first.tags.values()}
+    assert (values[33434], values[36867], values[286]) == ((1, 160), "2006:02:14 22:00:58", (3, 2))
+    assert not {280, 281, 326, 332, 297, 318, 319} & values.keys()
+
+
+@pytest.mark.parametrize("profile", [None, b"a profile"])
+def test_primaries_that_are_not_followed_are_told(profile: bytes | None) -> None:
+    adobe = (64, 100, 33, 100, 21, 100, 71, 100, 15, 100, 6, 100)
+    tags = [(318, 5, 2, SRGB_WHITE, True), (319, 5, 6, adobe, True)]
+    image = decode_bytes(tiff((WHOLE, {"extratags": tags, "iccprofile": profile})), "x.tif")
+    assert any("primaries" in line for line in image.warnings) == (profile is None)
+    assert np.array_equal(np.rint(image.pixels * 255), WHOLE)
+
+
+@pytest.mark.parametrize(
+    "broken", [(282, 2, b"72\0\0"), (282, 4, b"H\0\0\0"), (283, 5, b""), (296, 3, b"\xff\xff\0\0")]
+)
+def test_a_resolution_that_is_none_does_not_reach_a_tiff(broken: tuple[int, int, bytes]) -> None:
+    """Pillow opens no TIFF whose resolution is a text, and libtiff writes of an unknown unit to the terminal."""
+    tag, kind, value = broken
+    count = len(value) // {2: 1, 3: 4, 4: 4, 5: 8}[kind]
+    entries = (271, 2, 4, b"Ace\0"), (tag, kind, count, value)
+    table = b"".join(struct.pack("<HHI4s", *entry) for entry in entries)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4)
+    written = encode(decode_bytes(saved(pattern(), "JPEG", exif=exif), "x.jpg"), format="TIFF")
+    assert opened(written).getexif()[271] == "Ace"
+    with tifffile.TiffFile(io.BytesIO(written)) as file:
+        assert tag not in {tag.code for tag in file.pages.first.tags.values()}

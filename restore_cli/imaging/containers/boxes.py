@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 
 from restore_cli.imaging.color.profiles import color_of_boxes
 from restore_cli.imaging.containers.further_parts import CREDENTIALS, GAIN_MAP, VIDEO, further_parts
@@ -17,6 +18,7 @@ _AV1_CONFIGURATION, _HEVC_CONFIGURATION = b"av1C\x81", b"hvcC\x01"
 _WITH_PROPERTIES_BYTES, _FIRST_BYTES = 1 << 20, 256
 _OWN_KIND, _MANIFESTS = b"uuid", bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _JUMBF, _COMPRESSED, _MANIFEST = b"jumb", b"brob", b"c2pa"
+_BRANDS = b"ftyp"
 _ITEMS, _MOTION_PHOTO, _TRACKS, _TONE_MAPPED, _JXL_GAIN_MAP = b"meta", b"mpvd", b"moov", b"tmap", b"jhgm"
 
 
@@ -42,7 +44,23 @@ def boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def dissect_boxes(data: bytes) -> Parts:
-    """Take an AVIF or HEIF apart."""
+    """Take an AVIF or HEIF apart; of several, as from a pipe, the first."""
+    first, count = first_of(data, _BRANDS)
+    return replace(_dissect_one(first), frames=count)
+
+
+def first_of(data: bytes, begin: bytes) -> tuple[bytes, int]:
+    """Return the first of files one behind the other, and how many there are.
+
+    Args:
+        data: The files.
+        begin: The kind of the box that each begins with.
+    """
+    starts = [start - 8 for kind, start, end in boxes(data) if kind == begin and start <= end]
+    return (data[: starts[1]] if len(starts) > 1 else data), max(1, len(starts))
+
+
+def _dissect_one(data: bytes) -> Parts:
     position, damage = 0, None
     further: frozenset[str] = frozenset()
     is_avif = format_of_bytes(data[:_WITH_PROPERTIES_BYTES]) == "AVIF"

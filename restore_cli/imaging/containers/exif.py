@@ -149,7 +149,8 @@ def write_exif(block: Exif, *, in_place: bool = True) -> bytes:
 
 def _room_for(held: Mapping[int, Mapping[int, Value]], block: Exif, *, in_place: bool) -> _Room:
     """Return room for directories around what is to stay."""
-    note = held.get(_DETAILS, {}).get(_Tag.MakerNote)
+    # Some programs put all of EXIF into a TIFF's first directory.
+    note = held.get(_DETAILS, {}).get(_Tag.MakerNote) or held[_FIRST].get(_Tag.MakerNote)
     if note is not None and in_place and len(block.data) <= _MOST_BYTES_IN_PLACE:
         return _Room([value for values in held.values() for value in values.values()], block.data, block.known)
     if note is not None and (note.place or 0) + len(note.data) <= _LAST_PLACE:

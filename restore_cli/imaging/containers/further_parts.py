@@ -13,6 +13,7 @@ from xml.parsers import expat
 
 GAIN_MAP, VIDEO, DEPTH_MAP, MATTE, SOUND = "a gain map", "a video", "a depth map", "a matte", "a sound recording"
 EXTENDED_XMP, MASK = "extended XMP", "a transparency mask"
+FURTHER_EXIF, FURTHER_XMP, FURTHER_IPTC = "further EXIF data", "a further XMP packet", "further IPTC records"
 CREDENTIALS, LAYERS, PATHS = "Content Credentials (C2PA)", "layers", "clipping paths"
 THERMAL, GEOREFERENCING, MAKERS_DATA = "thermal data", "georeferencing", "data of its maker"
 

@@ -27,10 +27,11 @@ from restore_cli.imaging.containers.further_parts import (
     CREDENTIALS,
     DEPTH_MAP,
     EXTENDED_XMP,
+    FURTHER_EXIF,
+    FURTHER_XMP,
     GAIN_MAP,
     MAKERS_DATA,
     MATTE,
-    PATHS,
     SOUND,
     THERMAL,
     VIDEO,
@@ -48,7 +49,7 @@ from restore_cli.imaging.containers.parts import (
     not_square,
     texts_of_comments,
 )
-from restore_cli.imaging.containers.photoshop import SIGNATURE, has_paths, iptc_of_resources
+from restore_cli.imaging.containers.photoshop import SIGNATURE, iptc_of_resources, parts_of_resources
 from restore_cli.imaging.decoded_image import JpegFacts
 
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
@@ -129,7 +130,7 @@ def dissect_jpeg(data: bytes) -> Parts:
         raise UnreadableError("it does not say how large it is")
     if damage is None:
         damage = _implausible(marker, height * width, len(data), found.scans)
-    further = _further_parts(data, found) | ({PATHS} if has_paths(found.resources) else frozenset())
+    further = _further_parts(data, found) | parts_of_resources(found.resources)
     return Parts(
         core=b"".join(found.core),
         size=(height, width),
@@ -203,9 +204,12 @@ def _walk(data: bytes, found: _Found) -> str | None:
 def _take_aside(marker: int, body: bytes, found: _Found) -> bool:
     """Keep what a segment says beside the pixels; return False for one that the decoder needs."""
     if marker == _APP1 and body.startswith(_EXIF):
+        found.further |= {FURTHER_EXIF} if found.exif not in (None, body) else set()
         found.exif = found.exif or body
     elif marker == _APP1 and body.startswith(_XMP):
-        found.xmp = found.xmp or body[len(_XMP) :]
+        packet = body[len(_XMP) :]
+        found.further |= {FURTHER_XMP} if found.xmp not in (None, packet) else set()
+        found.xmp = found.xmp or packet
     elif marker == _APP1 and body.startswith(_MORE_XMP):
         found.further |= {EXTENDED_XMP} | further_parts(body)
     elif marker == _APP2 and body.startswith(_PROFILE) and len(body) >= 14:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from restore_cli.imaging.containers.boxes import boxes, parts_beside
+from restore_cli.imaging.containers.boxes import boxes, first_of, parts_beside
 from restore_cli.imaging.containers.parts import DAMAGED, Parts, UnreadableError
 
 _CODESTREAM = b"\xff\x0a"
-_WHOLE, _PARTIAL = b"jxlc", b"jxlp"
+_SIGNATURE_BOX, _WHOLE, _PARTIAL = b"JXL ", b"jxlc", b"jxlp"
+_SIGNATURE_AND_SIZE_BYTES = 6
 _LENGTHS_BITS = (9, 13, 18, 30)
 Choices = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
 _INTEGER_BITS: Choices = ((0, 8), (0, 10), (0, 12), (6, 1))
@@ -39,17 +40,29 @@ def dissect_jxl(data: bytes) -> Parts:
     Raises:
         UnreadableError: If there is no codestream in it.
     """
+    data, count = _first_of(data)
     bits = _Bits(_start_of_codestream(data))
     height, width = _read_size(bits)
     facts = _read_metadata(bits)
     return Parts(
         core=data,
         size=(height, width),
+        frames=count,
         bits=facts.bits,
         orientation=_UPRIGHT if facts.is_turned and _JPEG_BOX not in data[:_BOXES_BYTES] else None,
         further=parts_beside(data),
         warnings=(_ANIMATED,) if facts.is_animated else (),
     )
+
+
+def _first_of(data: bytes) -> tuple[bytes, int]:
+    """Return the first of files one behind the other, as from a pipe, and how many there are.
+
+    A bare codestream does not tell where it ends; those of a pipe declare the same size, by which they are counted.
+    """
+    if data.startswith(_CODESTREAM):
+        return data, data.count(data[:_SIGNATURE_AND_SIZE_BYTES])
+    return first_of(data, _SIGNATURE_BOX)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from restore_cli.imaging.containers.tiff import Directory, shorts
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-_UPRIGHT = 1
+_UPRIGHT, _RESOLUTION_UNITS = 1, (1, 2, 3)
 TURNS_THAT_SWAP_SIDES = (5, 6, 7, 8)
 """Orientations of images that lie on their side."""
 
@@ -180,8 +180,16 @@ def _kept_exif(block: Exif) -> bytes | None:
     inner = {pointer: _without(directory, _STALE_EXIF_TAGS) for pointer, directory in block.inner.items()}
     if not first.values.keys() - {_Tag.Orientation}:
         return None
-    upright = {**first.values, int(_Tag.Orientation): shorts(first, _UPRIGHT)}
+    sound = {tag: value for tag, value in first.values.items() if _is_sound(tag, first)}
+    upright = {**sound, int(_Tag.Orientation): shorts(first, _UPRIGHT)}
     return write_exif(replace(block, first=replace(first, values=upright), inner=inner))
+
+
+def _is_sound(tag: int, first: Directory) -> bool:
+    """Return whether a tag is what programs trust it to be: a TIFF with a text for a resolution opens in none."""
+    if tag in (_Tag.XResolution, _Tag.YResolution):
+        return len(first.rationals(tag)) == 1
+    return tag != _Tag.ResolutionUnit or first.integer(tag, 0) in _RESOLUTION_UNITS
 
 
 def _without(directory: Directory, tags: frozenset[int]) -> Directory:

@@ -25,13 +25,14 @@ _MOST_HEADER_BYTES = 65536
 
 @dataclass(frozen=True, kw_only=True)
 class NetpbmHeader:
-    """Describe a file: its kind, size, top value (negative: little-endian floats) and where samples begin."""
+    """Describe a file: its kind, size, top value (negative: little-endian floats), comment, and where samples begin."""
 
     magic: bytes
     height: int
     width: int
     top: float
     start: int
+    comment: bytes = b""
 
     @property
     def channels(self) -> int:
@@ -64,7 +65,8 @@ def read_netpbm_header(data: bytes) -> NetpbmHeader:
     if min(width, height) < 1 or not sound:
         msg = f"{DAMAGED}: its header makes no sense"
         raise UnreadableError(msg)
-    return NetpbmHeader(magic=magic, height=height, width=width, top=top, start=position + 1)
+    comment = b"\n".join(line[1:].strip() for line in _COMMENT.findall(data, 2, position))
+    return NetpbmHeader(magic=magic, height=height, width=width, top=top, start=position + 1, comment=comment)
 
 
 def is_netpbm_short(data: bytes, header: NetpbmHeader) -> bool:

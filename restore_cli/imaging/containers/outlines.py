@@ -19,6 +19,7 @@ from restore_cli.imaging.containers.parts import (
     UnreadableError,
     chunk_named,
     data_behind,
+    texts_of_comments,
 )
 
 _LOSSLESS_WEBP = b"VP8L"
@@ -135,4 +136,5 @@ def dissect_netpbm(data: bytes) -> Parts:
         gray=header.channels == 1,
         frames=count_netpbm(data, header),
         damage=damage,
+        text=texts_of_comments([header.comment]),
     )

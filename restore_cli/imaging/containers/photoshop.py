@@ -10,13 +10,15 @@ import re
 import struct
 from collections.abc import Iterator
 
+from restore_cli.imaging.containers.further_parts import FURTHER_IPTC, PATHS
+
 SIGNATURE = b"Photoshop 3.0\0"
 RAW_IPTC_KEYWORD = "Raw profile type iptc"
 
 _RESOURCE, _IPTC = b"8BIM", 0x0404
 # Other programs sign resources of their own among Photoshop's.
 _OTHER_RESOURCES = (b"AgHg", b"DCSR", b"MeSa", b"PHUT")
-_PATHS = range(2000, 2998)
+_PATH_NUMBERS = range(2000, 2998)
 # How a TIFF holds layers, in either byte order, for 8, 16 and 32 bits.
 _LAYERS = re.compile(rb"8BIM(?:Layr|Lr16|Lr32)|MIB8(?:ryaL|61rL|23rL)")
 _RECORD = b"\x1c"
@@ -28,9 +30,15 @@ def iptc_of_resources(resources: bytes) -> bytes | None:
     return next((body for number, body in _walk(resources) if number == _IPTC and body), None)
 
 
-def has_paths(resources: bytes) -> bool:
-    """Return whether there are paths among Photoshop's resources, such as those that cut a product out."""
-    return any(number in _PATHS for number, _ in _walk(resources))
+def parts_of_resources(resources: bytes) -> frozenset[str]:
+    """Name what lies among Photoshop's resources and is not kept.
+
+    Those are paths, such as ones that cut a product out, and IPTC records behind the first.
+    """
+    found = list(_walk(resources))
+    records = {body for number, body in found if number == _IPTC and body}
+    named = {PATHS: any(number in _PATH_NUMBERS for number, _ in found), FURTHER_IPTC: len(records) > 1}
+    return frozenset(name for name, is_there in named.items() if is_there)
 
 
 def has_layers(document: bytes) -> bool:

@@ -6,6 +6,7 @@ here, once; decoders get the same file with a directory of a dozen tags whose va
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -87,11 +88,16 @@ class Directory:
 
     def rational(self, tag: int) -> float | None:
         """Return the first fraction of a tag."""
+        value = next(iter(self.rationals(tag)), math.nan)
+        return None if math.isnan(value) else value
+
+    def rationals(self, tag: int) -> tuple[float, ...]:
+        """Return the fractions of a tag, none if it is absent or holds no such; NaN for those that are no number."""
         value = self.values.get(tag)
-        if value is None or value.type != _RATIONAL or not value.count:
-            return None
-        over, under = struct.unpack_from(f"{self.order}II", value.data)
-        return over / under if under else None
+        if value is None or value.type != _RATIONAL:
+            return ()
+        fractions = struct.iter_unpack(f"{self.order}II", value.data)
+        return tuple(over / under if under else math.nan for over, under in fractions)
 
     def bytes_of(self, tag: int) -> bytes | None:
         """Return the bytes of a tag."""

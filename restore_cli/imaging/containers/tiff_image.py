@@ -7,7 +7,6 @@ compressions that are not read, planes that are neither colour nor transparency.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -15,40 +14,20 @@ import numpy as np
 from PIL import ExifTags
 
 from restore_cli.imaging.containers.exif import BROKEN_PART_OF_EXIF, Exif, read_inner, write_exif
-from restore_cli.imaging.containers.further_parts import CREDENTIALS, GEOREFERENCING, LAYERS, MASK, PATHS
+from restore_cli.imaging.containers.further_parts import MASK
 from restore_cli.imaging.containers.parts import DAMAGED, TRUNCATED, Parts, UnreadableError
-from restore_cli.imaging.containers.photoshop import has_layers, has_paths
-from restore_cli.imaging.containers.tiff import RAW, STORAGE_TAGS, Directory, Value, storage_of, with_directory
-from restore_cli.imaging.containers.tiff_pages import Pages, read_pages
+from restore_cli.imaging.containers.tiff import RAW, STORAGE_TAGS, Directory, storage_of, with_directory
+from restore_cli.imaging.containers.tiff_pages import read_pages
+from restore_cli.imaging.containers.tiff_tags import DESCRIPTIVE_TAGS, parts_of_tags, unfollowed_colors
 
 _Tag = ExifTags.Base
 
-# What describes the image; the rest is private to some program.
-_DESCRIPTIVE_TAGS = frozenset(
-    {
-        *(
-            _Tag.DocumentName,
-            _Tag.PageName,
-            _Tag.ImageDescription,
-            _Tag.Make,
-            _Tag.Model,
-            _Tag.Software,
-            _Tag.DateTime,
-            _Tag.Artist,
-            _Tag.HostComputer,
-        ),
-        *(_Tag.Copyright, _Tag.Rating, _Tag.RatingPercent, _Tag.ExifOffset, _Tag.GPSInfo),
-        *range(_Tag.XPTitle, _Tag.XPSubject + 1),
-    }
-)
 _GRAY_PHOTOMETRICS = (0, 1)
 _COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 _RGB = 2
 _ALPHAS = (1, 2)  # multiplied in, or not
+_MOST_PADDING = 16
 _IPTC, _RECORD = 33723, b"\x1c"
-_PHOTOSHOP_DOCUMENT, _MANIFEST = 37724, 52545
-# Scales, tie points and coordinate systems of GeoTIFF 1.1.
-_GEOREFERENCES = frozenset({33550, 33922, 34264, 34735})
 _PER_INCH, _PER_CENTIMETRE = 2, 3
 _MOST_SAMPLES = 6  # CMYK and two more
 _SIGNED = 2  # integers
@@ -84,13 +63,13 @@ def dissect_tiff(data: bytes, page: int = 0) -> Parts:
     _require_readable(directory)
     damage = TRUNCATED if directory.truncated else _missing_storage(directory, len(data))
     tags = {**first.values, **directory.values}
-    described = replace(directory, values={tag: tags[tag] for tag in tags.keys() & _DESCRIPTIVE_TAGS})
+    described = replace(directory, values={tag: tags[tag] for tag in tags.keys() & DESCRIPTIVE_TAGS})
     block = read_inner(io.BytesIO(data), described)
     return Parts(
         core=with_directory(data, directory, {t: v for t, v in directory.values.items() if t in STORAGE_TAGS}),
         size=(height, width),
         gray=_is_gray(directory),
-        frames=pages.images,
+        frames=max(pages.images, 1 + _files_behind(data, directory)),  # some writers leave headers between pages
         bits=directory.bits,
         damage=damage,
         orientation=_orientation(directory, first),
@@ -99,25 +78,27 @@ def dissect_tiff(data: bytes, page: int = 0) -> Parts:
         icc_profile=directory.bytes_of(_Tag.InterColorProfile),
         iptc=_in_order(directory.bytes_of(_IPTC) or first.bytes_of(_IPTC)),
         dpi=_dpi_of(directory),
-        further=_beside(tags, pages),
+        further=parts_of_tags(tags) | ({MASK} if pages.has_mask else frozenset()),
         warnings=(
             *([BROKEN_PART_OF_EXIF] if block.is_broken else []),
             *_left_planes(directory),
+            *unfollowed_colors(directory),
         ),
     )
 
 
-def _beside(tags: Mapping[int, Value], pages: Pages) -> frozenset[str]:
-    """Return what a file holds beside its image, in a few words each."""
-    resources, document = (tags[tag].data if tag in tags else b"" for tag in (_Tag.ImageResources, _PHOTOSHOP_DOCUMENT))
-    found = {
-        MASK: pages.has_mask,
-        CREDENTIALS: _MANIFEST in tags,
-        LAYERS: has_layers(document),
-        PATHS: has_paths(resources),
-        GEOREFERENCING: bool(_GEOREFERENCES & tags.keys()),
-    }
-    return frozenset(name for name, is_there in found.items() if is_there)
+def _files_behind(data: bytes, directory: Directory) -> int:
+    """Return how many files lie behind a TIFF, as from a pipe.
+
+    Where it ends is told by nothing but the last of what it points at; a header must follow there at once.
+    """
+    (places_tag, counts_tag), _, _ = storage_of(directory)
+    spans = [directory.span[1], *((value.place or 0) + len(value.data) for value in directory.values.values())]
+    places, counts = directory.integers(places_tag), directory.integers(counts_tag)
+    spans += [int(place) + int(count) for place, count in zip(places, counts, strict=False)]
+    end = max(spans)
+    start = next((place for place in range(end, end + _MOST_PADDING) if data[place : place + 4] == data[:4]), None)
+    return 0 if start is None else data.count(data[:4], start)
 
 
 def _in_order(iptc: bytes | None) -> bytes | None:

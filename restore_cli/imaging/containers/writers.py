@@ -48,6 +48,7 @@ _PER_INCH = 2
 _MOST_DENOMINATOR = 10_000
 _DEFLATE, _DIFFERENCES = 8, 2
 _STRIP_BYTES = 1 << 18
+_MOST_PPM_COMMENT = 8000  # signs: programs read headers that are not much longer
 _MOST_TIFF_BYTES = (1 << 32) - (1 << 24)
 
 
@@ -180,7 +181,10 @@ def _deflated(rows: Samples, order: str) -> bytes:
 def _write_ppm(samples: Samples, kept: DecodedImage, quality: int, lossless: bool) -> bytes:  # noqa: ARG001
     height, width, channels = samples.shape
     top = 65535 if samples.dtype == np.uint16 else 255
-    header = f"{'P5' if channels == 1 else 'P6'}\n{width} {height}\n{top}\n".encode()
+    lines = [line for keyword, text in kept.text if keyword == COMMENT for line in text.splitlines()]
+    comments = "".join(f"# {line}\n" for line in lines)[:_MOST_PPM_COMMENT]
+    comments += "" if comments.endswith("\n") or not comments else "\n"
+    header = f"{'P5' if channels == 1 else 'P6'}\n{comments}{width} {height}\n{top}\n".encode("utf-8", "replace")
     return header + samples.astype(samples.dtype.newbyteorder(">"), copy=False).tobytes()
 
 
