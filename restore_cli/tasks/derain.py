@@ -2,7 +2,8 @@
 
 The rain is made, not recorded: drops are sparse points, each drawn out to a stroke of its image's wind and exposure
 time. Strokes are gray and add light, since a drop gathers light from all around; far drops may lie between, and so many
-that they are a mist. Before a sky as bright as the drops nothing of them is seen: there a network must not darken.
+that they are a mist. Before a sky as bright as the drops nothing of them is seen: there a network must not darken. In
+the variant "mixed" some images stay dry, so that a network does not take every row of fine lines for rain.
 """
 
 from __future__ import annotations
@@ -20,25 +21,32 @@ if TYPE_CHECKING:
 LENGTH_PIXELS = (4.0, 60.0)
 KERNEL_SIZE = 85
 ADDED_CHANCE = 0.7
+DRY_CHANCE = 0.15
 SKY = (0.75, 1.0)
 MIST_CHANCE, MIST_MAX = 0.15, 0.3
 _PLACES = 4  # of mist in each direction
 ANGLE_MAX_RADIANS = math.radians(35.0)
 
 
-def degrade(clean: torch.Tensor, _options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
+def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Generator) -> torch.Tensor:
     """Let it rain.
 
     Args:
         clean: float32 (N, C, H, W) in [0, 1].
-        _options: Not used: rain has none.
+        options: The variant None or "mixed".
         generator: Source of the rain, on the device of `clean`.
 
     Returns:
         float32 (N, C, H, W) in [0, 1], nowhere darker than `clean` but by rounding to 8 bit.
+
+    Raises:
+        ValueError: If the variant is unknown.
     """
     import torch
 
+    if options.variant not in {None, *TASK.variants}:
+        msg = f"unknown variant {options.variant!r} of deraining; known: {', '.join(TASK.variants)}"
+        raise ValueError(msg)
     count, _, height, width = clean.shape
     angle = draw_uniform(count, -1.0, 1.0, generator)
     angle = angle * angle.abs() * ANGLE_MAX_RADIANS  # near the vertical more often than aslant
@@ -52,6 +60,8 @@ def degrade(clean: torch.Tensor, _options: DegradeOptions, generator: torch.Gene
     sky = draw_uniform(count, *SKY, generator).view(-1, 1, 1, 1)
     covered = misty + (sky - misty).clamp_min(0.0) * rain.clamp(0.0, 1.0)
     rainy = torch.where(draw_chance(count, ADDED_CHANCE, generator), added, covered)
+    if options.variant == "mixed":
+        rainy = torch.where(draw_chance(count, DRY_CHANCE, generator), clean, rainy)
     return to_8bit(rainy)
 
 
@@ -100,4 +110,5 @@ TASK = Task(
     suffix="_derained",
     crop_border=lambda _scale: 0,
     degrade=degrade,
+    variants=("mixed",),
 )

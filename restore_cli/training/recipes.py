@@ -255,7 +255,7 @@ def _of_preset(preset: Preset) -> tuple[Recipe, ...]:
         recipe("denoise-gray", "denoise", channels=1, variant=noise, sigma_range=(0.0, highest)),
         recipe("dejpeg-color", "dejpeg"),
         recipe("dejpeg-gray", "dejpeg", channels=1),
-        recipe("derain", "derain"),
+        recipe("derain", "derain", variant="mixed"),
         recipe("lowlight", "lowlight", variant="mixed"),
         recipe("deblur-motion", "deblur", variant="mixed"),
     )
