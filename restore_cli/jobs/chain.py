@@ -123,6 +123,5 @@ def load_chain(plan: JobPlan, transfer: Transfer) -> Chain:
         entry = step.entry()
         with transfer(entry.file) as progress:
             weights = load_weights(entry, offline=plan.weights.offline, progress=progress)
-        level = None if step.sigma == "auto" else step.sigma  # estimated anew in each image
-        restorers.append(Restorer(weights, replace(plan.run, sigma=level, strength=step.strength)))
+        restorers.append(Restorer(weights, replace(plan.run, sigma=step.level, strength=step.strength)))
     return Chain(plan.steps, restorers)

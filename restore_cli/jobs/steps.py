@@ -43,6 +43,11 @@ class Step:
     variant: str | None = None
     model: str | None = None
 
+    @property
+    def level(self) -> float | None:
+        """Return the level its network is told before it sees an image: none where each image has its own."""
+        return None if self.sigma == "auto" else self.sigma
+
     def entry(self) -> WeightsEntry:
         """Return the weights of this step, those for colour where none are named: one chain serves all its images.
 

@@ -77,7 +77,11 @@ def _parameters() -> list[dict[str, Any]]:
     switch = {"type": "boolean", "default": False}
     side = {"type": "integer", "minimum": 1, "maximum": LARGEST_SIDE}
     schemas: dict[str, dict[str, Any]] = {
-        "task": {"type": "string", "enum": list(task_names())},
+        "task": {"type": "string", "enum": list(task_names()), "description": "This or steps must be there."},
+        "steps": {
+            "type": "string",
+            "description": "In place of task: several one after the other, as in denoise:25,sr:2.",
+        },
         "weights": {"type": "string", "description": "A model or an id of /v1/tasks; the bundled ones if absent."},
         "scale": {"type": "integer", "minimum": 2, "maximum": 4, "description": "Of sr: as the weights, or 4."},
         "photo": {**switch, "description": "Of sr: for photos with noise and compression in them."},
@@ -109,10 +113,10 @@ def _parameters() -> list[dict[str, Any]]:
         "height": {**side, "description": "Resize the result to this height; with width, into both."},
         "long_side": {**side, "description": "Resize the result so that its longer side has this size."},
         "allow_damaged": {**switch, "description": "Read what there is of a damaged image."},
+        "strict": {**switch, "description": "Refuse what else would be lost or decided with a warning."},
+        "all_pages": {**switch, "description": "Restore every page of a TIFF, into one TIFF."},
     }
-    return [
-        {"name": name, "in": "query", "required": name == "task", "schema": schema} for name, schema in schemas.items()
-    ]
+    return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in schemas.items()]
 
 
 def _body() -> dict[str, Any]:

@@ -12,9 +12,11 @@ from restore_cli.errors import UsageError, WeightsError
 from restore_cli.imaging.background import color_named
 from restore_cli.jobs.choose import LARGEST_SIGMA, Choice, Chooser, WeightsRequest
 from restore_cli.jobs.plan import JobPlan, format_named
+from restore_cli.jobs.steps import Step, parse_steps
 from restore_cli.jobs.targets import ImageJob
 from restore_cli.settings import ReadSettings, RunSettings, SizeSettings, WriteSettings
 from restore_cli.tasks import get_task, task_names
+from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.manifest import load_manifest
 from restore_cli.weights.store import locate
 
@@ -29,8 +31,9 @@ TASK_PARAMETERS = {
 """What a request may name of one task alone, and of which."""
 
 PARAMETERS = (
-    *("task", "weights", *TASK_PARAMETERS, "strength", "tta"),
-    *("format", "quality", "lossless", "strip", "background", "width", "height", "long_side", "allow_damaged"),
+    *("task", "steps", "weights", *TASK_PARAMETERS, "strength", "tta"),
+    *("format", "quality", "lossless", "strip", "background", "width", "height", "long_side"),
+    *("allow_damaged", "strict", "all_pages"),
 )
 """What a request may name."""
 
@@ -48,17 +51,34 @@ class RestoreRequest:
 
     Attributes:
         weights: Which of them, and for which task; what is not on this machine is not fetched.
+        steps: The steps of a chain, whose networks take the place of `weights`; empty for one network.
         strength: Share of the result in what comes out, 0..1; 1 where images grow.
         tta: Mean over the eight flips and rotations.
         write: How the result is written.
         allow_damaged: Read what there is of a damaged image.
+        strict: Refuse what else would be lost or decided with a warning.
+        all_pages: Restore every page of a TIFF.
     """
 
     weights: WeightsRequest
+    steps: tuple[Step, ...] = ()
     strength: float = 1.0
     tta: bool = False
     write: WriteSettings = field(default_factory=WriteSettings)
     allow_damaged: bool = False
+    strict: bool = False
+    all_pages: bool = False
+
+    def entries(self) -> tuple[WeightsEntry, ...]:
+        """Return the weights of each step of a chain.
+
+        Raises:
+            UsageError: If nothing serves one, or only weights that are not on this machine.
+        """
+        try:
+            return tuple(_here(step.entry()) for step in self.steps)
+        except WeightsError as error:
+            raise UsageError(error.message, hint="name weights of /v1/tasks, as in sr:2@ID") from error
 
     def choose(self, data: bytes, read: ReadSettings) -> Choice:
         """Return the weights for an image, as the command line would choose them.
@@ -75,16 +95,27 @@ class RestoreRequest:
         except WeightsError as error:  # nothing is bundled for it: no fault of this machine
             raise UsageError(error.message, hint="name weights of /v1/tasks") from error
         choice = chooser.choose_for(_job_of(data), read) or Choice(entry=chooser.default)
-        if locate(choice.entry) is None:
-            hint = f"fetch them with `restore models pull {choice.entry.id}`"
-            raise UsageError(f"{choice.entry.id} is not on this machine, and the server fetches nothing", hint=hint)
+        _here(choice.entry)
         return choice
 
     def plan(self, data: bytes, read: ReadSettings, run: RunSettings) -> JobPlan:
         """Return the plan of one image that comes and goes as bytes."""
         return JobPlan(
-            weights=self.weights, jobs=(_job_of(data),), run=run, read=read, write=self.write, jobs_in_flight=1
+            weights=self.weights,
+            steps=self.steps,
+            jobs=(_job_of(data),),
+            run=run,
+            read=read,
+            write=self.write,
+            jobs_in_flight=1,
         )
+
+
+def _here(entry: WeightsEntry) -> WeightsEntry:
+    if locate(entry) is None:
+        hint = f"fetch them with `restore models pull {entry.id}`"
+        raise UsageError(f"{entry.id} is not on this machine, and the server fetches nothing", hint=hint)
+    return entry
 
 
 def _job_of(data: bytes) -> ImageJob:
@@ -101,6 +132,8 @@ def parse_request(texts: Mapping[str, str]) -> RestoreRequest:
     for name in texts:
         if name.replace("-", "_") not in PARAMETERS:
             raise UsageError(f"unknown parameter {name!r}", hint=f"known: {', '.join(PARAMETERS)}")
+    if "steps" in values:
+        return _parse_chain(values)
     task = values.get("task", "")
     if task not in task_names():
         raise UsageError(f"unknown task {task!r}", hint=f"known: {', '.join(task_names())}")
@@ -123,6 +156,26 @@ def parse_request(texts: Mapping[str, str]) -> RestoreRequest:
         tta=_switch(values, "tta"),
         write=_write_settings(values),
         allow_damaged=_switch(values, "allow_damaged"),
+        strict=_switch(values, "strict"),
+        all_pages=_switch(values, "all_pages"),
+    )
+
+
+def _parse_chain(values: Mapping[str, str]) -> RestoreRequest:
+    """Read a request for several tasks one after the other."""
+    for name in ("task", "weights", "strength", *TASK_PARAMETERS):
+        if name in values:
+            hint = "write it into the steps, as in denoise:25:strength=0.5,sr:2:photo"
+            raise UsageError(f"steps and {name} contradict each other", hint=hint)
+    steps = parse_steps(values["steps"])
+    return RestoreRequest(
+        weights=WeightsRequest(task=",".join(step.text for step in steps), offline=True),
+        steps=steps,
+        tta=_switch(values, "tta"),
+        write=_write_settings(values),
+        allow_damaged=_switch(values, "allow_damaged"),
+        strict=_switch(values, "strict"),
+        all_pages=_switch(values, "all_pages"),
     )
 
 

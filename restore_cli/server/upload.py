@@ -13,6 +13,7 @@ from starlette.types import Message
 _FORM = "multipart/form-data"
 _MOST_FIELDS = 20
 _FORM_BYTES = 64 * 1024  # of a form beside its image
+_FORM_CHUNK = 256 * 1024
 
 
 class UploadError(Exception):
@@ -85,8 +86,13 @@ async def _read_body(request: Request, most_bytes: int, seconds: float) -> bytea
 
 
 async def _read_form(request: Request, body: bytes) -> tuple[bytes, dict[str, str]]:
+    starts = iter(range(0, len(body) or 1, _FORM_CHUNK))
+
     async def receive() -> Message:  # the body was read already, as far as is allowed
-        return {"type": "http.request", "body": body, "more_body": False}
+        await asyncio.sleep(0)  # others are answered in between
+        start = next(starts)
+        end = start + _FORM_CHUNK
+        return {"type": "http.request", "body": body[start:end], "more_body": end < len(body)}
 
     try:
         async with Request(request.scope, receive).form(max_files=1, max_fields=_MOST_FIELDS) as form:

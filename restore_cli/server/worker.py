@@ -21,7 +21,8 @@ from typing import Literal
 from restore_cli.errors import ImageError, RestoreError
 from restore_cli.imaging.formats import format_of_bytes
 from restore_cli.inference.restorer import Restorer
-from restore_cli.jobs.choose import sigma_warning
+from restore_cli.jobs.chain import Chain
+from restore_cli.jobs.choose import Choice, sigma_warning
 from restore_cli.jobs.networks import LoadedNetwork
 from restore_cli.jobs.pipeline import run_jobs
 from restore_cli.jobs.targets import JobResult
@@ -118,11 +119,20 @@ class RecentNetworks:
             StoppedError: If `stop` was set.
             RestoreError: As the command line tells it.
         """
-        read = replace(self._read, allow_damaged=request.allow_damaged)
-        choice = request.choose(data, read)
+        read = replace(
+            self._read,
+            allow_damaged=request.allow_damaged,
+            strict=request.strict,
+            all_pages=request.all_pages,
+        )
         level = None if request.weights.sigma == "auto" else request.weights.sigma
         run = replace(self._run, sigma=level, strength=request.strength, tta=request.tta or self._run.tta)
-        restorer = self._restorer(choice.entry, run)
+        if request.steps:
+            restorer: Restorer = self._chain(request, run)
+            choice = Choice(entry=restorer.weights.entry)
+        else:
+            choice = request.choose(data, read)
+            restorer = self._restorer(choice.entry, run)
         plan = request.plan(data, read, run)
         results: list[JobResult] = []
         written: list[bytes] = []
@@ -151,6 +161,10 @@ class RecentNetworks:
             warnings=tuple(map(in_parameters, warnings)),
             noise=choice.sigma,
         )
+
+    def _chain(self, request: RestoreRequest, run: RunSettings) -> Chain:
+        runs = [replace(run, sigma=step.level, strength=step.strength) for step in request.steps]
+        return Chain(request.steps, list(map(self._restorer, request.entries(), runs)))
 
     def _restorer(self, entry: WeightsEntry, run: RunSettings) -> Restorer:
         key = entry.id, run

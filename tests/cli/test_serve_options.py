@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restore_cli.errors import UsageError
+from restore_cli.errors import ImageError, UsageError
 from restore_cli.server.app import answer_of_error
 from restore_cli.server.request import in_parameters, list_tasks, parse_request
 from restore_cli.server.worker import RecentNetworks, RestoredFile
@@ -49,6 +50,40 @@ def test_the_bytes_are_those_of_the_command_line(
     assert ran.code == 0, ran.err
 
     assert restored(data, task="denoise", **values).data == Path(ran.out.strip()).read_bytes()
+
+
+@pytest.mark.parametrize("steps", ["denoise:auto,sr:2", "denoise:25:strength=0.5", "deblur,sr:2:photo"])
+def test_a_chain_gives_the_bytes_of_the_command_line(run: Run, here: Path, steps: str):
+    data = noisy(here / "a.png")
+    ran = run("run", steps, "a.png", "-o", "out/", "--device", "cpu")
+    assert ran.code == 0, ran.err
+
+    assert restored(data, steps=steps).data == Path(ran.out.strip()).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"steps": "denoise", "task": "sr"}, "steps and task contradict each other"),
+        ({"steps": "denoise", "strength": "0.5"}, "steps and strength contradict each other"),
+        ({"steps": "sr:9"}, "enlarges by no factor there is"),
+        ({"steps": "sr:2@ramit-sr-x2"}, "the server fetches nothing"),
+    ],
+)
+def test_what_no_chain_can_be_is_refused(here: Path, values: dict[str, str], fault: str):
+    with pytest.raises(UsageError, match=fault):
+        restored(noisy(here / "a.png"), **values)
+
+
+def test_all_pages_come_back_and_strict_refuses_what_one_would_lose(here: Path):
+    pages = [Image.new("RGB", (24, 20), (level, 90, 200)) for level in (10, 150)]
+    pages[0].save("two.tif", save_all=True, append_images=pages[1:])
+    data = Path("two.tif").read_bytes()
+
+    with Image.open(io.BytesIO(restored(data, task="denoise", all_pages="yes").data)) as both:
+        assert getattr(both, "n_frames", 1) == 2
+    with pytest.raises(ImageError, match="it holds 2 images: only the first is used"):
+        restored(data, task="denoise", strict="yes")
 
 
 def test_an_estimated_noise_is_told(here: Path):

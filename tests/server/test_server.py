@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -85,6 +86,36 @@ def test_uploads_that_are_nothing_or_broken_forms_are_refused(server: Server):
     assert server.ask("POST", "/v1/restore", body, Content_Type=kind).message == "a form needs one file: the image"
     assert server.ask("POST", RESTORE, b"x", Content_Type="multipart/form-data").status == 400
     wait_until_idle(server)
+
+
+def test_others_are_answered_while_a_long_form_is_taken_apart():
+    requests = pytest.importorskip("starlette.requests")
+    from restore_cli.server.upload import read_upload
+
+    image = bytes(range(256)) * 12_000  # 3 MB
+    body, kind = form(task="derain", image=image)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def take() -> tuple[bytes, dict[str, str]]:
+        busy = asyncio.create_task(others())
+        headers = [(b"content-type", kind.encode())]
+        scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
+        try:
+            return await read_upload(requests.Request(scope, receive), 1 << 30, 60)
+        finally:
+            busy.cancel()
+
+    assert asyncio.run(take()) == (image, {"task": "derain"})
+    assert turns > 10
 
 
 def test_an_upload_that_says_it_is_too_long_is_refused_before_it_is_read(server: Server):
