@@ -174,7 +174,7 @@ def fetch_own(url: str, *, offline: bool = False, progress: Progress | None = No
         progress: Called with how far a download is.
 
     Raises:
-        WeightsError: If it cannot be fetched.
+        WeightsError: If it cannot be fetched, or is no weights file; none of it stays then.
         StorageError: If its bucket cannot be read.
     """
     name = PurePosixPath(unquote(urlsplit(url).path)).name
@@ -193,6 +193,11 @@ def fetch_own(url: str, *, offline: bool = False, progress: Progress | None = No
                     raise DownloadError(error.message, hint=error.hint) from error
         else:
             download.download(url, part, size=None, resume=False, progress=progress)
+        try:
+            recognise(read_content(part))
+        except WeightsError as error:  # a gigabyte that is none would stay for good
+            part.unlink(missing_ok=True)
+            raise WeightsError(error.message.replace(str(part), url), hint=error.hint) from error
         with _cache_faults(target):
             replace_with(target, part)
     return target

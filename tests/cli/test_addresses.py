@@ -12,6 +12,7 @@ from restore_cli.errors import DownloadError
 from restore_cli.jobs import addresses
 from restore_cli.storage.web import Patience, require_public
 from restore_cli.weights import download
+from restore_cli.weights.store import cache_dir
 from tests.cli.conftest import Ran, Run, image
 from tests.weights.server import Server, serving
 
@@ -167,6 +168,7 @@ def test_what_an_address_sends_in_place_of_weights_is_refused_in_one_line(
     server.answers["/cut.safetensors"] = lambda request: request.part(body, 9)
     server.answers["/long.safetensors"] = lambda request: request.whole(body + b"x")
     server.answers["/text.safetensors"] = lambda request: request.whole(b"not weights" * 9)
+    server.answers["/hidden.safetensors"] = lambda request: request.whole(b"<!DOCTYPE html><html>sign in</html>")
     server.answers["/away.safetensors"] = lambda request: request.head(
         302, Location="http://192.0.2.1/mine.safetensors", Content_Length=0
     )
@@ -174,7 +176,8 @@ def test_what_an_address_sends_in_place_of_weights_is_refused_in_one_line(
         "page": "the server sends a web page instead of weights",
         "cut": "(2 attempts)",
         "long": "is more than any weights file has",
-        "text": "",
+        "text": "is not a weights file",
+        "hidden": "is not a weights file: it is a web page",
         "away": "which is no https address",
     }
     monkeypatch.setattr(download, "Patience", lambda: Patience(timeout_s=5.0, attempts=2, backoff_s=0.0))
@@ -183,6 +186,7 @@ def test_what_an_address_sends_in_place_of_weights_is_refused_in_one_line(
         assert (ran.code, len(ran.err.splitlines())) == (3, 1), ran.err
         assert (f"{name}.safetensors" in ran.err, fault in ran.err) == (True, True), ran.err
     assert not Path("x.png").exists()
+    assert [path for path in cache_dir().rglob("*") if path.is_file() and path.suffix != ".lock"] == []
     ran = run("denoise", "--weights", "http://example.invalid/mine.safetensors", "a.png", "-o", "x.png")
     assert (ran.code, "no https address" in ran.err) == (3, True)
 
