@@ -56,7 +56,7 @@ async def read_upload(request: Request, most_bytes: int, seconds: float) -> tupl
         UploadError: If it is too long, too slow, empty, broken off, or a form without exactly one file.
     """
     require_length(request, most_bytes)
-    body = await _read_body(request, most_bytes + _FORM_BYTES, seconds)
+    body = await _read_body(request, most_bytes, seconds)
     fields = dict(request.query_params)
     data = bytes(body)
     if request.headers.get("content-type", "").startswith(_FORM):
@@ -76,7 +76,7 @@ async def _read_body(request: Request, most_bytes: int, seconds: float) -> bytea
         async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > most_bytes:
+                if len(body) > most_bytes + _FORM_BYTES:
                     raise _too_long(most_bytes)
     except TimeoutError as error:
         raise UploadError(408, f"the image did not arrive in {time.monotonic() - started:.0f} seconds") from error

@@ -134,7 +134,9 @@ def test_an_upload_that_only_turns_out_too_long_is_cut_off(server: Server):
         except OSError:
             pass  # it hung up
         else:
-            assert connection.recv(1000).startswith(b"HTTP/1.1 413")
+            answer = connection.recv(4000)
+            assert answer.startswith(b"HTTP/1.1 413")
+            assert b"larger than the 1 MiB this server takes" in answer
     wait_until_idle(server)
 
 
