@@ -30,10 +30,18 @@ from tests.weights.server import serving
 Tiny = Callable[..., Path]
 Denoise = Callable[..., Ran]
 
-# It ends when nobody holds its standard input any more.
+# It ends when nobody holds its standard input any more. Moto looks whether an object is there and puts it in two steps,
+# between which others put; S3 promises one, which it is here.
 _SERVER = """
 import sys
+import threading
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
+put_object, one_at_a_time = S3Response.put_object, threading.Lock()
+def put_in_one_step(self):
+    with one_at_a_time:
+        return put_object(self)
+S3Response.put_object = put_in_one_step
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
