@@ -25,6 +25,7 @@ app = typer.Typer()
     examples="""
     restore export ramit-1-sr-x4 --to safetensors --dtype int8    a quarter of the size; then: --weights FILE
     restore export mine.safetensors --to safetensors --dtype float16 --check
+    restore export their-nafnet.pth --task deblur --to onnx       of a file that does not tell what it is for
     restore export ramit-lite-sr-x4 --to pt2                      a program of torch.export, for images of any size
     restore export ramit-lite-sr-x4 --to onnx                     the same for onnxruntime; needs the extra onnx
     """,
@@ -36,7 +37,7 @@ def export(
             metavar="ID|FILE",
             show_default=False,
             autocompletion=complete_model,
-            help="A weights id, or a weights file that says what it is.",
+            help="A weights id, or a weights file, also one of others.",
         ),
     ],
     form: Annotated[Form, option(COMMON, "--to", "Form of the file.")],
@@ -54,6 +55,10 @@ def export(
             "Run the file at three sizes, and refuse it where its pixels differ; pt2 and onnx always are.",
         ),
     ] = False,
+    task: Annotated[
+        str | None,
+        option(COMMON, "--task", "What a file is for that does not tell: denoise, deblur, ...", metavar="TASK"),
+    ] = None,
     output: Annotated[
         Path | None, option(COMMON, "--output", "-o", "Write to this file. [default: the id, here]", metavar="FILE")
     ] = None,
@@ -82,6 +87,7 @@ def export(
             name,
             form,
             dtype=stored_as,
+            task=task,
             output=output,
             overwrite=existing == "overwrite",
             check=check,

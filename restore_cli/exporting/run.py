@@ -22,6 +22,7 @@ from restore_cli.exporting.request import LARGEST_DIFFERENCE, Check, Exported, F
 from restore_cli.exporting.weights import entry_of_copy, smaller_file
 from restore_cli.models import OTHERS, get_architecture
 from restore_cli.storage.files import replacing
+from restore_cli.tasks import task_names
 from restore_cli.weights.entry import WeightsEntry
 from restore_cli.weights.file import Content
 from restore_cli.weights.foreign import entry_of
@@ -41,6 +42,7 @@ def export(
     form: Form,
     *,
     dtype: StoredAs = "float32",
+    task: str | None = None,
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     check: bool = False,
@@ -56,6 +58,7 @@ def export(
             torch.export, or "onnx", which needs the extra. `exporting.program` says what a program takes.
         dtype: How a safetensors file stores its numbers: "float32", "float16", or "int8" with a scale for each output
             channel.
+        task: Command name of what a file of others is for, where its network keeps an image's size and does not tell.
         output: Where to write; None for the id and what ends such files, in the current folder.
         overwrite: Replace what is there.
         check: Run a safetensors file beside the network at three sizes, and refuse it where it differs by more than
@@ -68,8 +71,8 @@ def export(
         The file, the entry inside it, and how far its pixels are from the network's.
 
     Raises:
-        UsageError: If the id is unknown, the file says not what it is, the output exists or is named wrongly, or an
-            extra is missing.
+        UsageError: If the id is unknown, the file says not what it is or is for another task, the output exists or is
+            named wrongly, or an extra is missing.
         WeightsError: If the weights cannot be had or exported, or what was made gives other pixels than the network.
         StorageError: If the file cannot be written.
 
@@ -80,12 +83,16 @@ def export(
         >>> export("ramit-lite-sr-x2", "safetensors", dtype="int8", output=path).entry.made_from is not None
         True
     """
-    for what, given, known in (("form", form, _ENDINGS), ("dtype", dtype, get_args(StoredAs))):
-        if given not in known:
+    for what, given, known in (
+        ("form", form, _ENDINGS),
+        ("dtype", dtype, get_args(StoredAs)),
+        ("task", task, task_names()),
+    ):
+        if given is not None and given not in known:
             raise UsageError(f"unknown {what} {given!r}", hint=f"use {', '.join(known)}")
     if form != "safetensors" and dtype != "float32":
         raise UsageError("a program holds its numbers in float32", hint="leave --dtype out")
-    entry, own_file = _entry_and_file(os.fspath(name))
+    entry, own_file = _entry_and_file(os.fspath(name), task)
     stem = entry.id if dtype == "float32" else f"{entry.id}-{dtype}"
     path = Path(f"{stem}{_ENDINGS[form]}" if output is None else output)
     _require_place(path, _ENDINGS[form], overwrite=overwrite)
@@ -109,12 +116,14 @@ def export(
     return Exported(path=path, entry=copied, checks=checks)
 
 
-def _entry_and_file(name: str) -> tuple[WeightsEntry, Path | None]:
+def _entry_and_file(name: str, task: str | None) -> tuple[WeightsEntry, Path | None]:
     """Return the manifest's entry of an id or model, or a file of the user's own and what it is."""
     path = Path(name)
-    if path.suffix.lower() not in _WEIGHTS_ENDINGS:
-        return load_manifest().find(name), None
-    return entry_of(path), path
+    is_file = path.suffix.lower() in _WEIGHTS_ENDINGS
+    entry = entry_of(path, task=task) if is_file else load_manifest().find(name)
+    if task not in (None, entry.task):
+        raise UsageError(f"{name} is for {entry.task}, not for {task}", hint="correct --task or leave it out")
+    return entry, path if is_file else None
 
 
 def _require_place(path: Path, ending: str, *, overwrite: bool) -> None:

@@ -84,7 +84,7 @@ def entry_of_foreign(content: Content, *, task: str | None = None) -> WeightsEnt
     purpose = found.task or task
     if purpose is None:
         msg = f"{content.path} is of {found.network}, which keeps an image's size, and does not say what it is for"
-        raise UsageError(msg, hint=f"say it with `restore models add {content.path} --id NAME --task TASK`")
+        raise UsageError(msg, hint="say it with --task, such as --task deblur (task= in Python)")
     if purpose == "sr" and found.config.scale == 1:
         msg = f"{content.path} is of {found.network} and keeps an image's size, so it is not for sr"
         raise UsageError(msg, hint="use it with the command it was trained for, such as denoise or dejpeg")

@@ -14,9 +14,10 @@ from restore_cli import export, list_weights, load_restorer
 from restore_cli.errors import UsageError, WeightsError
 from restore_cli.exporting import run as run_module
 from restore_cli.exporting.request import Exported
-from restore_cli.models import architecture_names, get_architecture
+from restore_cli.models import architecture_names, get_architecture, nafnet
 from restore_cli.models.ramit.block import ReshapeLayerNorm
 from restore_cli.weights.file import entry_from_file
+from restore_cli.weights.foreign import entry_of
 from restore_cli.weights.load import load_weights, save_weights
 from restore_cli.weights.manifest import load_manifest
 from tests.models.fill import deterministic_fill
@@ -105,6 +106,19 @@ def test_a_file_that_does_not_say_what_it_is_is_refused(tmp_path: Path):
     torch.save({"weight": torch.zeros(3)}, path)
     with pytest.raises(UsageError, match="does not say of which network it is"):
         exported(tmp_path / "a.safetensors", name=str(path))
+
+
+def test_a_file_of_others_that_does_not_tell_its_task_is_exported_for_the_one_that_is_said(tmp_path: Path):
+    theirs = tmp_path / "theirs.pth"
+    torch.save({"params": deterministic_fill(nafnet.ARCH.build(nafnet.Config.tiny()).state_dict())}, theirs)
+    with pytest.raises(UsageError, match="say it with --task"):
+        exported(tmp_path / "a.safetensors", name=theirs)
+    made = exported(tmp_path / "a.safetensors", name=theirs, task="deblur", dtype="float16", check=True)
+    assert (made.entry.task, made.entry.arch, made.entry.licence) == ("deblur", "nafnet", "unknown")
+    assert entry_of(tmp_path / "a.safetensors") == replace(made.entry, bytes=None, sha256=None)
+    for wrong, words in (("denoise", "is for deblur, not for denoise"), ("sharpen", "unknown task 'sharpen'")):
+        with pytest.raises(UsageError, match=words):
+            exported(tmp_path / "b.safetensors", name=tmp_path / "a.safetensors", task=wrong)
 
 
 def test_a_program_runs_at_any_size_without_this_package_and_says_what_it_is(tmp_path: Path):

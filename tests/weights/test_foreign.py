@@ -210,7 +210,7 @@ def test_a_part_of_a_network_is_recognised_but_does_not_load(tmp_path: Path) -> 
 def test_the_commands_word_counts_where_the_file_does_not_tell(tmp_path: Path) -> None:
     path = laid(tmp_path / "a.pth", saved(network_of("nafnet", nafnet.Config.tiny()).state_dict()))
     assert entry_of(path, task="lowlight").task == "lowlight"
-    with pytest.raises(UsageError, match="does not say what it is for; say it with `restore models add"):
+    with pytest.raises(UsageError, match="does not say what it is for; say it with --task"):
         entry_of(path)
     with pytest.raises(UsageError, match="keeps an image's size, so it is not for sr"):
         entry_of(path, task="sr")
