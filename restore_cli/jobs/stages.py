@@ -285,7 +285,9 @@ def check_output(
 
 
 def check_image(job: ImageJob, plan: JobPlan, *, scale: int) -> None:
-    """Refuse what a run would refuse of an image ahead of the network; its pixels are not decoded.
+    """Refuse what a run would refuse of an image ahead of the network.
+
+    Its pixels are not decoded, except where warnings are errors: what decoding costs is not known before.
 
     Args:
         job: One whose image does not come from a pipe.
@@ -298,12 +300,16 @@ def check_image(job: ImageJob, plan: JobPlan, *, scale: int) -> None:
     for path in (job.source, job.right):
         if path is None:
             continue
-        header = inspect(read_file(path, plan.read.max_pixels), str(path), plan.read)
+        data = read_file(path, plan.read.max_pixels)
+        header = inspect(data, str(path), plan.read)
+        image = decode_bytes(data, str(path), plan.read) if plan.read.strict else None
         if path != job.source:
             continue
         try:
             size = (header.height, header.width)
-            check_output(*size, header.format, job, plan, scale=scale, pages=header.pages)
+            format_name = check_output(*size, header.format, job, plan, scale=scale, pages=header.pages)
+            if image is not None:
+                _refuse_losses(image, plan.write, format_name)
         except ImageError as error:
             raise ImageError(f"{path}: {error.message}", hint=error.hint) from error
 

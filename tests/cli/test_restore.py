@@ -221,11 +221,14 @@ class TestDryRun:
         Image.new("1", (3000, 400)).save("in/wide.tif")
         Path("in/cut.png").write_bytes(image("x.png", size=(64, 64)).read_bytes()[:400])
         Path("in/empty.png").touch()
+        Image.new("RGBA", (9, 8), (200, 30, 20, 90)).save("in/clear.png")
+        Image.new("L", (9, 8)).save("in/two.tif", save_all=True, append_images=[Image.new("L", (9, 8))])
         limits = ["--max-pixels", "1000000"]
         for more, reasons in (
             ([], {"tall.webp": "more than WEBP holds", "cut.png": "truncated", "empty.png": "it is empty"}),
             (limits, {"wide.tif": "--max-pixels"}),
             (["--long-side", "400", "--format", "webp", "--exclude", "*.png"], {}),
+            (["--strict", "--format", "jpeg"], {"clear.png": "JPEG knows no transparency", "two.tif": "2 images"}),
         ):
             planned = run(*command, "--dry-run", "--json", *more, "in", "out")
             failed = {line["source"]: line["error"] for line in json_lines(planned) if line.get("status") == "failed"}
@@ -235,11 +238,13 @@ class TestDryRun:
             for name, reason in reasons.items():
                 assert reason in failed[f"in/{name}"]
                 assert planned.err.count(failed[f"in/{name}"]) == 1
-        names = [f"in/{name}" for name in ("tall.webp", "cut.png", "empty.png")]
-        ran = json_lines(run(*command, "--json", *names, "out/"))
-        planned = json_lines(run(*command, "--json", "--dry-run", *names, "out2/"))
+        names = [f"in/{name}" for name in ("tall.webp", "cut.png", "empty.png", "clear.png", "two.tif")]
+        strict = (*command, "--json", "--strict")
+        ran = json_lines(run(*strict, *names, "out/"))
+        planned = json_lines(run(*strict, "--dry-run", *names, "out2/"))
         told = [
-            [(line["source"], line["error"]) for line in lines if line["type"] == "image"] for lines in (ran, planned)
+            [(line["source"], line.get("error")) for line in lines if line["type"] == "image"]
+            for lines in (ran, planned)
         ]
         assert told[0] == told[1]
 
