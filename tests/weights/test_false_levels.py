@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -37,3 +39,12 @@ def test_soft_blobs_that_are_said_to_be_noisy_stay_what_they_are(entry: WeightsE
         change = np.abs(restore.restore_pixels(blobs) - blobs).mean(2)
         # Without a limit of features: 0.98 (gray) and 8,900 (colour) of the range.
         assert change.reshape(SIDE // 8, 8, SIDE // 8, 8).mean((1, 3)).max() < 0.25
+
+
+@pytest.mark.parametrize("sigma", [None, 25.0, 50.0])
+@pytest.mark.parametrize("entry", TOLD, ids=lambda entry: entry.id)
+def test_pure_colours_keep_to_the_border(entry: WeightsEntry, sigma: float | None):
+    restore = Restorer(load_weights(entry), RunSettings(device="cpu", sigma=sigma))
+    for color in itertools.product((0.0, 1.0), repeat=entry.channels):
+        flat = np.full((48, 48, entry.channels), color, dtype=np.float32)
+        assert np.abs(restore.restore_pixels(flat) - flat).max() < 3 / 255

@@ -46,8 +46,9 @@ class Network:
             channels=channels,
             scale=scale,
             scene=task == "lowlight",
-            # What is lightened eightfold shows at the border what is else too faint to see.
-            padding="replicate" if task == "lowlight" else "zeros",
+            # Zeros beyond the border are a dark frame: what is lightened eightfold shows it, and a denoiser pulls pure
+            # colours beside it away by up to 30 levels.
+            padding="replicate" if task in {"lowlight", "denoise", "dejpeg"} else "zeros",
             limit=self.limit,
         )
 
