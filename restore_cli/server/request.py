@@ -132,26 +132,10 @@ def parse_request(texts: Mapping[str, str]) -> RestoreRequest:
     for name in texts:
         if name.replace("-", "_") not in PARAMETERS:
             raise UsageError(f"unknown parameter {name!r}", hint=f"known: {', '.join(PARAMETERS)}")
-    if "steps" in values:
-        return _parse_chain(values)
-    task = values.get("task", "")
-    if task not in task_names():
-        raise UsageError(f"unknown task {task!r}", hint=f"known: {', '.join(task_names())}")
-    for name in values:
-        if TASK_PARAMETERS.get(name, task) != task:
-            raise UsageError(f"{name} belongs to {TASK_PARAMETERS[name]}, not to {task}", hint="leave it out")
-    if get_task(task).default_scale != 1 and "strength" in values:
-        raise UsageError(f"{task} enlarges, and takes no strength", hint="leave it out")
+    steps = _steps(values)
     return RestoreRequest(
-        weights=WeightsRequest(
-            task=task,
-            model=values.get("weights"),
-            scale=_whole(values, "scale", 2, 4),
-            sigma=_sigma(values),
-            gray=_switch(values, "gray") if "gray" in values else None,
-            variant=_variant(values),
-            offline=True,
-        ),
+        weights=WeightsRequest(task=",".join(step.text for step in steps), offline=True) if steps else _weights(values),
+        steps=steps,
         strength=_number(values, "strength", 1.0, 0.0, 1.0),
         tta=_switch(values, "tta"),
         write=_write_settings(values),
@@ -161,22 +145,36 @@ def parse_request(texts: Mapping[str, str]) -> RestoreRequest:
     )
 
 
-def _parse_chain(values: Mapping[str, str]) -> RestoreRequest:
-    """Read a request for several tasks one after the other."""
+def _weights(values: Mapping[str, str]) -> WeightsRequest:
+    """Return which weights one task is to be done with."""
+    task = values.get("task", "")
+    if task not in task_names():
+        raise UsageError(f"unknown task {task!r}", hint=f"known: {', '.join(task_names())}")
+    for name in values:
+        if TASK_PARAMETERS.get(name, task) != task:
+            raise UsageError(f"{name} belongs to {TASK_PARAMETERS[name]}, not to {task}", hint="leave it out")
+    if get_task(task).default_scale != 1 and "strength" in values:
+        raise UsageError(f"{task} enlarges, and takes no strength", hint="leave it out")
+    return WeightsRequest(
+        task=task,
+        model=values.get("weights"),
+        scale=_whole(values, "scale", 2, 4),
+        sigma=_sigma(values),
+        gray=_switch(values, "gray") if "gray" in values else None,
+        variant=_variant(values),
+        offline=True,
+    )
+
+
+def _steps(values: Mapping[str, str]) -> tuple[Step, ...]:
+    """Return the steps of a chain, none where one task is asked for."""
+    if "steps" not in values:
+        return ()
     for name in ("task", "weights", "strength", *TASK_PARAMETERS):
         if name in values:
             hint = "write it into the steps, as in denoise:25:strength=0.5,sr:2:photo"
             raise UsageError(f"steps and {name} contradict each other", hint=hint)
-    steps = parse_steps(values["steps"])
-    return RestoreRequest(
-        weights=WeightsRequest(task=",".join(step.text for step in steps), offline=True),
-        steps=steps,
-        tta=_switch(values, "tta"),
-        write=_write_settings(values),
-        allow_damaged=_switch(values, "allow_damaged"),
-        strict=_switch(values, "strict"),
-        all_pages=_switch(values, "all_pages"),
-    )
+    return parse_steps(values["steps"])
 
 
 def in_parameters(text: str) -> str:

@@ -78,6 +78,16 @@ class Task:
     default_variant: str | None = None
     action: str = ""
 
+    def require_variant(self, variant: str | None) -> None:
+        """Refuse a special form that this task does not have.
+
+        Raises:
+            ValueError: If it is neither None nor one of `variants`, which the message lists.
+        """
+        if variant is not None and variant not in self.variants:
+            msg = f"unknown variant {variant!r} of {self.name}; known: {', '.join(self.variants) or 'none'}"
+            raise ValueError(msg)
+
 
 def task_names() -> tuple[str, ...]:
     """List the command names of all tasks ("sr", "denoise", ...), without importing any of them."""

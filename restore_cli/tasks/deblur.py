@@ -47,14 +47,12 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
     """
     import torch
 
+    TASK.require_variant(options.variant)
     count = clean.shape[0]
-    if options.variant in {None, "motion", "mixed"}:
-        kernels = trajectory_kernels(draw_log_uniform(count, *EXTENT_PIXELS, generator), KERNEL_SIZE, generator)
-    elif options.variant == "defocus":
+    if options.variant == "defocus":
         kernels = disc_kernels(draw_log_uniform(count, *RADIUS_PIXELS, generator), KERNEL_SIZE)
     else:
-        msg = f"unknown variant {options.variant!r} of deblurring; known: {', '.join(TASK.variants)}"
-        raise ValueError(msg)
+        kernels = trajectory_kernels(draw_log_uniform(count, *EXTENT_PIXELS, generator), KERNEL_SIZE, generator)
     gamma = draw_uniform(count, *GAMMA, generator).view(-1, 1, 1, 1)
     gamma = torch.where(draw_chance(count, ENCODED_CHANCE, generator), torch.ones_like(gamma), gamma)
     light = filter_each(clean.clamp(0.0, 1.0) ** gamma, kernels).clamp_min(0.0) ** (1.0 / gamma)

@@ -75,6 +75,7 @@ def _degraded(
     """Return degraded images, and the level (N,) of what was done to them."""
     import torch
 
+    TASK.require_variant(options.variant)
     if options.variant == "chain":
         return _chain(clean, options, generator)
     count = clean.shape[0]
@@ -89,10 +90,7 @@ def _degraded(
         return noisy, _spread(noise)
     if options.variant == "8bit":
         return to_8bit(noisy), _spread(noise)
-    if options.variant == "mixed":
-        return torch.where(draw_chance(count, 0.5, generator), to_8bit(noisy), noisy), _spread(noise)
-    msg = f"unknown variant {options.variant!r} of denoising; known: {', '.join(TASK.variants)}"
-    raise ValueError(msg)
+    return torch.where(draw_chance(count, 0.5, generator), to_8bit(noisy), noisy), _spread(noise)
 
 
 def _chain(

@@ -44,9 +44,7 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
     """
     import torch
 
-    if options.variant not in {None, *TASK.variants}:
-        msg = f"unknown variant {options.variant!r} of deraining; known: {', '.join(TASK.variants)}"
-        raise ValueError(msg)
+    TASK.require_variant(options.variant)
     count, _, height, width = clean.shape
     angle = draw_uniform(count, -1.0, 1.0, generator)
     angle = angle * angle.abs() * ANGLE_MAX_RADIANS  # near the vertical more often than aslant

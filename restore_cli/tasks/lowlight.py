@@ -50,10 +50,7 @@ def degrade(clean: torch.Tensor, options: DegradeOptions, generator: torch.Gener
     """
     import torch
 
-    if options.variant not in {None, *TASK.variants}:
-        msg = f"unknown variant {options.variant!r} of low light; known: {', '.join(TASK.variants)}"
-        raise ValueError(msg)
-
+    TASK.require_variant(options.variant)
     count, channels = clean.shape[:2]
     gamma = draw_uniform(count, *GAMMA, generator).view(-1, 1, 1, 1)
     curved = draw_chance(count, 0.5, generator)

@@ -78,12 +78,10 @@ def _degraded(
     if hr.shape[-2] % options.scale or hr.shape[-1] % options.scale:
         msg = f"size {hr.shape[-2]}x{hr.shape[-1]} is no multiple of the scale {options.scale}"
         raise ValueError(msg)
-    if options.variant is None:
-        return _downscale(hr, options.scale), hr.new_zeros(hr.shape[0])
+    TASK.require_variant(options.variant)
     if options.variant == "photo":
         return _degrade_photo(hr, options.scale, generator)
-    msg = f"unknown variant {options.variant!r} of super-resolution; known: photo"
-    raise ValueError(msg)
+    return _downscale(hr, options.scale), hr.new_zeros(hr.shape[0])
 
 
 def _downscale(hr: torch.Tensor, scale: int) -> torch.Tensor:

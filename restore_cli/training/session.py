@@ -35,7 +35,7 @@ from restore_cli.training.journal import Interval
 from restore_cli.training.loop import Loop, LoopOptions
 from restore_cli.training.page import write_page
 from restore_cli.training.processes import Processes
-from restore_cli.training.recipes import MIXTURES, Recipe
+from restore_cli.training.recipes import Recipe
 from restore_cli.training.request import TrainRequest
 from restore_cli.training.run_file import NAME, TrainingFacts, checkout_commit, read_run
 from restore_cli.training.sampling import CropSampler
@@ -219,9 +219,8 @@ def held_out(request: TrainRequest, recipe: Recipe, machine: Machine) -> Validat
     """
     if not request.val or not machine.processes.leads:
         return None
-    options = degrade_options(recipe)
-    if recipe.variant in MIXTURES:  # judged on the papers' noise, which is what published scores are taken on
-        options = dataclasses.replace(options, variant=None)
+    # A mixture is judged on the usual form of its task, which is what published scores are taken on.
+    options = dataclasses.replace(degrade_options(recipe), variant=recipe.served_variant)
     store = _store(request.val, request.val_degraded, recipe, machine)
     arch = get_architecture(recipe.network.arch).of(recipe.config())
     return Validation(store, get_task(recipe.task), options, arch=arch, device=machine.device)
