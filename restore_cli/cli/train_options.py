@@ -71,8 +71,8 @@ class TaskOptions:
             RECIPE,
             "--recipe",
             "Ours: unet-, ramit-lite-, crossformer-lite- or crossformer-ir- with sr-x2 to sr-x4, sr-x4-photo, "
-            "denoise-color, denoise-gray, dejpeg-color, derain, lowlight or deblur-motion. The paper's: "
-            "ramit-sr-x2. Default: ramit-lite's for the task.",
+            "denoise-color, denoise-gray, dejpeg-color, derain, lowlight or deblur-motion; edsr-lite- with sr alone. "
+            "The paper's: ramit-sr-x2. Default: ramit-lite's for the task.",
             metavar="NAME",
         ),
     ] = None

@@ -35,6 +35,7 @@ from restore_cli.training.state import Best, TrainingState
 from restore_cli.training.timeline import learning_rate, retimed
 from restore_cli.training.validation import Validation, Verdict
 
+VALIDATIONS = 25  # in a whole training, where no interval is asked for
 _RATE_MEMORY = 0.7
 _EARLY_LOOKS = (3, 6, 12, 25)  # steps of the first interval after which a budget of minutes is laid out anew
 
@@ -51,7 +52,7 @@ class LoopOptions:
         recompute: Run the blocks once more in the backward pass in place of keeping their activations.
         accumulate: Parts a batch is cut into, one after the other, to save memory.
         log_every: Steps of an interval.
-        validate_every: Intervals between validations.
+        validate_every: Intervals between validations; None spreads `VALIDATIONS` of them over the training.
         save_seconds: Seconds after which the state is saved behind an interval, validated or not.
         minutes: Budget of time for everything, None where the steps are fixed.
         frozen: What is held still at first, None for nothing.
@@ -64,7 +65,7 @@ class LoopOptions:
     recompute: bool = False
     accumulate: int = 1
     log_every: int = 50
-    validate_every: int = 10
+    validate_every: int | None = None
     save_seconds: float = 60.0
     minutes: float | None = None
     frozen: Frozen | None = None
@@ -301,9 +302,7 @@ class Loop:
     def _close_interval(self, numbers: _Numbers, shape: BatchShape, images_per_second: float) -> None:
         state = self.state
         aside = time.monotonic()
-        ended = state.step >= state.timeline.steps
-        interval_number = state.step // self._options.log_every
-        validated = ended or interval_number % self._options.validate_every == 0
+        validated = self._validation_due()
         verdict = self._validate() if validated else None
         score = None if verdict is None else verdict.score
         best = score is not None and (state.best is None or score > state.best.score)
@@ -335,6 +334,20 @@ class Loop:
         if best:
             self._save_best()
         self._save_due = self._save_due or validated or numbers.save
+
+    def _validation_due(self) -> bool:
+        """Return whether the network is to be validated behind this interval.
+
+        Without `validate_every` the progress is asked and not the number of steps, which a budget of minutes changes
+        as it goes.
+        """
+        step, options = self.state.step, self._options
+        if step >= self.state.timeline.steps:
+            return True
+        if options.validate_every is not None:
+            return step // options.log_every % options.validate_every == 0
+        before = self.state.timeline.progress(step - options.log_every - 1) if step > options.log_every else 0.0
+        return math.floor(before * VALIDATIONS) < math.floor(self.state.progress * VALIDATIONS)
 
     def _validate(self) -> Verdict | None:
         verdict = None if self._validation is None else self._validation.judge(self.state.averaged)

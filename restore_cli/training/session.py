@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +42,6 @@ from restore_cli.training.state import TrainingState
 from restore_cli.training.timeline import Timeline, timeline_of_epochs, timeline_of_steps
 from restore_cli.training.validation import Validation
 from restore_cli.training.warm_start import WarmStart, warm_start
-
-VALIDATIONS = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +177,6 @@ def make_loop(
     if (folder / LAST).is_file():
         session.state.load_dict(read_checkpoint(folder / LAST))
     request = session.request
-    intervals = math.ceil(session.state.timeline.steps / request.log_every)
     options = LoopOptions(
         device=machine.device,
         bf16=request.bf16,
@@ -189,7 +185,7 @@ def make_loop(
         recompute=machine.recompute,
         accumulate=request.accumulate,
         log_every=request.log_every,
-        validate_every=request.validate_every or max(1, intervals // VALIDATIONS),
+        validate_every=request.validate_every,
         minutes=request.minutes,
         frozen=session.recipe.frozen,
     )

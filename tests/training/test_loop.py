@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,18 @@ def test_a_budget_of_minutes_sets_the_steps_and_ends_at_rate_zero(
     assert 1 <= intervals[-1].step == intervals[-1].steps != session.recipe.steps  # however fast the machine is
     assert intervals[-1].progress == pytest.approx(1.0)
     assert intervals[-1].rate == pytest.approx(0.0, abs=1e-6)
+
+
+def test_validations_are_spread_over_the_training_however_its_length_is_asked_for(
+    images: Path, held_out: Path, tmp_path: Path
+):
+    _, intervals = train(request_for(images, held_out, steps=100, validate_every=None), tmp_path / "steps")
+    assert [one.step for one in intervals if one.look_back] == list(range(4, 101, 4))
+    budget = request_for(images, held_out, steps=None, minutes=0.08, validate_every=None)
+    _, intervals = train(budget, tmp_path / "minutes")
+    looked = [one for one in intervals if one.look_back]
+    assert min(len(intervals), 5) <= len(looked) <= 25
+    assert all(later.progress > earlier.progress for earlier, later in pairwise(looked))
 
 
 def test_samples_are_drawn_on_a_page_before_anything_is_trained(images: Path, held_out: Path, tmp_path: Path):

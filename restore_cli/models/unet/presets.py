@@ -11,6 +11,8 @@ from typing import Literal
 from restore_cli.models import Preset
 from restore_cli.models.unet.config import Config
 
+_ROW = (48,)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
@@ -64,5 +66,16 @@ PRESETS = (
         steps=100_000,
         tasks=("sr", "denoise", "dejpeg", "derain", "lowlight", "deblur"),
         noise=("chain", 55.0),
+    ),
+    # One scale alone is a row of residual blocks, as in EDSR (Lim et al., arXiv 1707.02921): images that were merely
+    # reduced hide what they lost in their nearest pixels, and coarser scales find nothing there.
+    Preset(
+        family="edsr-lite",
+        network=Network(dims=_ROW, enlarging_dims=_ROW, small_dims=_ROW, depths=(8,), fold=1),
+        batch=16,
+        patch=48,
+        rate=1e-3,
+        steps=50_000,
+        tasks=("sr",),
     ),
 )
